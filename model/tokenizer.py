@@ -1,0 +1,129 @@
+"""Byte-level BPE: training, and encoding in which a user's text can never produce a special token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from model.errors import TokenizerError
+
+END_OF_TEXT = "<|endoftext|>"
+TURN_START = "<|im_start|>"
+TURN_END = "<|im_end|>"
+PADDING = "<|pad|>"
+SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END, PADDING)  # ids 0, 1, 2, 3 in a tokenizer trained here
+SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)  # every byte has a token, so every text can be written
+
+
+class Tokenizer:
+    """A `tokenizers` tokenizer that adds nothing to a text and takes nothing in it for a special token.
+
+    `<|im_end|>` in a text becomes the tokens of its ten characters, and decodes to the same characters. Special tokens
+    enter a sequence only by id.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        backend.encode_special_tokens = True  # the library's name for "special tokens in a text are text"
+        self.backend = backend
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Read a `tokenizer.json`, or the one in a model directory."""
+        file = Path(path)
+        if file.is_dir():
+            file = file / "tokenizer.json"
+        if not file.is_file():
+            raise TokenizerError(f"{file} does not exist: give the path of a tokenizer.json or of its directory.")
+        return cls.from_json(file.read_text(encoding="utf-8"), origin=str(file))
+
+    @classmethod
+    def from_json(cls, content: str, *, origin: str = "the text") -> Tokenizer:
+        """Build from the content of a `tokenizer.json`; `origin` is named in the error."""
+        try:
+            return cls(tokenizers.Tokenizer.from_str(content))
+        except Exception as error:  # the library raises bare Exception for a file it cannot read
+            raise TokenizerError(f"{origin} is not a tokenizer.json that tokenizers {tokenizers.__version__} reads "
+                                 f"({error}): write it again or take another one.") from error
+
+    def to_json(self) -> str:
+        """The content of a `tokenizer.json`; equal tokenizers give equal text."""
+        return self.backend.to_str(pretty=True) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write a `tokenizer.json` at `path`."""
+        Path(path).write_text(self.to_json(), encoding="utf-8", newline="\n")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def token_id(self, token: str) -> int:
+        """The id of a token by its text; `TokenizerError` where there is none."""
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise TokenizerError(f"this tokenizer has no token {token}: use one with the special tokens "
+                                 f"{' '.join(SPECIAL_TOKENS)}.")
+        return token_id
+
+    @property
+    def endoftext_id(self) -> int:
+        """Ends every document."""
+        return self.token_id(END_OF_TEXT)
+
+    @property
+    def im_start_id(self) -> int:
+        """Opens a turn of a conversation."""
+        return self.token_id(TURN_START)
+
+    @property
+    def im_end_id(self) -> int:
+        """Closes a turn of a conversation."""
+        return self.token_id(TURN_END)
+
+    @property
+    def pad_id(self) -> int:
+        """Fills rows; masks hide it, so a tokenizer without one pads with <|endoftext|>."""
+        return self.endoftext_id if self.backend.token_to_id(PADDING) is None else self.token_id(PADDING)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text. No special token is added, and none is recognised."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode`, for many texts on all threads that TOKENIZERS_PARALLELISM and RAYON_NUM_THREADS allow."""
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of ids; bytes that are not UTF-8 (a character cut in two) become U+FFFD."""
+        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    def decode_batch(self, rows: Sequence[Sequence[int]], skip_special_tokens: bool = True) -> list[str]:
+        """As `decode`, for many rows."""
+        return self.backend.decode_batch([list(row) for row in rows], skip_special_tokens=skip_special_tokens)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Learn byte-level BPE merges (Sennrich et al. 2016; GPT-2's pre-tokenisation, Radford et al. 2019).
+
+    vocab_size counts the four special tokens (ids 0–3) and the 256 bytes (ids 4–259). The same texts give the same
+    tokenizer, in any order. A small corpus may give fewer merges than asked for; `Tokenizer.vocab_size` says how many
+    ids there are.
+    """
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise TokenizerError(f"vocab_size is {vocab_size}: 256 bytes and {len(SPECIAL_TOKENS)} special tokens need at "
+                             f"least {SMALLEST_VOCABULARY}.")
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    backend.train_from_iterator(iter(texts), trainer)
+    return Tokenizer(backend)

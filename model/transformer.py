@@ -1,0 +1,191 @@
+"""The causal language model: state names and logits are those of Hugging Face's `LlamaForCausalLM`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from model.attention import Attention, AttentionMethod, attention_limits
+from model.config import ModelConfig
+from model.errors import InputError
+from model.rotary import rotary_tables
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich 2019), in at least fp32."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.to(x.dtype)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = skip_init(nn.Linear, config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = skip_init(nn.Linear, config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = skip_init(nn.Linear, config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """Attention, then feed-forward, each on a normalised input and added to the stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = FeedForward(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, limits: Tensor | None, method: AttentionMethod) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, limits, method)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Backbone(nn.Module):
+    """Embedding, layers and final norm: everything but the head. Shared by `Transformer` and `ScalarModel`."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig, attention: AttentionMethod = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.attention = attention
+        self.embed_tokens = skip_init(nn.Embedding, config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        cos, sin = rotary_tables(config.max_position_embeddings, config.head_size, config.rope_theta)
+        self.register_buffer("cos", cos, persistent=False)  # (P, D/2)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+                segment_ids: Tensor | None = None) -> Tensor:
+        """Final-normed hidden states (B, T, C); arguments as in `Transformer.hidden`."""
+        check_shapes(self.config, input_ids, position_ids, attention_mask, segment_ids)
+        T = input_ids.shape[1]
+        if position_ids is None:
+            position_ids = default_positions(attention_mask, segment_ids)
+        if position_ids is None:
+            cos, sin = self.cos[None, None, :T], self.sin[None, None, :T]  # (1, 1, T, D/2)
+        else:
+            cos, sin = self.cos[position_ids][:, None], self.sin[position_ids][:, None]  # (B, 1, T, D/2)
+        limits = attention_limits(T, input_ids.device, attention_mask, segment_ids)
+        x = self.embed_tokens(input_ids)  # (B, T, C)
+        for layer in self.layers:
+            x = layer(x, cos, sin, limits, self.attention)
+        return self.norm(x)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Matrices from N(0, initializer_range²), those that write into the stream smaller by sqrt(2·layers).
+
+        The scaling keeps the variance of the stream independent of depth (GPT-2, Radford et al. 2019, section 2.3).
+        """
+        std = self.config.initializer_range
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                nn.init.ones_(parameter)
+                continue
+            into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
+            scale = (2 * self.config.num_hidden_layers) ** -0.5 if into_stream else 1.0
+            nn.init.normal_(parameter, std=std * scale, generator=generator)
+
+
+class Transformer(nn.Module):
+    """A causal language model over `config`.
+
+    generator: source of the initial weights; None means one seeded with 0, so that building a model neither depends on
+    nor moves PyTorch's global generator. attention: see `model.attention`.
+
+    With tied embeddings there is no `lm_head` module and no `lm_head.weight` in the state: one parameter has one name.
+    A state that holds the duplicate, as Hugging Face's does, still loads.
+    """
+
+    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None,
+                 attention: AttentionMethod = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.model = Backbone(config, attention)
+        self.lm_head: nn.Linear | None = None
+        if config.tie_word_embeddings:
+            self.register_load_state_dict_pre_hook(_drop_tied_head)
+        else:
+            self.lm_head = skip_init(nn.Linear, config.hidden_size, config.vocab_size, bias=False)
+        self.initialise(generator or torch.Generator().manual_seed(0))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw fresh weights; the same generator state gives the same weights."""
+        self.model.initialise(generator)
+        if self.lm_head is not None:
+            nn.init.normal_(self.lm_head.weight, std=self.config.initializer_range, generator=generator)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix from hidden states to logits, (V, C): the head's, or the embedding where they are tied."""
+        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def hidden(self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+               segment_ids: Tensor | None = None) -> Tensor:
+        """Final-normed hidden states (B, T, C) of input_ids (B, T).
+
+        attention_mask: (B, T), True (or 1) for real tokens; padding may stand left or right.
+        segment_ids: (B, T) integers; a token attends only to tokens of its own segment, so that several documents
+        can share a row. Equal ids must be contiguous.
+        position_ids: (B, T); by default each row counts from its first real token, and each segment from its start.
+        Raises `InputError` for shapes that do not match or rows longer than `max_position_embeddings`.
+        """
+        return self.model(input_ids, position_ids=position_ids, attention_mask=attention_mask, segment_ids=segment_ids)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log-probabilities (…, V) of the next token, from hidden (…, C)."""
+        return F.linear(hidden, self.output_weight)
+
+    def forward(self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+                segment_ids: Tensor | None = None) -> Tensor:
+        """Logits (B, T, V); arguments as in `hidden`."""
+        return self.logits(self.hidden(input_ids, position_ids=position_ids, attention_mask=attention_mask,
+                                       segment_ids=segment_ids))
+
+
+def _drop_tied_head(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+    state_dict.pop(f"{prefix}lm_head.weight", None)
+
+
+def default_positions(attention_mask: Tensor | None, segment_ids: Tensor | None) -> Tensor | None:
+    """Positions (B, T) that count from each row's first real token, or from each segment's start; None: 0…T-1."""
+    if segment_ids is not None:
+        index = torch.arange(segment_ids.shape[1], device=segment_ids.device).expand_as(segment_ids)
+        starts = torch.ones_like(segment_ids, dtype=torch.bool)
+        starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+        return index - torch.where(starts, index, 0).cummax(dim=1).values
+    if attention_mask is not None:
+        return (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    return None
+
+
+def check_shapes(config: ModelConfig, input_ids: Tensor, position_ids: Tensor | None, attention_mask: Tensor | None,
+                 segment_ids: Tensor | None) -> None:
+    """Raise `InputError` unless everything given is (B, T) with 0 < T ≤ max_position_embeddings."""
+    if input_ids.dim() != 2 or input_ids.shape[1] == 0:
+        raise InputError(f"input_ids has shape {tuple(input_ids.shape)}: pass a batch (B, T) of at least one token.")
+    if input_ids.shape[1] > config.max_position_embeddings:
+        raise InputError(f"{input_ids.shape[1]} tokens exceed max_position_embeddings "
+                         f"{config.max_position_embeddings}: shorten the input or build a model with more positions.")
+    given = {"position_ids": position_ids, "attention_mask": attention_mask, "segment_ids": segment_ids}
+    for name, tensor in given.items():
+        if tensor is not None and tensor.shape != input_ids.shape:
+            raise InputError(f"{name} has shape {tuple(tensor.shape)}, input_ids {tuple(input_ids.shape)}: "
+                             "they must be equal.")
