@@ -1,0 +1,64 @@
+"""What a result *is* (StageConfig, hashed) apart from where and how it is made (Resources, never hashed)."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NEUTRAL = "neutral"
+
+
+def neutral(value: Any) -> dict[str, Any]:
+    """Mark the value at which a field means "as before the field existed": `Field(None, json_schema_extra=neutral(None))`.
+
+    At that value the field stays out of the key, so that adding a setting reruns nothing. The neutral value of a
+    field must never change afterwards: older keys were computed with it.
+    """
+    return {NEUTRAL: value}
+
+
+class StageConfig(BaseModel):
+    """Base of every stage's settings. Every field is part of the identity of the result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def resolved(self) -> Self:
+        """The settings with every "auto" made concrete; called before the key is computed."""
+        return self
+
+
+class Resources(BaseModel):
+    """Where and how a stage runs. Nothing here may change a result's meaning; none of it is part of the key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int | None = Field(None, ge=1, title="Worker processes", description="default: one per core")
+    threads: int | None = Field(None, ge=1, title="Threads", description="for numerical libraries; default: theirs")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
+    compile: bool = Field(False, description="compile models with torch.compile")
+    checkpoint_seconds: float = Field(30.0, gt=0, description="time between two checkpoints of a training stage")
+    root: Path | None = Field(
+        None, description="folder that relative source paths start from; default: the current one"
+    )
+
+
+def identity(config: BaseModel) -> dict[str, Any]:
+    """The fields of `config` that enter the key, by name: those at their neutral value are left out, at any depth."""
+    found: dict[str, Any] = {}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and NEUTRAL in extra and extra[NEUTRAL] == value:
+            continue
+        found[name] = _identity(value)
+    return found
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return identity(value)
+    if isinstance(value, list | tuple):
+        return [_identity(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _identity(item) for name, item in value.items()}
+    return value

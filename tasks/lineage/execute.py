@@ -1,0 +1,193 @@
+"""Running a stage by the contract: key → lock → hit or work → store → record. Knows no orchestrator.
+
+Nothing is written into the store before the stage has succeeded. What an attempt leaves in its work folder outlives
+it, whoever killed it, and the next attempt with the same key finds it.
+"""
+
+import json
+import logging
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tasks.lineage import canonical
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.config import Resources
+from tasks.lineage.cost import Meter, numerics
+from tasks.lineage.errors import StoreFull, is_full
+from tasks.lineage.lock import locked
+from tasks.lineage.recipe import Use
+from tasks.lineage.record import Output, Record
+from tasks.lineage.stage_run import StageRun, summary
+from tasks.lineage.store import Store
+
+DOCUMENT_FIGURES = ("documents_in", "documents_kept", "documents_dropped")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Who runs the stage, for the record; and what wants to hear of its progress."""
+
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("pedigree.stage"))
+    on_progress: Callable[[dict[str, Any]], None] | None = None
+    on_start: Callable[[Path], None] | None = None  # called with the metrics file once real work begins
+    flow_run_id: str | None = None
+    task_run_id: str | None = None
+    mlflow_run_id: Callable[[], str | None] = lambda: None  # asked when the record is written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished stage: its record, and whether it was there already."""
+
+    record: Record
+    cached: bool
+
+    @property
+    def artifact(self) -> Artifact:
+        return self.record.artifact
+
+
+def execute(
+    use: Use, arguments: Mapping[str, Any], resources: Resources, context: Context, store: Store | None = None
+) -> Outcome:
+    """The outcome of `use`, found in the store or made by calling the stage function with `arguments`.
+
+    arguments: the function's artifact parameters by name. Raises whatever the function raises; StoreFull if the disk
+    is full, with the work folder kept.
+    """
+    store = store or Store()
+    name = use.recipe.name
+    with _explaining_full_disks(store, name):
+        hit = _look_up(use, store, context.logger)
+        if hit is not None:
+            return hit
+        with locked(store.lock_path(use.key), name, context.logger):
+            hit = _look_up(use, store, context.logger)
+            return hit or _work(use, arguments, resources, context, store)
+
+
+def _look_up(use: Use, store: Store, logger: logging.Logger) -> Outcome | None:
+    """The stored outcome, or None where there is none, it may not be used, or it is damaged (said loudly)."""
+    if use.recipe.always:
+        return None
+    record, problems = store.find(use.key)
+    if record is None:
+        return None
+    if problems:
+        logger.warning(
+            "%s: its stored output %s is damaged and is made again: %s",
+            use.recipe.name,
+            record.output.digest[:12],
+            "; ".join(problems),
+        )
+        return None
+    return Outcome(record, cached=True)
+
+
+def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context: Context, store: Store) -> Outcome:
+    """Call the stage function in its work folder, store what it wrote, and record it."""
+    work = store.work_path(use.key)
+    metrics_file = store.metrics_path(use.key)
+    metrics_file.parent.mkdir(parents=True, exist_ok=True)
+    if work.exists():
+        context.logger.info("%s: going on from the work of an earlier attempt", use.recipe.name)
+    else:
+        metrics_file.unlink(missing_ok=True)
+    metrics_file.touch()
+    output = work / "output"
+    if output.exists():
+        shutil.rmtree(output)
+    output.mkdir(parents=True)
+    if context.on_start is not None:
+        context.on_start(metrics_file)
+    run = StageRun(output, work, metrics_file, context.logger, context.on_progress)
+    meter = Meter()
+    given = {
+        name: value
+        for name, value in (("config", use.config), ("resources", resources))
+        if name in use.recipe.signature.parameters
+    }
+    use.recipe.function(run, **arguments, **given)
+    outcome = _keep(use, store.commit(output, use.recipe.kind), summary(metrics_file), meter, resources, context, store)
+    shutil.rmtree(work)
+    return outcome
+
+
+def _keep(
+    use: Use,
+    output: Output,
+    metrics: dict[str, float],
+    meter: Meter,
+    resources: Resources,
+    context: Context,
+    store: Store,
+) -> Outcome:
+    """Write the record, unless an always-run stage found the world unchanged: then its earlier record stands."""
+    key = canonical.digest({"key": use.key, "output": output.digest}) if use.recipe.always else use.key
+    earlier = store.record(key)
+    if use.recipe.always and earlier is not None:
+        return Outcome(earlier, cached=True)
+    if earlier is not None and earlier.output.digest != output.digest:
+        context.logger.warning(
+            "%s: the same key gave %s before and %s now; its output is not a pure function of its inputs",
+            use.recipe.name, earlier.output.digest[:12], output.digest[:12],
+        )  # fmt: skip
+    record = Record(
+        key=key,
+        stage=use.recipe.name,
+        inputs=dict(use.inputs),
+        config=json.loads(canonical.encode(use.config_identity)),
+        code=use.recipe.code.definitions,
+        code_digest=use.recipe.code.digest,
+        versions=use.recipe.versions,
+        output=output,
+        metrics=metrics,
+        documents={name: int(metrics[name]) for name in DOCUMENT_FIGURES if name in metrics} or None,
+        wall_seconds=round(meter.wall_seconds, 3),
+        cpu_seconds=round(meter.cpu_seconds, 3),
+        energy_wh=round(meter.energy_wh, 6),
+        numerics=numerics(resources),
+        git_commit=git_commit(),
+        flow_run_id=context.flow_run_id,
+        task_run_id=context.task_run_id,
+        mlflow_run_id=context.mlflow_run_id(),
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    store.write_record(record)
+    return Outcome(record, cached=False)
+
+
+@contextmanager
+def _explaining_full_disks(store: Store, stage: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StoreFull) or not is_full(error):
+            raise
+        raise StoreFull(
+            f"{stage}: no space left under {store.root}. Nothing half-written was stored. Free some space (old unfinished "
+            f"work is in {store.root / 'work'}) or set PEDIGREE_HOME to a larger disk, then run again: it goes on from its last checkpoint."
+        ) from error
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the code that runs, with "+changes" if tracked files differ from it; None outside a repository."""
+
+    def git(*command: str) -> str:
+        root = Path(__file__).parent
+        return subprocess.run(
+            ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,122 @@
+"""The declaration of a stage, and the key of one use of it."""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tasks.lineage import canonical
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.config import Resources, StageConfig, identity
+from tasks.lineage.cost import library_versions
+from tasks.lineage.errors import ConfigError
+from tasks.lineage.fingerprint import Fingerprint, fingerprint
+from tasks.lineage.stage_run import StageRun
+
+CONTRACT_VERSION = 1
+"""Raised when the engine itself changes what a stage's output means; every key changes with it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a stage is: its function, and what it promises to make.
+
+    kind: of the output. libraries: distributions whose versions shape the result and enter the key.
+    always: never looked up, because the stage reads the outside world; its output is content-addressed all the same.
+    """
+
+    function: Callable[..., None]
+    kind: str
+    libraries: tuple[str, ...] = ()
+    always: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self.function)
+        except NameError as error:
+            raise ConfigError(f"{self.name}: {error}; annotate its parameters with names of its module") from error
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """How the stage is called: the function's parameters without `run`, with defaults for config and resources."""
+        parameters = list(inspect.signature(self.function).parameters.values())
+        hints = self._hints
+        if not parameters or hints.get(parameters[0].name) is not StageRun:
+            raise ConfigError(f"{self.name}: the first parameter of a stage is `run: StageRun`")
+        for parameter in parameters[1:]:
+            hint = hints.get(parameter.name)
+            known = hint in (Artifact, dict[str, Artifact], Resources) or parameter.name == "config"
+            if not known:
+                raise ConfigError(
+                    f"{self.name}: the parameter {parameter.name!r} must be annotated Artifact, dict[str, Artifact] or "
+                    "Resources, or be the `config`"
+                )
+        return inspect.Signature([parameter.replace(annotation=hints[parameter.name]) for parameter in parameters[1:]])
+
+    @cached_property
+    def config_type(self) -> type[StageConfig]:
+        hint = self._hints.get("config", StageConfig)
+        if not (isinstance(hint, type) and issubclass(hint, StageConfig)):
+            raise ConfigError(f"{self.name}: annotate `config` with a subclass of StageConfig")
+        return hint
+
+    @property
+    def input_names(self) -> list[str]:
+        return [name for name in self.signature.parameters if name not in ("config", "resources")]
+
+    @cached_property
+    def code(self) -> Fingerprint:
+        return fingerprint(self.function)
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        return library_versions(self.libraries)
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a recipe: its inputs by flat name (`name` or `name/key` for a dict of artifacts) and settings."""
+
+    recipe: Recipe
+    inputs: Mapping[str, Artifact]
+    config: StageConfig
+
+    @cached_property
+    def config_identity(self) -> dict[str, Any]:
+        return identity(self.config)
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of canonical JSON over everything that the result is a function of. Raises CanonicalError."""
+        return canonical.digest(
+            {
+                "contract": CONTRACT_VERSION,
+                "stage": self.recipe.name,
+                "kind": self.recipe.kind,
+                "inputs": {name: artifact.digest for name, artifact in self.inputs.items()},
+                "config": self.config_identity,
+                "code": self.recipe.code.digest,
+                "versions": self.recipe.versions,
+            }
+        )
+
+
+def flatten(arguments: Mapping[str, Artifact | Mapping[str, Artifact]]) -> dict[str, Artifact]:
+    """Inputs by flat name, sorted. Raises ConfigError for what is not an artifact."""
+    flat: dict[str, Artifact] = {}
+    for name, value in arguments.items():
+        items = {f"{name}/{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
+        for flat_name, item in items.items():
+            if not isinstance(item, Artifact):
+                raise ConfigError(
+                    f"the input {flat_name!r} is a {type(item).__name__}; pass the Artifact another stage returned"
+                )
+            flat[flat_name] = item
+    return dict(sorted(flat.items()))

@@ -1,0 +1,64 @@
+"""The record of one piece of work: what went in, what came out, by which code, at what cost.
+
+Records are the truth that every later question is answered from; MLflow and Prefect only mirror them.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.lineage.artifact import Artifact
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredFile(_Model):
+    """One file of an output. `path` is relative, with forward slashes; `size` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Output(_Model):
+    """What the work made."""
+
+    kind: str
+    digest: str
+    files: list[StoredFile]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+
+class Record(_Model):
+    """Everything known about one finished piece of work."""
+
+    key: str = Field(description="sha256 over stage, inputs, config, code and versions")
+    stage: str
+    inputs: dict[str, Artifact] = Field(description="parameter name → consumed artifact")
+    config: dict[str, Any] = Field(description="identity settings, neutral ones left out")
+    code: dict[str, str] = Field(description="module:definition → digest of its normalised source")
+    code_digest: str
+    versions: dict[str, str] = Field(description="library → version, for the libraries that shape the result")
+    output: Output
+    metrics: dict[str, float] = Field(default_factory=dict, description="summary figures")
+    documents: dict[str, int] | None = Field(None, description="documents_in, documents_kept, documents_dropped")
+    wall_seconds: float
+    cpu_seconds: float
+    energy_wh: float = Field(description="estimate, see cost.py")
+    numerics: dict[str, Any] = Field(description="what may change bytes but not meaning: processor, threads, builds")
+    git_commit: str | None = None
+    flow_run_id: str | None = None
+    task_run_id: str | None = None
+    mlflow_run_id: str | None = None
+    created: str = Field(description="ISO 8601, UTC")
+
+    @property
+    def artifact(self) -> Artifact:
+        """The output as the value other stages take."""
+        return Artifact(kind=self.output.kind, digest=self.output.digest, key=self.key)

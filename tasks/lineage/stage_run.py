@@ -1,0 +1,104 @@
+"""What a stage function is given to work with: where to write, where to resume, what to report to."""
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.lineage.errors import StageError
+
+PROGRESS_SECONDS = 0.5  # at most two journal entries a second
+
+
+class StageRun:
+    """One attempt at a stage.
+
+    output: empty folder for the result; its bytes must be a pure function of inputs and settings.
+    work: folder of this key that outlives attempts and `kill -9`: checkpoints, finished shards.
+    logger: standard logger, shown in the Prefect UI.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        work: Path,
+        metrics_file: Path,
+        logger: logging.Logger,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.output = output
+        self.work = work
+        self.logger = logger
+        self._metrics_file = metrics_file
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+        self._last_shown = -math.inf
+        self._first: tuple[float, float] | None = None  # (time, step) where this attempt began
+
+    def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
+        """Record figures: a point of a curve at `step`, or without it a summary figure of the stage.
+
+        A step logged again (after a resume) replaces the earlier one. Raises StageError for what is not a number.
+        """
+        values = {name: _number(name, value) for name, value in metrics.items()}
+        row = json.dumps({"step": step, "time": time.time(), "metrics": values})
+        with self._lock, self._metrics_file.open("a", encoding="utf-8") as file:
+            file.write(row + "\n")
+
+    def progress(self, step: float, total: float, **figures: float) -> None:
+        """Show how far the stage is; call it as often as you like. `figures` such as loss or tokens_per_second."""
+        moment = time.monotonic()
+        with self._lock:
+            if self._first is None:
+                self._first = (moment, step)
+            if self._on_progress is None or (moment - self._last_shown < PROGRESS_SECONDS and step < total):
+                return
+            self._last_shown = moment
+            began, first = self._first
+        done = step - first
+        eta = (moment - began) / done * (total - step) if done > 0 else None
+        self._on_progress({"step": step, "total": total, "eta_seconds": eta, **figures})
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file, the last one per (step, name) winning, in the order of steps; summary rows last.
+
+    Each row is {"step": int | None, "time": seconds, "metrics": {name: value}}. A torn last line (kill -9 while it was
+    written) is left out.
+    """
+    last: dict[tuple[int | None, str], tuple[float, float]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        for name, value in row["metrics"].items():
+            last[row["step"], name] = (row["time"], value)
+    rows: dict[int | None, dict[str, Any]] = {}
+    for (step, name), (moment, value) in last.items():
+        row = rows.setdefault(step, {"step": step, "time": moment, "metrics": {}})
+        row["time"] = max(row["time"], moment)
+        row["metrics"][name] = value
+    return sorted(rows.values(), key=lambda row: math.inf if row["step"] is None else row["step"])
+
+
+def summary(path: Path) -> dict[str, float]:
+    """The summary figures (those logged without a step) of a metrics file."""
+    return {name: value for row in read_metrics(path) if row["step"] is None for name, value in row["metrics"].items()}
+
+
+def _number(name: str, value: Any) -> float | int:
+    if isinstance(value, bool | int):
+        return int(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise StageError(f"the metric {name!r} is {value!r}; log numbers only") from None
