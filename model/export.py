@@ -1,0 +1,162 @@
+"""Model directories that transformers, vLLM and llama.cpp read: safetensors, JSON, tokenizer and chat template.
+
+Equal models give equal bytes: keys are sorted, and no time, path or library version is written. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model.chat import CHAT_TEMPLATE
+from model.config import ModelConfig
+from model.errors import ModelConfigError, ModelFormatError
+from model.scalar import ScalarModel
+from model.tokenizer import END_OF_TEXT, PADDING, TURN_END, Tokenizer
+from model.transformer import Transformer
+
+CAUSAL = "LlamaForCausalLM"
+SCALAR = "LlamaForSequenceClassification"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+# Not parameters: tables some checkpoints carry along, computed here from the configuration.
+COMPUTED = ".rotary_emb.inv_freq"
+
+
+def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, directory: str | Path) -> None:
+    """Write config.json, model.safetensors, tokenizer.json, tokenizer_config.json and, for a causal model,
+    generation_config.json into `directory`, which is made where it does not exist.
+
+    Raises `ModelFormatError` where the tokenizer has ids that the model has no embedding for.
+    """
+    config = model.config
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ModelFormatError(f"the tokenizer has {tokenizer.vocab_size} ids, the model embeds {config.vocab_size}: "
+                               "save the model with the tokenizer it was trained with.")
+    target = Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
+    save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
+    dtype = str(model.model.embed_tokens.weight.dtype).removeprefix("torch.")
+    content = {**config.to_dict(), "dtype": dtype, "torch_dtype": dtype}
+    if isinstance(model, ScalarModel):
+        labels = {"id2label": {"0": "score"}, "label2id": {"score": 0}}
+        _write_json(target / "config.json", {**content, **labels, "architectures": [SCALAR]})
+    else:
+        _write_json(target / "config.json", {**content, "architectures": [CAUSAL]})
+        _write_json(target / "generation_config.json", generation_settings(config))
+    tokenizer.save(target / "tokenizer.json")
+    _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config))
+
+
+def generation_settings(config: ModelConfig) -> dict[str, Any]:
+    """Content of generation_config.json: sample, and stop at the end of a turn or of a document."""
+    ends = [i for i in dict.fromkeys((config.eos_token_id, config.bos_token_id)) if i is not None]
+    return {"bos_token_id": config.bos_token_id, "eos_token_id": ends, "pad_token_id": config.pad_token_id,
+            "do_sample": True}
+
+
+def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
+    """Content of tokenizer_config.json."""
+    roles = {"bos_token": END_OF_TEXT, "eos_token": TURN_END, "pad_token": PADDING}
+    present = {role: token for role, token in roles.items() if tokenizer.backend.token_to_id(token) is not None}
+    return {**present, "tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHAT_TEMPLATE,
+            "model_max_length": config.max_position_embeddings, "clean_up_tokenization_spaces": False,
+            "add_bos_token": False, "add_eos_token": False}
+
+
+def load_causal(directory: str | Path, *, device: str | torch.device = "cpu") -> tuple[Transformer, Tokenizer]:
+    """Read a causal model and its tokenizer. Weights become fp32, whatever they were stored as.
+
+    Raises `ModelFormatError` for a directory that is incomplete, damaged or holds another architecture.
+    """
+    source = Path(directory)
+    model = Transformer(_read_config(source, CAUSAL))
+    _load_weights(model, source)
+    return model.to(device), Tokenizer.load(source)
+
+
+def load_scalar(directory: str | Path, *, device: str | torch.device = "cpu") -> tuple[ScalarModel, Tokenizer]:
+    """Read a scalar model and its tokenizer; otherwise as `load_causal`."""
+    source = Path(directory)
+    model = ScalarModel(_read_config(source, SCALAR))
+    _load_weights(model, source)
+    return model.to(device), Tokenizer.load(source)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8",
+                    newline="\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelFormatError(f"{path} does not exist: give a model directory (config.json, {WEIGHTS}, "
+                               "tokenizer.json).")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFormatError(f"{path} is not JSON ({error}): copy or export the model again.") from error
+    if not isinstance(content, dict):
+        raise ModelFormatError(f"{path} does not hold a JSON object: copy or export the model again.")
+    return content
+
+
+def _read_config(source: Path, architecture: str) -> ModelConfig:
+    content = _read_json(source / "config.json")
+    found = content.get("architectures") or ["none"]
+    if architecture not in found:
+        other = {CAUSAL: "load_causal", SCALAR: "load_scalar"}.get(found[0])
+        remedy = f"read it with {other}" if other else f"give a directory of a {architecture}"
+        raise ModelFormatError(f"{source} holds {', '.join(map(str, found))}, not {architecture}: {remedy}.")
+    try:
+        return ModelConfig.from_dict(content)
+    except (ModelConfigError, TypeError) as error:
+        raise ModelFormatError(f"{source / 'config.json'}: {error}") from error
+
+
+def _weight_files(source: Path) -> list[Path]:
+    if not (source / WEIGHTS_INDEX).is_file():
+        return [source / WEIGHTS]
+    weight_map = _read_json(source / WEIGHTS_INDEX).get("weight_map", {})
+    return [source / name for name in sorted(set(weight_map.values()))]
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelFormatError(f"{path} does not exist: weights are read from safetensors only, so convert other "
+                               "formats first.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ModelFormatError(f"{path} is damaged or cut short ({error}): copy or export the model again.") from error
+
+
+def _load_weights(model: nn.Module, source: Path) -> None:
+    tensors: dict[str, Tensor] = {}
+    for path in _weight_files(source):
+        tensors.update(_read_tensors(path))
+    expected = model.state_dict()
+    found = {name for name in tensors if not name.endswith(COMPUTED)}
+    spare = {"lm_head.weight"} - expected.keys()  # a tied head stored twice
+    missing, unexpected = sorted(expected.keys() - found), sorted(found - expected.keys() - spare)
+    if missing or unexpected:
+        raise ModelFormatError(f"the weights in {source} do not fit its config.json (missing: {_some(missing)}; "
+                               f"unexpected: {_some(unexpected)}): take both from the same model.")
+    for name, tensor in expected.items():
+        if tensors[name].shape != tensor.shape:
+            raise ModelFormatError(f"{name} in {source} has shape {tuple(tensors[name].shape)}, config.json says "
+                                   f"{tuple(tensor.shape)}: take both from the same model.")
+    model.load_state_dict({name: tensors[name].float() for name in expected})
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"
