@@ -1,0 +1,144 @@
+"""The decoder rearranged for generation: fused matrices, a preallocated key-value cache, few calls a step.
+
+The rearrangements leave the function as it is (results differ from `Transformer` by rounding only):
+- q, k and v are one matrix, gate and up another; the norms' weights and 1/sqrt(head_dim) are multiplied into them;
+- rows of q and k are reordered so that the pairs rotary positions turn are neighbours, and the turn is one complex
+  product in place. Both sides of every dot product q·k are reordered alike, so it keeps its value.
+
+Nothing here takes gradients, and all of it computes in fp32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.transformer import Layer, Transformer
+
+
+@dataclass(frozen=True)
+class FusedLayer:
+    """Weights of a layer as `Decoder` uses them, each (out, in)."""
+
+    qkv: Tensor  # ((H + 2G)·D, C)
+    out: Tensor  # (C, H·D)
+    gate_up: Tensor  # (2F, C)
+    down: Tensor  # (C, F)
+
+
+def neighbour_pairs(weight: Tensor, head_dim: int) -> Tensor:
+    """Reorder the rows of each head from (i, i + D/2) apart to next to each other: (n·D, C) → (n·D, C)."""
+    columns = weight.shape[1]
+    return weight.view(-1, 2, head_dim // 2, columns).transpose(1, 2).reshape(-1, columns)
+
+
+def fuse(layer: Layer) -> FusedLayer:
+    """Gather a layer's weights; see the module's docstring."""
+    attention, mlp = layer.self_attn, layer.mlp
+    D = attention.head_dim
+    before_attention, before_mlp = layer.input_layernorm.weight.float(), layer.post_attention_layernorm.weight.float()
+    q = neighbour_pairs(attention.q_proj.weight.float(), D) * D**-0.5
+    k = neighbour_pairs(attention.k_proj.weight.float(), D)
+    return FusedLayer(
+        qkv=torch.cat((q, k, attention.v_proj.weight.float())) * before_attention,
+        out=attention.o_proj.weight.float(),
+        gate_up=torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())) * before_mlp,
+        down=mlp.down_proj.weight.float(),
+    )
+
+
+class Decoder:
+    """A copy of a model's weights that reads prompts and then one token a step for each row of a batch.
+
+    Made for one call of `generate`: it does not follow later changes of the model. After `start`, row b of every tensor
+    belongs to row b of the batch until `keep` or `repeat` rearranges the rows.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        config = model.config
+        self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
+        self.eps = config.rms_norm_eps
+        self.layers = [fuse(cast(Layer, layer)) for layer in model.model.layers]
+        self.embedding = model.model.embed_tokens.weight.float()
+        self.head = model.output_weight.float() * model.model.norm.weight.float()
+        self.turns = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
+        self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
+        self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
+        self.blocked: Tensor | None = None  # (B, 1, 1, S) added to scores, -inf over padding; None without padding
+        self.length = 0  # positions of the cache in use
+
+    def start(self, input_ids: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
+        """Read left-padded prompts (B, T) with `padding` (B,) tokens to skip in each row → logits (B, V)."""
+        B, T = input_ids.shape
+        device = input_ids.device
+        size = (len(self.layers), 2, B, self.G, T + max_new_tokens, self.D)
+        self.cache = torch.empty(size, device=device)
+        self.padding, self.length, self.blocked = padding, T, None
+        index = torch.arange(T + max_new_tokens, device=device)
+        limits = None
+        if bool((padding > 0).any()):
+            hidden = index[None, :] < padding[:, None]  # (B, S)
+            self.blocked = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)[:, None, None]
+            # A row of padding sees everything before it, so that it has something to normalise over.
+            sees = ~hidden[:, None, :T] | hidden[:, :T, None]  # (B, T, T)
+            limits = (sees & (index[:T, None] >= index[None, :T]))[:, None]
+        turns = self.turns[(index[None, :T] - padding[:, None]).clamp(min=0)]  # (B, T, D/2)
+        x = self.embedding[input_ids]  # (B, T, C)
+        for number, layer in enumerate(self.layers):
+            q, k, v = self._project(x.view(B * T, -1), layer, turns.view(B * T, 1, -1)).view(B, T, -1, self.D).split(
+                (self.H, self.G, self.G), dim=2)
+            self.cache[number, 0, :, :, :T] = k.transpose(1, 2)
+            self.cache[number, 1, :, :, :T] = v.transpose(1, 2)
+            y = F.scaled_dot_product_attention(
+                q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=limits, is_causal=limits is None,
+                scale=1.0, enable_gqa=self.H != self.G)  # (B, H, T, D)
+            if number == len(self.layers) - 1:  # only the last position goes on
+                x, y, T = x[:, -1:], y[:, :, -1:], 1
+            x = self._finish(x.reshape(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer).view(B, T, -1)
+        return self._logits(x[:, -1])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append one token a row, (B,) → logits (B, V) of the next."""
+        B, end = tokens.shape[0], self.length + 1
+        turns = self.turns[self.length - self.padding][:, None]  # (B, 1, D/2)
+        blocked = None if self.blocked is None else self.blocked[..., :end]
+        x = self.embedding[tokens]  # (B, C)
+        for number, layer in enumerate(self.layers):
+            qkv = self._project(x, layer, turns)  # (B, H + 2G, D)
+            cache = self.cache[number]  # (2, B, G, S, D)
+            cache[:, :, :, self.length] = qkv[:, self.H:].view(B, 2, self.G, self.D).transpose(0, 1)
+            q = qkv[:, :self.H].view(B, self.G, self.H // self.G, self.D)  # heads of a group stand in the query's place
+            y = F.scaled_dot_product_attention(q, cache[0, :, :, :end], cache[1, :, :, :end], attn_mask=blocked,
+                                               scale=1.0)  # (B, G, H/G, D)
+            x = self._finish(x, y.reshape(B, self.H * self.D), layer)
+        self.length = end
+        return self._logits(x)
+
+    def take(self, rows: Tensor) -> None:
+        """Make row b of the batch what row rows[b] was; rows may be dropped or repeated."""
+        self.cache = self.cache.index_select(2, rows)
+        self.padding = self.padding[rows]
+        if self.blocked is not None:
+            self.blocked = self.blocked[rows]
+
+    def _norm(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], eps=self.eps)
+
+    def _project(self, x: Tensor, layer: FusedLayer, turns: Tensor) -> Tensor:
+        """x (N, C), turns (N, 1, D/2) → turned queries and keys, and values: (N, H + 2G, D)."""
+        qkv = F.linear(self._norm(x), layer.qkv).view(x.shape[0], -1, self.D // 2, 2)
+        torch.view_as_complex(qkv[:, :self.H + self.G]).mul_(turns)
+        return qkv.flatten(2)
+
+    def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> Tensor:
+        """x (N, C) and attended heads (N, H·D) → the layer's result (N, C)."""
+        x = torch.addmm(x, attended, layer.out.t())
+        gate, up = F.linear(self._norm(x), layer.gate_up).chunk(2, dim=-1)  # (N, F) each
+        return torch.addmm(x, F.silu(gate).mul_(up), layer.down.t())
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(self._norm(x), self.head)
