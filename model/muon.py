@@ -1,0 +1,69 @@
+"""Muon (Jordan et al. 2024): momentum whose matrix updates are orthogonalised by a Newton–Schulz iteration.
+
+The updates equal `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` (the scaling of Liu et al. 2025, "Muon is scalable
+for LLM training"); but matrices of one shape (or of its transpose) are orthogonalised together as one batch, which
+takes about half the time on a CPU, and in a chosen number format, since bf16 is slow where a processor emulates it.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)   # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
+ITERATIONS = 5
+EPSILON = 1e-7
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Replaces the singular values of each (R, C) matrix of the batch (N, R, C), R ≤ C, by values near 1
+    (about 0.7 to 1.2). Returns `dtype`."""
+    a, b, c = COEFFICIENTS
+    x = matrices.to(dtype)
+    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=EPSILON)
+    for _ in range(ITERATIONS):
+        gram = torch.bmm(x, x.mT)                                     # (N, R, R)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)                   # a x + (b G + c G²) x
+    return x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for matrices. Decoupled weight decay; Nesterov momentum kept as an exponential average."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.1,
+                 dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "dtype": dtype})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.ndim != 2:
+                    raise ValueError(f"Muon takes matrices only, not a parameter of shape {tuple(parameter.shape)}; "
+                                     f"give it to AdamW")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Updates every parameter that has a gradient."""
+        for group in self.param_groups:
+            batches: dict[tuple[int, int], list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    rows, columns = sorted(parameter.shape)
+                    batches.setdefault((rows, columns), []).append(parameter)
+            for shape, parameters in batches.items():
+                self._update(parameters, shape, group)
+
+    def _update(self, parameters: list[nn.Parameter], shape: tuple[int, int], group: dict) -> None:
+        gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        wide = torch.stack([d.mT if d.shape[0] > d.shape[1] else d for d in directions])
+        orthogonal = orthogonalize(wide, group["dtype"]).to(parameters[0].dtype)
+        updates = [u.mT if p.shape[0] > p.shape[1] else u for u, p in zip(orthogonal, parameters, strict=True)]
+        targets: list[Tensor] = list(parameters)
+        torch._foreach_mul_(targets, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(targets, updates, alpha=-group["lr"] * 0.2 * math.sqrt(shape[1]))

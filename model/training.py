@@ -1,0 +1,227 @@
+"""The one training engine: pretraining, fine-tuning and the reward model are `train` with other batches and losses.
+
+Exactness: a batch is a pure function of the step, chance comes from named streams or from the global generators (seeded
+here by the config, and saved), and a checkpoint holds the rest. So a run that was killed at any moment, and started
+again with the same folder, ends with the same bytes as one that was not (on equal numerics, see
+`model.checkpoint.numerics`).
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import (
+    CheckpointClock,
+    CheckpointMismatch,
+    Checkpoints,
+    model_tensors,
+    note_other_numerics,
+    numerics,
+    own_random_state,
+    random_state,
+    restore_model,
+    restore_random_state,
+)
+from model.determinism import deterministic_algorithms
+from model.optim import OptimizerName, Optimizers, build_optimizers, clip_gradients
+from model.precision import Precision, autocast
+from model.schedules import Schedule, learning_rate_factor
+from model.stopping import StopRequest
+
+_logger = logging.getLogger(__name__)
+
+
+class NonFiniteLoss(ValueError):
+    """The loss or the gradient of `batches(step)` is NaN or infinite; the weights are still those before it."""
+
+    def __init__(self, step: int, loss: float, grad_norm: float) -> None:
+        super().__init__(f"training diverged at step {step} (counted from 0): loss {loss}, gradient norm {grad_norm}; "
+                         f"lower the learning rate, warm up for longer, clip harder, or look at the documents of this "
+                         f"step")
+        self.step = step
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop and has saved a checkpoint after `step` steps; run it again to go on."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped on request after {step} steps; a checkpoint is saved: run again to go on from there")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train; every field shapes the result. `batch_size` is for the maker of batches, the engine ignores it."""
+
+    steps: int
+    batch_size: int = 16
+    lr: float = 3e-3
+    adamw_lr: float | None = None            # rate of embeddings, heads and norms; None: lr
+    optimizer: OptimizerName = "muon"
+    weight_decay: float = 0.1
+    beta2: float = 0.95
+    schedule: Schedule = "wsd"
+    warmup_fraction: float = 0.03
+    decay_fraction: float = 0.6
+    grad_clip: float | None = 1.0
+    accumulation: int = 1                    # micro-batches a step, weighted by their "tokens" figure if they have one
+    precision: Precision = "fp32"
+    seed: int = 0
+
+
+class Batches(Protocol):
+    """A pure function of the step, so that there is no iterator to save. Tensors on the CPU, rows first."""
+
+    def __call__(self, step: int) -> dict[str, Tensor]: ...
+
+
+Figures = Mapping[str, Tensor | float]
+Loss = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Figures]]
+OnStep = Callable[[int, dict[str, float]], None]
+
+
+def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig, *, checkpoint_dir: Path | None = None,
+          checkpoint_seconds: float = 30, device: str | torch.device = "cpu", compile: bool = False,
+          on_step: OnStep | None = None, evaluate: Callable[[int], Mapping[str, float]] | None = None,
+          evaluate_every: int | None = None, should_stop: Callable[[], bool] | None = None) -> None:
+    """Trains `model` in place for `config.steps` steps, going on from `checkpoint_dir` if it holds a checkpoint.
+
+    `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. After each step
+    `on_step(step, figures)` gets "loss", "lr", "grad_norm", "tokens_per_second" (from the batch's "input_ids") and
+    those figures, with step counted from 1; after every `evaluate_every` steps and after the last, also what
+    `evaluate(step)` returns (called with the model in eval mode, without gradients).
+
+    Stops with a checkpoint when SIGTERM arrives (seen only in the main thread; it is then passed on) or `should_stop()`
+    is true: raises TrainingStopped. Raises NonFiniteLoss naming the step; CheckpointMismatch if the folder's checkpoint
+    was made with another config or model. Leaves the model in eval mode.
+    """
+    run = _Run(model, batches, loss, config, torch.device(device), compile)
+    checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
+    clock = CheckpointClock(checkpoint_seconds)
+    exact = deterministic_algorithms(compile or run.device.type == "cuda")
+    with own_random_state(config.seed), StopRequest(should_stop) as stop, exact:
+        start = run.resume(checkpoints) if checkpoints else 0
+        for step in range(start, config.steps):
+            figures = run.step(step)
+            done = step + 1
+            if evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0)):
+                figures |= run.evaluate(evaluate, done)
+            if on_step:
+                on_step(done, figures)
+            stopping = stop.requested() and done < config.steps
+            if checkpoints and (stopping or done == config.steps or clock.due()):
+                with clock.measured():
+                    run.save(checkpoints, done)
+            if stopping:
+                raise TrainingStopped(done)
+    model.eval()
+
+
+class _Run:
+    """The state of one call of `train`."""
+
+    def __init__(self, model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig, device: torch.device,
+                 compile: bool) -> None:
+        self.model = model.to(device).train()
+        self.batches = batches
+        self.loss: Loss = torch.compile(loss, dynamic=False) if compile else loss
+        self.config = config
+        self.device = device
+        self.numerics = numerics(device, compile)
+        muon_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        self.optimizers: Optimizers = build_optimizers(
+            model, config.optimizer, lr=config.lr, adamw_lr=config.adamw_lr, weight_decay=config.weight_decay,
+            betas=(0.9, config.beta2), muon_dtype=muon_dtype)
+        self.parameters = self.optimizers.parameters()
+
+    def step(self, step: int) -> dict[str, float]:
+        """Makes one step (0-based) and returns its figures."""
+        began = time.perf_counter()
+        config = self.config
+        factor = learning_rate_factor(config.schedule, step, config.steps, warmup_fraction=config.warmup_fraction,
+                                      decay_fraction=config.decay_fraction)
+        self.optimizers.set_factor(factor)
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in self.batches(step).items()}
+        loss, extra = self._backward(batch)
+        norm = clip_gradients(self.parameters, config.grad_clip)
+        loss_value, norm_value = float(loss), float(norm)
+        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+            raise NonFiniteLoss(step, loss_value, norm_value)
+        self.optimizers.step()
+        self.optimizers.zero_grad()
+        figures = {"loss": loss_value, "lr": config.lr * factor, "grad_norm": norm_value}
+        figures |= {name: float(value) for name, value in extra.items()}
+        if "input_ids" in batch:
+            figures["tokens_per_second"] = batch["input_ids"].numel() / (time.perf_counter() - began)
+        return figures
+
+    def _backward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
+        """Leaves the gradients of the mean loss; returns it with the figures, averaged over micro-batches."""
+        parts = self.config.accumulation
+        if parts == 1:
+            loss, extra = self._forward(batch)
+            loss.backward()
+            return loss.detach(), extra
+        micro_batches = zip(*(tensor.tensor_split(parts) for tensor in batch.values()), strict=True)
+        total_weight, total_loss = 0.0, torch.zeros((), device=self.device)
+        totals: dict[str, float] = {}
+        for tensors in micro_batches:
+            loss, extra = self._forward(dict(zip(batch, tensors, strict=True)))
+            weight = float(extra.get("tokens", tensors[0].shape[0]))
+            (loss * weight).backward()
+            total_weight += weight
+            total_loss += loss.detach() * weight
+            for name, value in extra.items():
+                totals[name] = totals.get(name, 0.0) + float(value) * (1.0 if name == "tokens" else weight)
+        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], 1 / total_weight)
+        means = {name: value if name == "tokens" else value / total_weight for name, value in totals.items()}
+        return total_loss / total_weight, means
+
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
+        with autocast(self.config.precision, self.device):
+            return self.loss(self.model, batch)
+
+    def evaluate(self, evaluate: Callable[[int], Mapping[str, float]], step: int) -> dict[str, float]:
+        """What `evaluate` returns, called in eval mode without gradients; the global generators are left as they were,
+        so that how often one evaluates does not change what is learned."""
+        tensors, state = random_state()
+        self.model.eval()
+        with torch.no_grad():
+            figures = {name: float(value) for name, value in evaluate(step).items()}
+        self.model.train()
+        restore_random_state(tensors, state)
+        return figures
+
+    def save(self, checkpoints: Checkpoints, step: int) -> None:
+        """Saves all that the steps after `step` depend on."""
+        random_tensors, random_json = random_state()
+        moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
+        state: dict[str, Any] = {"config": asdict(self.config), "random": random_json, "numerics": self.numerics}
+        checkpoints.save(step, {**model_tensors(self.model), **moments, **random_tensors}, state)
+
+    def resume(self, checkpoints: Checkpoints) -> int:
+        """Restores the newest valid checkpoint; returns the number of steps already done (0 if there is none)."""
+        checkpoint = checkpoints.newest()
+        if checkpoint is None:
+            return 0
+        saved, own = checkpoint.state["config"], asdict(self.config)
+        differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
+        if differing:
+            name = differing[0]
+            raise CheckpointMismatch(f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not "
+                                     f"{own.get(name)!r}; use another checkpoint folder, or delete this one to restart")
+        note_other_numerics(checkpoint.state["numerics"], self.numerics)
+        restore_model(self.model, checkpoint.tensors)
+        prefix = "optimizer."
+        self.optimizers.load_state_tensors({name.removeprefix(prefix): tensor
+                                            for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)})
+        restore_random_state(checkpoint.tensors, checkpoint.state["random"])
+        _logger.info("Going on after step %d of %d from %s", checkpoint.step, self.config.steps, checkpoints.directory)
+        return checkpoint.step
