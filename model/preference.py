@@ -64,3 +64,23 @@ def normalisation(scores: Tensor) -> tuple[float, float]:
     values = scores.double()
     deviation = float(torch.sqrt(((values - values.mean()) ** 2).mean()))
     return float(values.mean()), deviation if deviation > 0 else 1.0
+
+
+def normalised_head(weight: Tensor, states: Tensor) -> Tensor:
+    """A head (1, D) whose scores of `states` (N, D) have mean 0 and deviation 1, and the order `weight` (1, D) gives.
+
+    The head of `LlamaForSequenceClassification` has no bias to take the mean up, so it is taken off along the
+    direction u that comes nearest to u·h = 1 on all states (ridge regression in float64). Mean and deviation are
+    exact; only the order of near-equal scores can move, as far as u·h is not quite constant. ValueError for fewer
+    than two states.
+    """
+    if states.shape[0] < 2:
+        raise ValueError("a reward is normalised over at least two responses; rank more prompts")
+    h = states.double()  # (N, D)
+    w = weight.double().squeeze(0)  # (D,)
+    gram = h.T @ h / h.shape[0]
+    ridge = 1e-6 * gram.diagonal().mean() * torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
+    constant = torch.linalg.solve(gram + ridge, h.mean(dim=0))  # (D,)
+    w = w - constant * ((h @ w).mean() / (h @ constant).mean())
+    _, deviation = normalisation(h @ w)
+    return (w / deviation).to(weight.dtype).unsqueeze(0)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.preference import Pair, normalisation, pairs_right, pairwise_loss, ranking_pairs
+from model.preference import Pair, normalisation, normalised_head, pairs_right, pairwise_loss, ranking_pairs
 
 
 def test_all_pairs_of_a_ranking_and_ties_left_out():
@@ -61,3 +61,30 @@ def test_normalisation_by_hand():
     mean, deviation = normalisation(torch.tensor([1.0, 3.0, 5.0]))
     assert mean == pytest.approx(3.0) and deviation == pytest.approx(math.sqrt(8 / 3))
     assert normalisation(torch.tensor([2.0, 2.0])) == (2.0, 1.0)
+
+
+def test_a_normalised_head_gives_mean_zero_and_deviation_one_and_keeps_the_order():
+    generator = torch.Generator().manual_seed(0)
+    # states as a final norm leaves them: a common part and what differs, all of one length
+    states = torch.randn(500, 8, generator=generator) + torch.tensor([4.0, 0, 0, 0, 0, 0, 0, 0])
+    states = states / states.norm(dim=1, keepdim=True) * 8**0.5
+    weight = torch.randn(1, 8, generator=generator)
+    before = (states @ weight.T).squeeze(1)
+    after = (states @ normalised_head(weight, states).T).squeeze(1)
+    assert after.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert after.std(unbiased=False).item() == pytest.approx(1.0, abs=1e-5)
+    agree = ((before[:, None] > before) == (after[:, None] > after)).float().mean().item()
+    assert agree > 0.9
+
+
+def test_a_constant_direction_takes_the_mean_up_exactly():
+    # the first coordinate is 1 everywhere, so it serves as the bias: the order cannot change
+    states = torch.tensor([[1.0, 2.0], [1.0, 4.0], [1.0, 9.0]])
+    after = (states @ normalised_head(torch.tensor([[7.0, 3.0]]), states).T).squeeze(1)
+    # 7 + 3·(2, 4, 9) = 13, 19, 34 → mean 22, deviation √78
+    torch.testing.assert_close(after, torch.tensor([-9.0, -3.0, 12.0]) / 78**0.5, atol=1e-4, rtol=1e-4)
+
+
+def test_one_state_cannot_be_normalised():
+    with pytest.raises(ValueError, match="at least two responses"):
+        normalised_head(torch.ones(1, 2), torch.ones(1, 2))

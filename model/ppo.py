@@ -1,0 +1,291 @@
+"""PPO on a language model's own answers (Schulman et al. 2017; for language: Ziegler et al. 2019, Ouyang et al. 2022).
+
+One iteration: sample responses to a batch of prompts; score them; subtract a KL penalty to the frozen reference from
+every token's reward; estimate advantages; update policy and value on mini-batches for a few epochs.
+
+The value function is a network of its own, not a head on the policy: its loss is then free of the policy's small
+learning rate and cannot pull the policy's features about, and, started from the reward model as in Ouyang et al.
+2022 (appendix C.4), it predicts the reward from the first iteration. The reward model is smaller than the policy, so
+this costs less than half of what the policy does.
+
+Exactness: prompts and samples are a function of (seed, iteration), and a checkpoint holds policy, value, moments,
+KL coefficient and generators; so a killed run, started again, ends with the bytes of one that was not.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import (
+    CheckpointMismatch,
+    Checkpoints,
+    model_tensors,
+    note_other_numerics,
+    numerics,
+    random_state,
+    restore_model,
+    restore_random_state,
+)
+from model.experience import Experience, assess
+from model.generation import generate
+from model.optim import Optimizers, clip_gradients
+from model.policy_losses import next_kl_coef, policy_loss, value_loss
+from model.ppo_settings import PPOSettings
+from model.precision import autocast
+from model.rollout import collate, log_distribution, of_tokens, on_response_axis, state_values
+from model.scalar import ScalarModel
+from model.schedules import Schedule, learning_rate_factor
+from model.seeding import derive, generator
+from model.stopping import StopRequest
+from model.training import NonFiniteLoss, TrainingStopped
+from model.transformer import Transformer
+
+_logger = logging.getLogger(__name__)
+
+
+class Scorer(Protocol):
+    """Scores of responses: (B,) tensor, and further figures to log. A pure function of its arguments."""
+
+    def __call__(self, prompts: list[int], responses: list[list[int]]) -> tuple[Tensor, Mapping[str, float]]:
+        """`prompts`: positions in the list of prompts; `responses`: new token ids, with EOS where there was one."""
+
+
+def prompt_batch(num_prompts: int, batch_size: int, seed: int, iteration: int) -> list[int]:
+    """Positions of an iteration's prompts: each pass over all prompts has an order of its own, without gaps."""
+    chosen = []
+    order: list[int] = []
+    order_of = -1
+    for place in range(iteration * batch_size, (iteration + 1) * batch_size):
+        if place // num_prompts != order_of:
+            order_of = place // num_prompts
+            order = torch.randperm(num_prompts, generator=generator(seed, "ppo prompts", order_of)).tolist()
+        chosen.append(order[place % num_prompts])
+    return chosen
+
+
+OnStep = Callable[[int, dict[str, float]], None]
+
+
+def train_ppo(
+    policy: Transformer,
+    reference: Transformer,
+    value: ScalarModel,
+    prompts: Sequence[Sequence[int]],
+    score: Scorer,
+    settings: PPOSettings,
+    *,
+    eos_token_id: int,
+    pad_token_id: int,
+    checkpoint_dir: Path | None = None,
+    checkpoint_seconds: float = 30,
+    device: str | torch.device = "cpu",
+    on_step: OnStep | None = None,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    evaluate_every: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> None:
+    """Trains `policy` and `value` in place for `settings.iterations`; goes on from `checkpoint_dir` if it can.
+
+    `reference` is the model the KL is measured to; it must not share parameters with `policy`. After each iteration
+    (counted from 1) `on_step` gets "reward", "score", "kl", "entropy", "clip_fraction", "length", "finished",
+    "value_loss", "policy_loss", "kl_coef", …, what `score` reports, and every `evaluate_every` iterations what
+    `evaluate` returns. Raises TrainingStopped (with a checkpoint saved) on SIGTERM or `should_stop()`, NonFiniteLoss,
+    and CheckpointMismatch for a folder of another run.
+    """
+    if not prompts:
+        raise ValueError("PPO needs at least one prompt")
+    run = _Run(policy, reference, value, prompts, score, settings, eos_token_id, pad_token_id, torch.device(device))
+    checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
+    start = run.resume(checkpoints) if checkpoints else 0
+    saved_at = time.monotonic()
+    with StopRequest(should_stop) as stop:
+        for iteration in range(start, settings.iterations):
+            figures = run.iterate(iteration)
+            done = iteration + 1
+            if evaluate and evaluate_every and done % evaluate_every == 0:
+                figures |= evaluate(done)
+            if on_step:
+                on_step(done, figures)
+            last = done == settings.iterations
+            stopping = stop.requested() and not last
+            if checkpoints and (stopping or last or time.monotonic() - saved_at >= checkpoint_seconds):
+                run.save(checkpoints, done)
+                saved_at = time.monotonic()
+            if stopping:
+                raise TrainingStopped(done)
+
+
+class _Run:
+    """The state of one call of `train_ppo`."""
+
+    def __init__(
+        self,
+        policy: Transformer,
+        reference: Transformer,
+        value: ScalarModel,
+        prompts: Sequence[Sequence[int]],
+        score: Scorer,
+        settings: PPOSettings,
+        eos_token_id: int,
+        pad_token_id: int,
+        device: torch.device,
+    ) -> None:
+        self.policy = policy.to(device).eval()
+        self.reference = reference.to(device).eval()
+        self.value = value.to(device).eval()
+        self.prompts = [list(prompt) for prompt in prompts]
+        self.score = score
+        self.settings = settings
+        self.eos_token_id = eos_token_id
+        self.pad_token_id = pad_token_id
+        self.device = device
+        self.kl_coef = settings.kl_coef
+        self.trained = nn.ModuleDict({"policy": policy, "value": value})
+        groups = [
+            {"params": list(policy.parameters()), "lr": settings.lr},
+            {"params": list(value.parameters()), "lr": settings.value_lr},
+        ]
+        # No weight decay: it would pull towards 0, where the KL penalty pulls towards the reference.
+        adam = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=settings.adam_eps, weight_decay=0.0, fused=True)
+        self.optimizers = Optimizers(self.trained, [adam])
+
+    def iterate(self, iteration: int) -> dict[str, float]:
+        """One iteration (0-based): sample, score, learn. Returns its figures."""
+        settings = self.settings
+        began = time.perf_counter()
+        chosen = prompt_batch(len(self.prompts), settings.batch_size, settings.seed, iteration)
+        prompts = [self.prompts[index] for index in chosen]
+        responses = generate(
+            self.policy,
+            prompts,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            eos_token_id=self.eos_token_id,
+            pad_token_id=self.pad_token_id,
+            seed=derive(settings.seed, "ppo rollout", iteration),
+            batch_size=settings.batch_size,
+        )
+        generated = time.perf_counter()
+        scores, reported = self.score(chosen, responses)
+        rollout = collate(
+            prompts, responses, eos_token_id=self.eos_token_id, pad_token_id=self.pad_token_id, device=self.device
+        )
+        experience, figures = assess(
+            self.policy, self.reference, self.value, rollout, scores.to(self.device), settings, self.kl_coef
+        )
+        assessed = time.perf_counter()
+        figures |= self.update(experience, iteration)
+        ended = time.perf_counter()
+        self.kl_coef = next_kl_coef(
+            self.kl_coef,
+            figures["kl"],
+            target=settings.kl_target,
+            horizon=settings.kl_horizon,
+            batch_size=settings.batch_size,
+        )
+        tokens = int(rollout.mask.sum())
+        return figures | {
+            **reported,
+            "tokens_per_second": tokens / (ended - began),
+            "seconds_generate": generated - began,
+            "seconds_score": assessed - generated,
+            "seconds_update": ended - assessed,
+        }
+
+    def update(self, experience: Experience, iteration: int) -> dict[str, float]:
+        """Epochs of mini-batches over one rollout; returns the mean figures of the updates that were made."""
+        settings = self.settings
+        schedule: Schedule = "wsd" if settings.linear_decay else "constant"
+        self.optimizers.set_factor(
+            learning_rate_factor(
+                schedule,
+                iteration,
+                settings.iterations,
+                warmup_fraction=settings.warmup_fraction,
+                decay_fraction=1.0 - settings.warmup_fraction,
+            )
+        )
+        chance = generator(settings.seed, "ppo mini-batches", iteration)
+        totals: dict[str, float] = {}
+        updates = 0
+        for _ in range(settings.epochs):
+            order = torch.randperm(experience.logprobs.shape[0], generator=chance)
+            for index in order.tensor_split(settings.minibatches):
+                figures = self.learn(experience.rows(index.to(self.device)), iteration)
+                updates += 1
+                for name, number in figures.items():
+                    totals[name] = totals.get(name, 0.0) + number
+                # Early stopping of an iteration's updates, as in OpenAI's Spinning Up (Achiam 2018).
+                if settings.update_kl_limit is not None and figures["update_kl"] > settings.update_kl_limit:
+                    return {name: total / updates for name, total in totals.items()} | {"updates": float(updates)}
+        return {name: total / updates for name, total in totals.items()} | {"updates": float(updates)}
+
+    def learn(self, part: Experience, iteration: int) -> dict[str, float]:
+        """One update of policy and value on one mini-batch; each has its own gradient norm to clip."""
+        settings, mask = self.settings, part.rollout.mask
+        with autocast(settings.precision, self.device):
+            log_probabilities = log_distribution(self.policy, part.rollout, settings.temperature)
+            logprobs = on_response_axis(of_tokens(log_probabilities, part.rollout), mask)
+            values = state_values(self.value, part.rollout)
+        surrogate = policy_loss(logprobs, part.logprobs, part.advantages, mask, settings.clip)
+        error, value_clip_fraction = value_loss(values, part.values, part.returns, mask, settings.value_clip)
+        (surrogate.loss + error).backward()
+        policy_norm = float(clip_gradients(self.policy.parameters(), settings.grad_clip))
+        value_norm = float(clip_gradients(self.value.parameters(), settings.grad_clip))
+        if not math.isfinite(policy_norm + value_norm):
+            raise NonFiniteLoss(iteration, float(surrogate.loss.detach() + error.detach()), policy_norm + value_norm)
+        self.optimizers.step()
+        self.optimizers.zero_grad()
+        return {
+            "policy_loss": float(surrogate.loss.detach()),
+            "value_loss": float(error.detach()),
+            "clip_fraction": float(surrogate.clip_fraction),
+            "value_clip_fraction": float(value_clip_fraction),
+            "update_kl": float(surrogate.approximate_kl),
+            "grad_norm": policy_norm,
+            "value_grad_norm": value_norm,
+        }
+
+    def save(self, checkpoints: Checkpoints, done: int) -> None:
+        """Saves all that the iterations after `done` depend on."""
+        random_tensors, random_json = random_state()
+        moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
+        state: dict[str, Any] = {
+            "config": asdict(self.settings),
+            "kl_coef": self.kl_coef,
+            "random": random_json,
+            "numerics": numerics(self.device),
+        }
+        checkpoints.save(done, {**model_tensors(self.trained), **moments, **random_tensors}, state)
+
+    def resume(self, checkpoints: Checkpoints) -> int:
+        """Restores the newest valid checkpoint; returns the number of iterations done (0 if there is none)."""
+        checkpoint = checkpoints.newest()
+        if checkpoint is None:
+            return 0
+        saved, own = checkpoint.state.get("config", {}), asdict(self.settings)
+        differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
+        if differing:
+            name = differing[0]
+            raise CheckpointMismatch(
+                f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not {own.get(name)!r}; "
+                "use another checkpoint folder, or delete this one to start again"
+            )
+        note_other_numerics(checkpoint.state["numerics"], numerics(self.device))
+        restore_model(self.trained, checkpoint.tensors)
+        prefix = "optimizer."
+        moments = {
+            name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)
+        }
+        self.optimizers.load_state_tensors(moments)
+        restore_random_state(checkpoint.tensors, checkpoint.state["random"])
+        self.kl_coef = checkpoint.state["kl_coef"]
+        _logger.info("Going on after iteration %d of %d", checkpoint.step, self.settings.iterations)
+        return checkpoint.step
