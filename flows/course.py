@@ -1,0 +1,85 @@
+"""The course: which stage takes what from which. Nothing is computed here, and nothing here knows of servers.
+
+Inside a Prefect flow each call below is a task; outside one (in a test, in a notebook) it is a plain call.
+"""
+
+from dataclasses import dataclass
+
+from flows.settings import Settings
+from tasks.clean import clean
+from tasks.collect import collect
+from tasks.deduplicate import deduplicate
+from tasks.evaluate import evaluate
+from tasks.finetune import finetune
+from tasks.lineage.artifact import Artifact
+from tasks.pair import pair
+from tasks.ppo import ppo
+from tasks.pretrain import pretrain
+from tasks.rank import rank
+from tasks.reward import reward
+from tasks.snapshot import snapshot
+from tasks.tokenize import tokenize
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs."""
+
+    corpus: Artifact
+    tokens: Artifact
+    pairs: Artifact
+
+
+@dataclass(frozen=True)
+class Models:
+    """The four models, and what was measured on them."""
+
+    pretrained: Artifact
+    finetuned: Artifact
+    reward_model: Artifact
+    aligned: Artifact
+    evaluation: Artifact
+
+
+def data_course(settings: Settings) -> Data:
+    resources = settings.resources
+    outside = snapshot(config=settings.snapshot, resources=resources)
+    collected = collect(snapshot=outside, config=settings.collect, resources=resources)
+    cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
+    corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
+    tokens = tokenize(corpus=corpus, config=settings.tokenize, resources=resources)
+    pairs = pair(snapshot=outside, config=settings.pair, resources=resources)
+    return Data(corpus=corpus, tokens=tokens, pairs=pairs)
+
+
+def pretrain_course(settings: Settings, data: Data) -> Artifact:
+    return pretrain(tokens=data.tokens, config=settings.pretrain, resources=settings.resources)
+
+
+def align_course(settings: Settings, pretrained: Artifact, data: Data) -> Models:
+    """From a pretrained model to an aligned one. `data` holds the tokens it was pretrained on, for the evaluation."""
+    resources = settings.resources
+    finetuned = finetune(model=pretrained, pairs=data.pairs, config=settings.finetune, resources=resources)
+    rankings = rank(model=finetuned, pairs=data.pairs, config=settings.rank, resources=resources)
+    reward_model = reward(model=finetuned, rankings=rankings, config=settings.reward, resources=resources)
+    aligned = ppo(
+        model=finetuned, reward_model=reward_model, pairs=data.pairs, config=settings.ppo, resources=resources
+    )
+    evaluation = evaluate(
+        pretrained=pretrained,
+        finetuned=finetuned,
+        reward_model=reward_model,
+        aligned=aligned,
+        tokens=data.tokens,
+        pairs=data.pairs,
+        rankings=rankings,
+        corpus=data.corpus,
+        config=settings.evaluate,
+        resources=resources,
+    )
+    return Models(pretrained, finetuned, reward_model, aligned, evaluation)
+
+
+def train_course(settings: Settings) -> Models:
+    data = data_course(settings)
+    return align_course(settings, pretrain_course(settings, data), data)

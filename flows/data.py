@@ -1,0 +1,44 @@
+"""The flow `data`: from what the outside world holds to tokens and prompt–response pairs.
+
+pedigree run data --set collect.minimum_characters=80
+"""
+
+from prefect import flow
+
+from flows.course import data_course
+from flows.session import recorded, run_name
+from flows.settings import DEFAULTS, Settings
+from tasks.clean import CleanConfig
+from tasks.collect import CollectConfig
+from tasks.deduplicate import DeduplicateConfig
+from tasks.pair import PairConfig
+from tasks.snapshot import SnapshotConfig
+from tasks.stage import Resources
+from tasks.tokenize import TokenizeConfig
+
+
+@flow(name="data", flow_run_name=run_name)
+def data(
+    snapshot: SnapshotConfig = DEFAULTS.snapshot,
+    collect: CollectConfig = DEFAULTS.collect,
+    clean: CleanConfig = DEFAULTS.clean,
+    deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    pair: PairConfig = DEFAULTS.pair,
+    resources: Resources = DEFAULTS.resources,
+) -> None:
+    """Collects text, cleans it, removes duplicates, tokenises it, and makes prompt–response pairs.
+
+    Stages whose inputs, settings and code are unchanged are taken from the store.
+    """
+    settings = Settings(
+        snapshot=snapshot,
+        collect=collect,
+        clean=clean,
+        deduplicate=deduplicate,
+        tokenize=tokenize,
+        pair=pair,
+        resources=resources,
+    )
+    with recorded("data", settings.model_dump(mode="json")):
+        data_course(settings)

@@ -1,0 +1,79 @@
+"""Where the project and its state are, and the environment its servers and flows run in."""
+
+import os
+import sys
+from pathlib import Path
+
+from tasks.lineage.home import home
+
+PROJECT = Path(__file__).resolve().parents[1]
+WORK_POOL = "pedigree"
+PREFECT_PORT = 4200
+MLFLOW_PORT = 5000
+HEARTBEAT_SECONDS = 30  # the least Prefect allows
+# A run that has not been heard of for this long is marked Crashed: two beats may be lost, not three.
+HEARTBEAT_LIMIT_SECONDS = 3 * HEARTBEAT_SECONDS
+
+# A user's own profile, active run or flow context must not leak into the servers started here.
+_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "PREFECT_PROFILE")
+_SILENT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def state_file() -> Path:
+    return home() / "servers.json"
+
+
+def logs() -> Path:
+    return home() / "logs"
+
+
+def base_environment() -> dict[str, str]:
+    """What every child process gets: this virtual environment first, state under home(), no telemetry."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_INHERITED and not name.startswith("PREFECT__")
+    }
+    return {
+        **kept,
+        **_SILENT,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PEDIGREE_HOME": str(home()),
+        "PEDIGREE_PROJECT": str(PROJECT),
+        "PREFECT_HOME": str(home() / "prefect"),
+    }
+
+
+def prefect_server_environment(port: int) -> dict[str, str]:
+    """The Prefect server answers only pages that it serves itself (its default answers every web site)."""
+    environment = base_environment()
+    environment.pop("PREFECT_API_URL", None)
+    return {
+        **environment,
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    }
+
+
+def mlflow_server_environment() -> dict[str, str]:
+    return {**base_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def client_environment(prefect_url: str, mlflow_url: str) -> dict[str, str]:
+    """For the worker, the flows it starts, and `prefect deploy`."""
+    return {
+        **base_environment(),
+        "PREFECT_API_URL": prefect_url,
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }

@@ -1,0 +1,44 @@
+"""Everything a flow can be told: one section per stage, in the order they run, and the resources to run them with.
+
+The sections are the stages' own config types; their titles, help and bounds make the form in Prefect's UI. The
+defaults are the `demo` preset.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.clean import CleanConfig
+from tasks.collect import CollectConfig
+from tasks.deduplicate import DeduplicateConfig
+from tasks.evaluate import EvaluateConfig
+from tasks.finetune import FinetuneConfig
+from tasks.pair import PairConfig
+from tasks.ppo import PPOConfig
+from tasks.pretrain import PretrainConfig
+from tasks.rank import RankConfig
+from tasks.reward import RewardConfig
+from tasks.snapshot import SnapshotConfig
+from tasks.stage import Resources
+from tasks.tokenize import TokenizeConfig
+
+
+class Settings(BaseModel):
+    """Settings of the whole course."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    snapshot: SnapshotConfig = SnapshotConfig()
+    collect: CollectConfig = CollectConfig()
+    clean: CleanConfig = CleanConfig()
+    deduplicate: DeduplicateConfig = DeduplicateConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
+    pair: PairConfig = PairConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    rank: RankConfig = RankConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PPOConfig = PPOConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    resources: Resources = Resources()
+
+
+DEFAULTS = Settings()

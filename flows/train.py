@@ -1,0 +1,62 @@
+"""The flow `train`: the whole course, from text to a PPO-aligned model. `make run` starts it.
+
+pedigree run train --preset test
+"""
+
+from prefect import flow
+
+from flows.course import train_course
+from flows.session import recorded, run_name
+from flows.settings import DEFAULTS, Settings
+from tasks.clean import CleanConfig
+from tasks.collect import CollectConfig
+from tasks.deduplicate import DeduplicateConfig
+from tasks.evaluate import EvaluateConfig
+from tasks.finetune import FinetuneConfig
+from tasks.pair import PairConfig
+from tasks.ppo import PPOConfig
+from tasks.pretrain import PretrainConfig
+from tasks.rank import RankConfig
+from tasks.reward import RewardConfig
+from tasks.snapshot import SnapshotConfig
+from tasks.stage import Resources
+from tasks.tokenize import TokenizeConfig
+
+
+@flow(name="train", flow_run_name=run_name)
+def train(
+    snapshot: SnapshotConfig = DEFAULTS.snapshot,
+    collect: CollectConfig = DEFAULTS.collect,
+    clean: CleanConfig = DEFAULTS.clean,
+    deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    pair: PairConfig = DEFAULTS.pair,
+    pretrain: PretrainConfig = DEFAULTS.pretrain,
+    finetune: FinetuneConfig = DEFAULTS.finetune,
+    rank: RankConfig = DEFAULTS.rank,
+    reward: RewardConfig = DEFAULTS.reward,
+    ppo: PPOConfig = DEFAULTS.ppo,
+    evaluate: EvaluateConfig = DEFAULTS.evaluate,
+    resources: Resources = DEFAULTS.resources,
+) -> None:
+    """Trains a language model: data, pretraining, fine-tuning, ranking, reward model, PPO, evaluation.
+
+    Stages whose inputs, settings and code are unchanged are taken from the store.
+    """
+    settings = Settings(
+        snapshot=snapshot,
+        collect=collect,
+        clean=clean,
+        deduplicate=deduplicate,
+        tokenize=tokenize,
+        pair=pair,
+        pretrain=pretrain,
+        finetune=finetune,
+        rank=rank,
+        reward=reward,
+        ppo=ppo,
+        evaluate=evaluate,
+        resources=resources,
+    )
+    with recorded("train", settings.model_dump(mode="json")):
+        train_course(settings)
