@@ -1,0 +1,184 @@
+"""Look at the outside world: which files and data sets the sources name, and what is in them now.
+
+Always runs, and is cheap to repeat. Its output changes exactly when something it looks at has changed, so everything
+after it can be found in the store.
+"""
+
+import glob
+import json
+from collections import Counter
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.lineage.errors import ConfigError
+from tasks.lineage.home import home
+from tasks.stage import Resources, StageConfig, StageRun, stage
+from tasks.text import packages
+from tasks.text.digests import DigestMemory
+from tasks.text.huggingface import splits_of
+from tasks.text.items import Item, Snapshot
+from tasks.text.readers import FORMATS, format_of
+from tasks.text.sources import Source
+from tasks.text.splits import family, side, sides
+
+
+class SnapshotConfig(StageConfig):
+    """Where text and prompt–response pairs come from."""
+
+    sources: tuple[Source, ...] = Field(
+        (Source(),),
+        title="Sources",
+        min_length=1,
+        max_length=1000,
+        description="Default: the documentation of the Python packages installed beside this program.",
+    )
+    evaluation_share: float = Field(
+        0.1,
+        ge=0,
+        le=0.9,
+        title="Evaluation share",
+        description="Share of origins (packages, files, data sets) kept for evaluation: nothing of them is trained on. "
+        "A source whose origins all fall on one side is split by document instead.",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides which origins are kept for evaluation.")
+
+
+@stage(output="snapshot", retries=2, always=True)
+def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> None:
+    """Write items.parquet (files and data set splits, with size, digest, origin, licence), sources.json, quarantine.jsonl.
+
+    Raises ConfigError if a source names nothing that can be read.
+    """
+    root = (resources.root or Path()).absolute()
+    items: list[Item] = []
+    unreadable: list[tuple[str, str]] = []
+    with DigestMemory(home() / "cache" / "digests.sqlite") as memory:
+        for index, source in enumerate(config.sources):
+            run.progress(index, len(config.sources))
+            found = _look(index, source, root, config, memory, unreadable)
+            if not any(item.kind != "license" for item in found):
+                raise ConfigError(_nothing(source, unreadable))
+            items += _with_splits(found, source, config)
+    run.progress(len(config.sources), len(config.sources))
+    Snapshot(config.seed, config.evaluation_share, config.sources, tuple(items)).write(run.output)
+    with (run.output / "quarantine.jsonl").open("w", encoding="utf-8") as file:
+        for uri, reason in unreadable:
+            run.logger.warning("%s cannot be read and is left out: %s", uri, reason)
+            file.write(
+                json.dumps({"uri": uri, "line": None, "reason": reason, "excerpt": ""}, ensure_ascii=False) + "\n"
+            )
+    _report(run, items, len(unreadable), memory.hashed)
+
+
+def _report(run: StageRun, items: list[Item], num_unreadable: int, num_hashed: int) -> None:
+    sizes: Counter[str] = Counter()
+    for item in items:
+        sizes[item.origin] += item.size
+    run.log_metrics({
+        "items": len(items), "origins": len(sizes), "bytes": sum(sizes.values()), "quarantined": num_unreadable,
+    })  # fmt: skip
+    run.logger.info(
+        "%d files of %d origins, %.1f MB; %d of them read anew, %d unreadable",
+        len(items), len(sizes), sum(sizes.values()) / 1e6, num_hashed, num_unreadable,
+    )  # fmt: skip
+
+
+def _nothing(source: Source, unreadable: list[tuple[str, str]]) -> str:
+    if unreadable:
+        return f"nothing that {source.described()!r} names can be read; first: {unreadable[0][0]}: {unreadable[0][1]}"
+    if source.kind == "packages":
+        return "no installed package is chosen: widen the source's include, exclude or max_bytes"
+    return f"{source.described()!r} names no file to read: check the path, and that the files end in {_endings()}"
+
+
+def _endings() -> str:
+    return ", ".join(FORMATS) + " (also with .gz or .zst)"
+
+
+def _look(
+    index: int, source: Source, root: Path, config: SnapshotConfig, memory: DigestMemory, bad: list[tuple[str, str]]
+) -> list[Item]:
+    """What one source names, at its present content. Unreadable files are added to ``bad``."""
+    if source.kind == "packages":
+        return _package_items(index, source, config.seed, memory, bad)
+    if source.kind == "files":
+        return _file_items(index, source, root, memory, bad)
+    return [
+        Item(found.uri, found.size, found.sha256, found.origin, source.license or found.license, "dataset", index, None)
+        for found in splits_of(source, root, lambda path: memory.digest(path)[1])
+    ]
+
+
+def _package_items(
+    index: int, source: Source, seed: int, memory: DigestMemory, bad: list[tuple[str, str]]
+) -> list[Item]:
+    found: dict[str, list[Item]] = {}
+    for package in packages.installed(source.include, source.exclude):
+        held = found.setdefault(package.name, [])
+        for file in package.files:
+            uri = package.uri(file.path)
+            try:
+                size, sha256 = memory.digest(f"{package.root}/{file.path}")
+            except OSError as error:
+                bad.append((uri, error.strerror or type(error).__name__))
+                continue
+            licence = source.license or package.license
+            held.append(Item(uri, size, sha256, package.name, licence, file.kind, index, None))
+    sizes = [(name, sum(item.size for item in held)) for name, held in found.items()]
+    taken = packages.within(sizes, source.max_bytes, seed)
+    return [item for name in sorted(taken) for item in found[name]]
+
+
+def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, bad: list[tuple[str, str]]) -> list[Item]:
+    items = []
+    for path in _paths(source, root):
+        uri = path.resolve().as_uri()
+        file_format = format_of(path)
+        assert file_format is not None
+        try:
+            size, sha256 = memory.digest(path)
+        except OSError as error:
+            bad.append((uri, error.strerror or type(error).__name__))
+            continue
+        items.append(Item(uri, size, sha256, uri, source.license, file_format, index, None))
+    return items
+
+
+def _paths(source: Source, root: Path) -> list[Path]:
+    """The files that a path, folder or glob names, sorted; hidden ones are left out of folders and globs."""
+    named = root / Path(source.path or "").expanduser()
+    if named.is_file():
+        if format_of(named) is None:
+            raise ConfigError(f"the name of {named} does not say how to read it: it should end in {_endings()}")
+        return [named]
+    if named.is_dir():
+        found = [
+            path for path in named.rglob("*") if not any(part.startswith(".") for part in path.relative_to(named).parts)
+        ]
+    else:
+        found = [Path(path) for path in glob.glob(str(named), recursive=True)]
+        if not found:
+            raise ConfigError(f"{named} does not exist: check 'path' of the source; relative paths start from {root}")
+    return sorted({path.resolve() for path in found if path.is_file() and format_of(path) is not None})
+
+
+def _with_splits(items: list[Item], source: Source, config: SnapshotConfig) -> list[Item]:
+    """Items with their side of the evaluation split, where it can be told before reading them.
+
+    By origin (packages of one family together). If all fall on one side: packages by file; other items keep None, and
+    are split by document when they are read. So are rows that carry an origin of their own.
+    """
+    if source.origin_field:
+        return items
+    seed, share = config.seed, config.evaluation_share
+    of_package = source.kind == "packages"
+    names = {item.origin: family(item.origin) if of_package else item.origin for item in items}
+    by_name = sides(seed, share, names.values())
+    if by_name is not None:
+        return [_on(item, by_name[names[item.origin]]) for item in items]
+    return [_on(item, side(seed, share, item.uri)) for item in items] if of_package else items
+
+
+def _on(item: Item, split: str) -> Item:
+    return Item(item.uri, item.size, item.sha256, item.origin, item.license, item.kind, item.source, split)

@@ -1,0 +1,77 @@
+"""Compressed files as plain streams of bytes, in bounded memory. A cut or damaged stream raises, it never just ends."""
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import zstandard
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+DAMAGED = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+SUFFIXES = (".gz", ".zst")
+_CHUNK = 1 << 18
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file for reading, decompressed if its name ends in .gz or .zst.
+
+    Reading raises one of ``DAMAGED`` where the stream is cut short or broken.
+    """
+    if path.suffix == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return io.BufferedReader(_ZstdStream(path), _CHUNK)
+    return path.open("rb")
+
+
+def plain_name(path: Path) -> str:
+    """File name in lower case without the compression's suffix."""
+    name = path.name.lower()
+    return name.rsplit(".", 1)[0] if name.endswith(SUFFIXES) else name
+
+
+class _ZstdStream(io.RawIOBase):
+    """One or more zstd frames. (zstandard's own reader takes a cut frame for the end of the file.)"""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame = zstandard.ZstdDecompressor().decompressobj(read_across_frames=False)
+        self._inside = False
+        self._waiting = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._ready:
+            if not self._decompress():
+                return 0
+        count = min(len(view), len(self._ready))
+        view[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _decompress(self) -> bool:
+        data = self._waiting or self._file.read(1 << 14)
+        self._waiting = b""
+        if not data:
+            if self._inside:
+                raise EOFError("the zstd stream ends before its end marker")
+            return False
+        self._inside = True
+        self._ready = memoryview(self._frame.decompress(data))
+        if self._frame.eof:
+            self._waiting = self._frame.unused_data
+            self._frame = zstandard.ZstdDecompressor().decompressobj(read_across_frames=False)
+            self._inside = False
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

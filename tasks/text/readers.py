@@ -1,0 +1,220 @@
+"""Rows and texts of users' files, one at a time and in bounded memory.
+
+A reader yields what it could read and, in their place among the rest, what it could not: a malformed row is a value
+(``Rejected``), never an exception. Only a whole file that cannot be opened raises, an OSError.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.text.compression import DAMAGED, SUFFIXES, open_plain, plain_name
+from tasks.text.decoding import NotText, decode
+
+Format = Literal["jsonl", "parquet", "text", "markdown", "rst", "html"]
+FORMATS: dict[str, Format] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".txt": "text", ".text": "text",
+    ".md": "markdown", ".markdown": "markdown", ".rst": "rst", ".html": "html", ".htm": "html",
+}  # fmt: skip
+_BATCH = 1_000  # rows of a table in memory at once
+_EXCERPT = 80
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What could not be read. ``line`` counts lines, or rows of a table, from 1."""
+
+    line: int | None
+    reason: str
+    excerpt: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """An object of a JSON line, or a row of a table."""
+
+    line: int
+    fields: dict[str, Any]
+    size: int
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Text of the lines ``first`` to ``last`` of a file."""
+
+    first: int
+    last: int
+    text: str
+    whole: bool
+
+
+def format_of(path: Path) -> Format | None:
+    """Format by the file's name, with or without .gz or .zst; None for a name that says nothing."""
+    name = plain_name(path)
+    found = FORMATS.get("." + name.rpartition(".")[2]) if "." in name else None
+    if found == "parquet" and path.name.lower().endswith(SUFFIXES):
+        return None
+    if found is None and path.name.lower().endswith(SUFFIXES):
+        return "text" if "." not in name else None
+    return found
+
+
+def read_rows(
+    path: Path, file_format: Format, max_bytes: int, columns: list[str] | None = None
+) -> Iterator[Row | Rejected]:
+    """Rows of a JSON-lines or Parquet file. ``max_bytes`` bounds a line. ``columns`` limits what is read of a table."""
+    return _parquet_rows(path, columns) if file_format == "parquet" else _json_rows(path, max_bytes)
+
+
+def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Rejected]]:
+    """Numbered lines with their ends. A line above ``max_bytes`` is skipped without being held in memory."""
+    number = 0
+    try:
+        while line := stream.readline(max_bytes + 1):
+            number += 1
+            if len(line) <= max_bytes:
+                yield number, line
+                continue
+            head, size = line[:_EXCERPT], len(line)
+            while not line.endswith(b"\n") and (line := stream.readline(1 << 20)):
+                size += len(line)
+            reason = f"a line of {size:,} bytes is longer than max_document_bytes ({max_bytes:,})"
+            yield number, Rejected(number, reason, _excerpt(head), size)
+    except DAMAGED as error:
+        yield number + 1, Rejected(number + 1, f"the file is cut short or damaged after line {number}: {error}")
+
+
+def _json_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
+    with open_plain(path) as stream:
+        for number, line in lines(stream, max_bytes):
+            if isinstance(line, Rejected):
+                yield line
+            elif line.strip():
+                yield _json_row(number, line)
+
+
+def _json_row(number: int, line: bytes) -> Row | Rejected:
+    def rejected(reason: str) -> Rejected:
+        return Rejected(number, reason, _excerpt(line), len(line))
+
+    try:
+        value = json.loads(decode(line))
+    except NotText as error:
+        return rejected(str(error))
+    except RecursionError:
+        return rejected("nested too deeply")
+    except ValueError as error:
+        return rejected(f"not valid JSON: {error}")
+    if isinstance(value, dict):
+        return Row(number, value, len(line))
+    hint = "; write one object a line, not one array" if isinstance(value, list) else ""
+    return rejected(f"not an object but {type(value).__name__}{hint}")
+
+
+def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[Row | Rejected]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            wanted = None if columns is None else [name for name in columns if name in present]
+            for batch in file.iter_batches(batch_size=_BATCH, columns=wanted or None):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(number, fields, 0)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        yield Rejected(number + 1, f"the Parquet file is damaged after row {number}: {str(error).splitlines()[0]}")
+
+
+def read_whole(path: Path, max_bytes: int) -> Passage | Rejected:
+    """A file as one text. Rejected above ``max_bytes`` (after decompression), if damaged, or if it is not text."""
+    try:
+        with open_plain(path) as stream:
+            data = stream.read(max_bytes + 1)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except DAMAGED as error:
+        return Rejected(None, f"the file is cut short or damaged: {error}")
+    if len(data) > max_bytes:
+        return Rejected(None, f"longer than max_document_bytes ({max_bytes:,})", _excerpt(data), len(data))
+    try:
+        text = decode(data)
+    except NotText as error:
+        return Rejected(None, str(error), _excerpt(data), len(data))
+    return Passage(1, text.count("\n") + 1, _newlines(text), whole=True)
+
+
+def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[Passage | Rejected]:
+    """A text file cut at blank lines into passages of about ``document_chars``; a shorter file is one passage.
+
+    A passage ends at the first blank line after it has reached half of ``document_chars``, or where the next line
+    would take it above ``document_chars``: so paragraphs stay whole where they can.
+    """
+    with open_plain(path) as stream:
+        start = stream.peek(4)[:4] if hasattr(stream, "peek") else b""
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 and UTF-32: lines cannot be told before decoding
+            stream.close()
+            whole = read_whole(path, max_bytes)
+            yield from (
+                [whole]
+                if isinstance(whole, Rejected)
+                else _cut(enumerate(whole.text.splitlines(True), 1), document_chars)
+            )
+            return
+        yield from _cut(_decoded(lines(stream, max_bytes)), document_chars)
+
+
+def _decoded(numbered: Iterator[tuple[int, bytes | Rejected]]) -> Iterator[tuple[int, str | Rejected]]:
+    for number, line in numbered:
+        if isinstance(line, Rejected):
+            yield number, line
+            continue
+        try:
+            yield number, decode(line) if len(line) > 64 else _decode_short(line)
+        except NotText as error:
+            yield number, Rejected(number, str(error), _excerpt(line), len(line))
+
+
+def _decode_short(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return decode(line)
+
+
+def _cut(numbered: Any, document_chars: int) -> Iterator[Passage | Rejected]:
+    held: list[str] = []
+    size = first = last = 0
+    started = False
+    for number, line in numbered:
+        if isinstance(line, Rejected):
+            yield line
+            continue
+        blank = not line.strip()
+        if held and (size + len(line) > document_chars or (blank and size >= document_chars / 2)):
+            yield Passage(first, last, _newlines("".join(held)), whole=False)
+            started, held, size = True, [], 0
+        if not held and blank:
+            continue
+        if not held:
+            first = number
+        held.append(line)
+        size += len(line)
+        last = number
+    if held:
+        yield Passage(first, last, _newlines("".join(held)), whole=not started)
+
+
+def _newlines(text: str) -> str:
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _excerpt(data: bytes) -> str:
+    return data[:_EXCERPT].decode("utf-8", "replace").replace("\x00", "\ufffd").strip()
