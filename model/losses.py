@@ -1,0 +1,99 @@
+"""Cross-entropy from hidden states without ever holding the logits of a whole batch.
+
+The logits of B·T positions over a vocabulary are by far the largest tensor of a small model's step. Here they exist
+for a chunk of positions at a time; the gradient of the chunk is taken while it is still in the cache, so nothing is
+kept or computed again in the backward pass.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}     # of fp32 logits at once: about a last-level cache; a GPU's share
+
+
+def chunk_rows(weight: Tensor) -> int:
+    """How many positions to take at once against an output matrix (V, D)."""
+    return max(1, _CHUNK_BYTES.get(weight.device.type, 64 << 20) // (4 * weight.shape[0]))
+
+
+def _compute_dtype(tensor: Tensor) -> torch.dtype:
+    """The format of matrix products here: autocast's if it is on, else the tensor's own."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Σ scale · (-log softmax(hidden · weightᵀ)[target]), with the gradients taken in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, rows: int,
+                dtype: torch.dtype) -> Tensor:
+        states, matrix = hidden.to(dtype), weight.to(dtype)
+        hidden_gradient = torch.empty_like(states)
+        weight_gradient = torch.zeros_like(weight)
+        total = scale.new_zeros(())
+        for start in range(0, hidden.shape[0], rows):
+            chunk, wanted = states[start : start + rows], targets[start : start + rows, None]
+            share = scale[start : start + rows, None]
+            logits = (chunk @ matrix.mT).to(scale.dtype)                        # (rows, V)
+            chosen = logits.gather(1, wanted)
+            normaliser = logits.logsumexp(1, keepdim=True)
+            total = total + ((normaliser - chosen) * share).sum()
+            gradient = (logits - normaliser).exp_().mul_(share).scatter_add_(1, wanted, -share).to(dtype)
+            hidden_gradient[start : start + rows] = gradient @ matrix
+            weight_gradient += gradient.mT @ chunk
+        ctx.save_for_backward(hidden_gradient.to(hidden.dtype), weight_gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_gradient, weight_gradient = ctx.saved_tensors
+        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None, None
+
+
+def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, mask: Tensor | None = None, *,
+                  rows: int | None = None) -> Tensor:
+    """The mean negative log-likelihood in nats, differentiable in `hidden` and `weight`.
+
+    hidden (…, D), weight (V, D), targets (…) token ids, mask (…) bool: the positions that count (None: all; where none
+    does, the loss is 0). `rows`: positions at once. Softmax and sums are in fp32 at least, products in autocast's
+    format.
+    """
+    states, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    if mask is None:
+        scale = torch.full(wanted.shape, 1 / wanted.numel(), dtype=exact, device=states.device)
+    else:
+        counted = mask.reshape(-1)
+        if not torch.compiler.is_compiling():      # leaves the head's work for the other positions out
+            places = counted.nonzero().squeeze(1)
+            states, wanted, counted = states[places], wanted[places], counted[places]
+        scale = counted.to(exact) / counted.sum().clamp(min=1)
+    rows = rows or chunk_rows(weight)
+    loss: Tensor = _ChunkedCrossEntropy.apply(states, weight, wanted, scale, rows, _compute_dtype(weight))
+    return loss
+
+
+@torch.no_grad()
+def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The negative log-likelihood in nats of each target (N,), from hidden (N, D) and weight (V, D); no gradient."""
+    matrix = weight.to(_compute_dtype(weight))
+    parts = [
+        F.cross_entropy((chunk.to(matrix.dtype) @ matrix.mT).float(), wanted, reduction="none")
+        for chunk, wanted in zip(hidden.split(chunk_rows(weight)), targets.split(chunk_rows(weight)), strict=True)
+    ]
+    return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+
+def language_modelling_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+    """The loss of a `Transformer` for `train`: next-token cross-entropy where "loss_mask", if there is one, is true.
+
+    batch: "input_ids", "targets" (B, T); "loss_mask" (B, T) bool and "segment_ids" (B, T), optional.
+    """
+    mask = batch.get("loss_mask")
+    hidden = model.hidden(batch["input_ids"], segment_ids=batch.get("segment_ids"))
+    loss = cross_entropy(hidden, model.output_weight, batch["targets"], mask)
+    return loss, {} if mask is None else {"tokens": mask.sum()}
