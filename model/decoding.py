@@ -2,8 +2,8 @@
 
 The rearrangements leave the function as it is (results differ from `Transformer` by rounding only):
 - q, k and v are one matrix, gate and up another; the norms' weights and 1/sqrt(head_dim) are multiplied into them;
-- rows of q and k are reordered so that the pairs rotary positions turn are neighbours, and the turn is one complex
-  product in place. Both sides of every dot product q·k are reordered alike, so it keeps its value.
+- rows of q and k are reordered so that the pairs that rotary positions turn are neighbours, and the rotation is one
+  complex product in place. Both sides of every dot product q·k are reordered alike, so it keeps its value.
 
 Nothing here takes gradients, and all of it computes in fp32.
 """
@@ -17,23 +17,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.attention import attention_limits
 from model.transformer import Layer, Transformer
 
 
 @dataclass(frozen=True)
 class FusedLayer:
-    """Weights of a layer as `Decoder` uses them, each (out, in)."""
+    """Weights of a layer as `Decoder` uses them, each (in, out) in memory: faster for few rows than (out, in)."""
 
-    qkv: Tensor  # ((H + 2G)·D, C)
-    out: Tensor  # (C, H·D)
-    gate_up: Tensor  # (2F, C)
-    down: Tensor  # (C, F)
+    qkv: Tensor  # (C, (H + 2G)·D)
+    out: Tensor  # (H·D, C)
+    gate_up: Tensor  # (C, 2F)
+    down: Tensor  # (F, C)
 
 
 def neighbour_pairs(weight: Tensor, head_dim: int) -> Tensor:
     """Reorder the rows of each head from (i, i + D/2) apart to next to each other: (n·D, C) → (n·D, C)."""
     columns = weight.shape[1]
     return weight.view(-1, 2, head_dim // 2, columns).transpose(1, 2).reshape(-1, columns)
+
+
+def transposed(weight: Tensor) -> Tensor:
+    """A copy of weight (out, in) as (in, out)."""
+    return weight.t().contiguous()
 
 
 def fuse(layer: Layer) -> FusedLayer:
@@ -44,10 +50,10 @@ def fuse(layer: Layer) -> FusedLayer:
     q = neighbour_pairs(attention.q_proj.weight.float(), D) * D**-0.5
     k = neighbour_pairs(attention.k_proj.weight.float(), D)
     return FusedLayer(
-        qkv=torch.cat((q, k, attention.v_proj.weight.float())) * before_attention,
-        out=attention.o_proj.weight.float(),
-        gate_up=torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())) * before_mlp,
-        down=mlp.down_proj.weight.float(),
+        qkv=transposed(torch.cat((q, k, attention.v_proj.weight.float())) * before_attention),
+        out=transposed(attention.o_proj.weight.float()),
+        gate_up=transposed(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())) * before_mlp),
+        down=transposed(mlp.down_proj.weight.float()),
     )
 
 
@@ -55,7 +61,7 @@ class Decoder:
     """A copy of a model's weights that reads prompts and then one token a step for each row of a batch.
 
     Made for one call of `generate`: it does not follow later changes of the model. After `start`, row b of every tensor
-    belongs to row b of the batch until `keep` or `repeat` rearranges the rows.
+    belongs to row b of the batch, until `take` rearranges the rows.
     """
 
     def __init__(self, model: Transformer) -> None:
@@ -64,8 +70,8 @@ class Decoder:
         self.eps = config.rms_norm_eps
         self.layers = [fuse(cast(Layer, layer)) for layer in model.model.layers]
         self.embedding = model.model.embed_tokens.weight.float()
-        self.head = model.output_weight.float() * model.model.norm.weight.float()
-        self.turns = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
+        self.head = transposed(model.output_weight.float() * model.model.norm.weight.float())  # (C, V)
+        self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
         self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
         self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
         self.blocked: Tensor | None = None  # (B, 1, 1, S) added to scores, -inf over padding; None without padding
@@ -81,21 +87,19 @@ class Decoder:
         index = torch.arange(T + max_new_tokens, device=device)
         limits = None
         if bool((padding > 0).any()):
-            hidden = index[None, :] < padding[:, None]  # (B, S)
-            self.blocked = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)[:, None, None]
-            # A row of padding sees everything before it, so that it has something to normalise over.
-            sees = ~hidden[:, None, :T] | hidden[:, :T, None]  # (B, T, T)
-            limits = (sees & (index[:T, None] >= index[None, :T]))[:, None]
-        turns = self.turns[(index[None, :T] - padding[:, None]).clamp(min=0)]  # (B, T, D/2)
+            real = index[None, :] >= padding[:, None]  # (B, S)
+            limits = attention_limits(T, device, real[:, :T], None)
+            self.blocked = torch.zeros(real.shape, device=device).masked_fill_(~real, -torch.inf)[:, None, None]
+        positions = (index[None, :T] - padding[:, None]).clamp(min=0)
+        rotations = self.rotations[positions].view(B * T, 1, -1)  # (B·T, 1, D/2)
         x = self.embedding[input_ids]  # (B, T, C)
         for number, layer in enumerate(self.layers):
-            q, k, v = self._project(x.view(B * T, -1), layer, turns.view(B * T, 1, -1)).view(B, T, -1, self.D).split(
-                (self.H, self.G, self.G), dim=2)
-            self.cache[number, 0, :, :, :T] = k.transpose(1, 2)
-            self.cache[number, 1, :, :, :T] = v.transpose(1, 2)
-            y = F.scaled_dot_product_attention(
-                q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=limits, is_causal=limits is None,
-                scale=1.0, enable_gqa=self.H != self.G)  # (B, H, T, D)
+            qkv = self._project(x.view(B * T, -1), layer, rotations).view(B, T, -1, self.D).transpose(1, 2)
+            q, k, v = qkv.split((self.H, self.G, self.G), dim=1)  # (B, H or G, T, D)
+            self.cache[number, 0, :, :, :T] = k
+            self.cache[number, 1, :, :, :T] = v
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=limits, is_causal=limits is None, scale=1.0,
+                                               enable_gqa=self.H != self.G)  # (B, H, T, D)
             if number == len(self.layers) - 1:  # only the last position goes on
                 x, y, T = x[:, -1:], y[:, :, -1:], 1
             x = self._finish(x.reshape(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer).view(B, T, -1)
@@ -104,11 +108,11 @@ class Decoder:
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token a row, (B,) → logits (B, V) of the next."""
         B, end = tokens.shape[0], self.length + 1
-        turns = self.turns[self.length - self.padding][:, None]  # (B, 1, D/2)
+        rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
         blocked = None if self.blocked is None else self.blocked[..., :end]
         x = self.embedding[tokens]  # (B, C)
         for number, layer in enumerate(self.layers):
-            qkv = self._project(x, layer, turns)  # (B, H + 2G, D)
+            qkv = self._project(x, layer, rotations)  # (B, H + 2G, D)
             cache = self.cache[number]  # (2, B, G, S, D)
             cache[:, :, :, self.length] = qkv[:, self.H:].view(B, 2, self.G, self.D).transpose(0, 1)
             q = qkv[:, :self.H].view(B, self.G, self.H // self.G, self.D)  # heads of a group stand in the query's place
@@ -128,17 +132,17 @@ class Decoder:
     def _norm(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], eps=self.eps)
 
-    def _project(self, x: Tensor, layer: FusedLayer, turns: Tensor) -> Tensor:
-        """x (N, C), turns (N, 1, D/2) → turned queries and keys, and values: (N, H + 2G, D)."""
-        qkv = F.linear(self._norm(x), layer.qkv).view(x.shape[0], -1, self.D // 2, 2)
-        torch.view_as_complex(qkv[:, :self.H + self.G]).mul_(turns)
+    def _project(self, x: Tensor, layer: FusedLayer, rotations: Tensor) -> Tensor:
+        """x (N, C), rotations (N, 1, D/2) → rotated queries and keys, and values: (N, H + 2G, D)."""
+        qkv = (self._norm(x) @ layer.qkv).view(x.shape[0], -1, self.D // 2, 2)
+        torch.view_as_complex(qkv[:, :self.H + self.G]).mul_(rotations)
         return qkv.flatten(2)
 
     def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> Tensor:
         """x (N, C) and attended heads (N, H·D) → the layer's result (N, C)."""
-        x = torch.addmm(x, attended, layer.out.t())
-        gate, up = F.linear(self._norm(x), layer.gate_up).chunk(2, dim=-1)  # (N, F) each
-        return torch.addmm(x, F.silu(gate).mul_(up), layer.down.t())
+        x = torch.addmm(x, attended, layer.out)
+        gate, up = (self._norm(x) @ layer.gate_up).chunk(2, dim=-1)  # (N, F) each
+        return torch.addmm(x, F.silu(gate).mul_(up), layer.down)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(self._norm(x), self.head)
+        return self._norm(x) @ self.head
