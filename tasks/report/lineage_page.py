@@ -1,0 +1,157 @@
+"""`lineage.html`: what something was made from, as one page that needs no network.
+
+The drawing is inline SVG and is complete without JavaScript; the script adds details, search and zoom. Everything
+that comes from records (names, settings, addresses) is data of unknown origin: it is escaped in the drawing and set
+with `textContent` by the script.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tasks.report.figures import headline
+from tasks.report.layers import Layout, Sizes, layout
+
+SIZES = Sizes()
+SHORT_DIGEST = 12
+TEXT_WIDTH = 27  # characters that fit into a node
+
+# Kind of artifact → family, which gives the colour.
+FAMILIES = {
+    "snapshot": "data",
+    "corpus": "data",
+    "pairs": "data",
+    "tokens": "data",
+    "rankings": "judgement",
+    "reward_model": "judgement",
+    "model": "model",
+    "evaluation": "evaluation",
+}
+FAMILY_NAMES = {
+    "data": "data",
+    "model": "language model",
+    "judgement": "preferences",
+    "evaluation": "evaluation",
+    "other": "other",
+}
+
+
+def render(graph: Mapping[str, Any], target: str | None = None, title: str = "Lineage") -> str:
+    """The page for {"nodes": [{"id", "stage", "kind", "digest", …}], "edges": [[from, to], …]}.
+
+    target: id of the node the page is about. Optional fields of a node that are shown: key, config, metrics, inputs,
+    documents, versions, created, wall_seconds, git_commit, numerics, mlflow_url, prefect_url, and any other of text,
+    number or mapping. Raises ValueError if the edges form a cycle.
+    """
+    nodes: list[Mapping[str, Any]] = list(graph["nodes"])
+    plan = layout([str(node["id"]) for node in nodes], [(str(a), str(b)) for a, b in graph["edges"]], SIZES)
+    page = (Path(__file__).parent / "lineage_page.html").read_text(encoding="utf-8")
+    parts = {
+        "TITLE": escape(title),
+        "SUMMARY": escape(_summary(nodes, target)),
+        "LEGEND": _legend(nodes),
+        "DRAWING": _drawing(nodes, plan, target),
+        "DATA": embedded({"nodes": [_details(node) for node in nodes], "edges": graph["edges"], "target": target}),
+    }
+    for name, text in parts.items():  # no part can hold a mark: what comes from records is escaped
+        page = page.replace(f"<!--{name}-->", text)
+    return page
+
+
+def embedded(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True, default=str)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def safe_url(url: Any) -> str:
+    """The address if a click on it can do no more than open a page, else nothing."""
+    text = str(url or "")
+    return text if text.startswith(("http://", "https://")) else ""
+
+
+def _summary(nodes: Sequence[Mapping[str, Any]], target: str | None) -> str:
+    subject = next((node for node in nodes if node["id"] == target), None)
+    count = f"{len(nodes)} pieces of work" if len(nodes) != 1 else "one piece of work"
+    if subject is None:
+        return count
+    return f"{subject['stage']} · {subject['kind']} {str(subject['digest'])[:SHORT_DIGEST]} · {count}"
+
+
+def _legend(nodes: Sequence[Mapping[str, Any]]) -> str:
+    present = {family(node) for node in nodes}
+    return "".join(
+        f'<span class="key {name}"><i></i>{escape(label)}</span>'
+        for name, label in FAMILY_NAMES.items()
+        if name in present
+    )
+
+
+def family(node: Mapping[str, Any]) -> str:
+    """Which colour a node has."""
+    return FAMILIES.get(str(node.get("kind")), "other")
+
+
+def _drawing(nodes: Sequence[Mapping[str, Any]], plan: Layout, target: str | None) -> str:
+    edges = "".join(
+        f'<path class="edge" data-from="{escape(source)}" data-to="{escape(end)}" d="{_curve(points)}"/>'
+        for source, end, points in plan.edges
+    )
+    cards = "".join(_card(node, plan.nodes[str(node["id"])], str(node["id"]) == target) for node in nodes)
+    return (
+        f'<svg id="drawing" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {plan.width:.0f} {plan.height:.0f}" '
+        f'width="{plan.width:.0f}" height="{plan.height:.0f}" role="img" aria-label="Lineage graph">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0 0.8 L7.4 4 L0 7.2 Z" fill="context-stroke"/></marker></defs>'
+        f"<g>{edges}</g><g>{cards}</g></svg>"
+    )
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> str:
+    """A smooth path: curved between columns, straight where it passes by a column."""
+    x, y = points[0]
+    path = [f"M{x:.1f} {y:.1f}"]
+    for index, (next_x, next_y) in enumerate(points[1:]):
+        if index % 2 == 0:
+            half = (x + next_x) / 2
+            path.append(f"C{half:.1f} {y:.1f} {half:.1f} {next_y:.1f} {next_x:.1f} {next_y:.1f}")
+        else:
+            path.append(f"L{next_x:.1f} {next_y:.1f}")
+        x, y = next_x, next_y
+    return "".join(path)
+
+
+def _card(node: Mapping[str, Any], place: tuple[float, float], is_target: bool) -> str:
+    x, y = place
+    lines = headline(str(node["stage"]), node.get("metrics") or {})
+    url = safe_url(node.get("mlflow_url")) or safe_url(node.get("prefect_url"))
+    figures = "".join(
+        f'<text class="figure" x="14" y="{56 + 15 * row}">{escape(_fit(line))}</text>' for row, line in enumerate(lines)
+    )
+    body = (
+        f'<rect class="card" width="{SIZES.node_width:.0f}" height="{SIZES.node_height:.0f}" rx="7"/>'
+        f'<rect class="bar" width="5" height="{SIZES.node_height - 14:.0f}" y="7" rx="2.5"/>'
+        f'<text class="stage" x="14" y="22">{escape(_fit(str(node["stage"]), 18))}</text>'
+        f'<text class="kind" x="{SIZES.node_width - 10:.0f}" y="22">{escape(_fit(str(node["kind"]), 13))}</text>'
+        f'<text class="digest" x="14" y="39">{escape(str(node["digest"])[:SHORT_DIGEST])}</text>{figures}'
+    )
+    link = f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{body}</a>' if url else body
+    classes = f"node {family(node)}{' target' if is_target else ''}"
+    return (
+        f'<g class="{classes}" data-id="{escape(str(node["id"]))}" tabindex="0" '
+        f'transform="translate({x:.1f} {y:.1f})">{link}</g>'
+    )
+
+
+def _fit(text: str, width: int = TEXT_WIDTH) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _details(node: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in node.items() if value not in (None, "", {}, [])}
+    for name in ("mlflow_url", "prefect_url"):
+        if not safe_url(shown.get(name)):
+            shown.pop(name, None)
+    return shown

@@ -1,0 +1,72 @@
+"""The files of a stage that people look at in MLflow: record, samples, plots, report and lineage page."""
+
+import json
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from tasks.lineage.errors import PedigreeError
+from tasks.report import publication
+from tasks.tracking import server
+from tasks.tracking.pending import Entry
+
+FILE_LIMIT_BYTES = 5_000_000  # what a person looks at is smaller
+TABLE_ROWS = 500
+
+logger = logging.getLogger("pedigree.tracking")
+
+
+def upload(client: MlflowClient, entry: Entry) -> None:
+    """Everything worth seeing of a finished stage, onto its run; the report also onto the flow's run."""
+    assert entry.record is not None and entry.run_id is not None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "record.json").write_text(json.dumps(entry.record, indent=1, sort_keys=True) + "\n")
+        _write_pages(entry, folder)
+        output = Path(entry.output) if entry.output else None
+        if output is not None:
+            _copy_small(output, folder)
+        client.log_artifacts(entry.run_id, str(folder))
+        if output is not None and (output / "samples.jsonl").is_file():
+            _log_table(client, entry.run_id, output / "samples.jsonl")
+        if entry.parent_run_id and (folder / "report.html").is_file():
+            client.log_artifact(entry.parent_run_id, str(folder / "report.html"))
+            client.log_artifact(entry.parent_run_id, str(folder / "lineage.html"))
+
+
+def _write_pages(entry: Entry, folder: Path) -> None:
+    """Lineage page and plots. A page that cannot be drawn is said in the log and keeps nothing else back."""
+    assert entry.record is not None
+    try:
+        publication.write(
+            entry.record, folder, run_url=server.run_url, flow_run_url=entry.prefect.get("flow_run_url", "")
+        )
+    except (PedigreeError, OSError, ValueError) as error:
+        logger.warning("the pages about %s could not be drawn: %s", entry.name, error)
+
+
+def _copy_small(output: Path, folder: Path) -> None:
+    """Top-level JSON and HTML files and the plots of an output, unless a fuller page of that name was drawn."""
+    wanted = [*output.glob("*.json"), *output.glob("*.html"), *output.glob("plots/*.svg"), *output.glob("plots/*.png")]
+    for path in sorted(wanted):
+        target = folder / path.relative_to(output)
+        if path.name != "tokenizer.json" and path.stat().st_size <= FILE_LIMIT_BYTES and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+
+
+def _log_table(client: MlflowClient, run_id: str, samples: Path) -> None:
+    """`samples.jsonl` as a table that MLflow's pages show and its evaluation view compares between runs."""
+    rows: list[dict[str, Any]] = []
+    with samples.open(encoding="utf-8") as file:
+        for line in file:
+            if len(rows) == TABLE_ROWS:
+                break
+            rows.append(json.loads(line))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    data = [[row.get(name) for name in columns] for row in rows]
+    client.log_text(run_id, json.dumps({"columns": columns, "data": data}), "samples.json")
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": "samples.json", "type": "table"}]))

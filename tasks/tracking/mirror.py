@@ -1,0 +1,217 @@
+"""The mirror in MLflow: what the engine and the flows call. MLflow is never the source of truth, only a window.
+
+Everything is first written to `home()/mirror/pending` and removed from there when MLflow has it, so no call here
+fails or waits long because MLflow is down: `sync` catches up, by hand (`pedigree sync`) and at the next flow.
+Without MLFLOW_TRACKING_URI nothing is mirrored.
+"""
+
+import importlib
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.record import Record
+from tasks.tracking import pending, server
+from tasks.tracking.metrics_rows import MetricsTail
+from tasks.tracking.pending import Entry, Input
+from tasks.tracking.server import experiment_url, run_url
+
+__all__ = ["StageMirror", "close_flow", "experiment_url", "open_flow", "open_stage", "run_url", "sync"]
+
+FOLLOW_SECONDS = 5.0
+JOIN_SECONDS = 15.0  # a request that hangs longer is left to the next sync
+
+logger = logging.getLogger("pedigree.tracking")
+_open_flows: dict[str, tuple[Entry, int]] = {}  # entry id → entry and lock, of flows this process runs
+_catching_up: list[threading.Thread] = []
+
+
+def open_flow(flow: str, flow_run_id: str, prefect_url: str | None, parameters: Mapping[str, Any]) -> str | None:
+    """The MLflow run of a flow run, which its stages' runs nest under; None while MLflow is down or not named."""
+    if server.address() is None:
+        return None
+    prefect = {"flow_run_url": prefect_url} if prefect_url else {}
+    entry = pending.new_entry("flow", flow, flow_run_id=flow_run_id, prefect=prefect, parameters=flatten(parameters))
+    _open_flows[entry.id] = (entry, pending.hold(entry))
+    entry.save()
+    _attempt(entry, "begin")
+    if server.answers() and pending.count() > len(_open_flows):
+        thread = threading.Thread(target=sync, name="mirror-sync", daemon=True)
+        _catching_up.append(thread)
+        thread.start()
+    return entry.run_id
+
+
+def close_flow(mlflow_run_id: str | None, state: Literal["FINISHED", "FAILED"]) -> None:
+    """Ends the run that `open_flow` made in this process; without an id, the one that could not be made then."""
+    for identifier, (entry, lock) in list(_open_flows.items()):
+        if entry.run_id == mlflow_run_id or mlflow_run_id is None:
+            entry.state = "ran" if state == "FINISHED" else "failed"
+            entry.ended = pending.now_milliseconds()
+            entry.save()
+            if _attempt(entry, "begin", "end"):
+                entry.remove()
+            pending.release(lock)
+            del _open_flows[identifier]
+            break
+    while _catching_up:
+        _catching_up.pop().join(JOIN_SECONDS)
+
+
+def open_stage(
+    stage: str,
+    parent_run_id: str | None,
+    key: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    prefect: Mapping[str, str],
+) -> "StageMirror":
+    """The mirror of one stage, with its MLflow run already made if MLflow answers."""
+    if server.address() is None:
+        return StageMirror(None)
+    entry = pending.new_entry(
+        "stage",
+        stage,
+        parent_run_id=parent_run_id,
+        flow_run_id=prefect.get("flow_run_id", ""),
+        prefect=dict(prefect),
+        parameters=flatten(config),
+        key=key,
+        inputs={name: Input(kind=a.kind, digest=a.digest, key=a.key) for name, a in inputs.items()},
+    )
+    mirror = StageMirror(entry)
+    entry.save()
+    _attempt(entry, "begin")
+    return mirror
+
+
+class StageMirror:
+    """One stage's run in MLflow. `run_id` is None while there is none."""
+
+    def __init__(self, entry: Entry | None) -> None:
+        self._entry = entry
+        self._lock = pending.hold(entry) if entry else -1
+        self._tail: MetricsTail | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        return self._entry.run_id if self._entry else None
+
+    def follow(self, metrics_file: Path) -> None:
+        """Mirrors rows {"step", "time", "metrics"} as they are appended to the file, every few seconds."""
+        if self._entry is None or self._thread is not None:
+            return
+        self._entry.metrics_file = str(metrics_file)
+        self._entry.save()
+        self._tail = MetricsTail(metrics_file)
+        self._thread = threading.Thread(target=self._follow, name=f"mirror-{self._entry.name}", daemon=True)
+        self._thread.start()
+
+    def finish(
+        self,
+        state: Literal["ran", "cached", "failed"],
+        record: Record | None,
+        output: Path | None,
+        error: str | None = None,
+    ) -> None:
+        """Says how the stage ended. What MLflow cannot be told now waits in the pending folder."""
+        entry = self._entry
+        if entry is None:
+            return
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_SECONDS)
+        entry.state, entry.error, entry.ended = state, error, pending.now_milliseconds()
+        entry.record = record.model_dump(mode="json") if record is not None else None
+        entry.output = str(output) if output is not None else None
+        entry.save()
+        stuck = self._thread is not None and self._thread.is_alive()
+        if not stuck and _attempt(entry, "begin", "figures", "end", tail=self._tail):
+            entry.remove()
+        else:
+            entry.keep_metrics()
+            entry.save()
+        pending.release(self._lock)
+
+    def _follow(self) -> None:
+        assert self._entry is not None
+        while not self._stop.wait(FOLLOW_SECONDS):
+            _attempt(self._entry, "figures", tail=self._tail)
+
+
+def sync() -> int:
+    """Mirrors what is pending and nobody is at work on; returns how many flow runs and stages MLflow now has."""
+    if not server.answers():
+        return 0
+    done = 0
+    with pending.abandoned() as entries:
+        for entry in entries:
+            if entry.state == "running":
+                entry.state = "killed"
+                entry.ended = pending.now_milliseconds()
+            if _attempt(entry, "begin", "figures", "end"):
+                entry.remove()
+                done += 1
+            elif not server.answers():
+                break
+    return done
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as `name.inner: text`; lists of plain values stay one parameter, lists of groups are numbered."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{path}.")
+        elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+            flat |= flatten({str(number): item for number, item in enumerate(value)}, f"{path}.")
+        else:
+            flat[path] = "" if value is None else str(value)
+    return flat
+
+
+def _attempt(entry: Entry, *steps: Literal["begin", "figures", "end"], tail: MetricsTail | None = None) -> bool:
+    """Takes the steps in MLflow; False, with a warning in the log, when MLflow does not take them."""
+    if not server.answers():
+        return False
+    runs = importlib.import_module("tasks.tracking.runs")  # imports mlflow, 1.5 s, only where there is a server
+    try:
+        client = runs.connect()
+        for step in steps:
+            if step == "begin" and not entry.begun:
+                runs.begin(client, entry)
+            elif step == "figures":
+                _send_figures(client, runs, entry, tail)
+            elif step == "end":
+                runs.end(client, entry)
+    except Exception as error:  # whatever a server or network does must not end the training
+        server.forget_probe()
+        logger.warning("MLflow was not told of %s yet; it stays pending: %s", entry.name, _first_line(error))
+        logger.debug("the mirror of %s failed", entry.name, exc_info=True)
+        return False
+    return True
+
+
+def _send_figures(client: Any, runs: Any, entry: Entry, tail: MetricsTail | None) -> None:
+    if tail is None:
+        if entry.metrics_file is None:
+            return
+        tail = MetricsTail(Path(entry.metrics_file))
+    if not entry.begun:
+        runs.begin(client, entry)
+    figures = tail.new_figures()
+    try:
+        runs.log_figures(client, entry.run_id, figures)
+    except Exception:
+        tail.rewind(figures)
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
