@@ -1,0 +1,179 @@
+"""Clusters of near-duplicate documents: candidates by bands, compared exactly, joined to connected components.
+
+Shingle sets, signatures and band hashes lie in files and are read a band and a block of pairs at a time, so memory
+grows with the number of documents (about 40 bytes each: offsets, labels, one band), not with the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tasks.text.minhash import band_hashes, estimate
+from tasks.text.shingles import Shingles
+
+NEIGHBOURS = 31  # in a bucket, each document is compared with the first and with so many that follow it
+PAIR_BLOCK = 1 << 16  # pairs whose signatures are compared at once
+SHINGLE_BLOCK = 1 << 20  # shingles intersected at once
+MARGIN = 4.0  # standard errors below the threshold at which a signature still earns an exact comparison
+
+
+class ShingleStore:
+    """Shingle sets, signatures and band hashes of all documents, in files under `directory`.
+
+    Documents are numbered in the order added. Call `add` for all, then `seal`, then read.
+    """
+
+    def __init__(self, directory: Path, num_permutations: int, bands: int, rows: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory, self._permutations, self.bands, self._rows = directory, num_permutations, bands, rows
+        names = ["shingles", "signatures", *(f"band-{band:03d}" for band in range(bands))]
+        self._paths = {name: directory / f"{name}.bin" for name in names}
+        self._files = {name: path.open("wb") for name, path in self._paths.items()}
+        self._sizes: list[np.ndarray] = []
+
+    def add(self, shingles: Shingles, signatures: np.ndarray) -> None:
+        """Append documents: their unique shingles, and signatures (N, K) uint32."""
+        self._sizes.append(np.diff(shingles.offsets).astype(np.int32))
+        shingles.hashes.tofile(self._files["shingles"])
+        signatures.tofile(self._files["signatures"])
+        for band, hashes in enumerate(band_hashes(signatures, self.bands, self._rows)):
+            hashes.tofile(self._files[f"band-{band:03d}"])
+
+    def seal(self) -> None:
+        """Close the files and make what they hold readable."""
+        for file in self._files.values():
+            file.close()
+        self.sizes = np.concatenate([np.zeros(0, np.int32), *self._sizes])
+        self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
+        self._shingles = self._map("shingles", np.uint32)
+        self._signatures = self._map("signatures", np.uint32).reshape(len(self.sizes), self._permutations)
+
+    def _map(self, name: str, kind: type) -> np.ndarray:
+        path = self._paths[name]
+        return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+
+    def band(self, band: int) -> np.ndarray:
+        """Hashes of one band, (N,) uint64."""
+        return self._map(f"band-{band:03d}", np.uint64)
+
+    def remove(self) -> None:
+        """Delete the files."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
+
+    def estimates(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Similarity of pairs by their signatures, (P,)."""
+        return estimate(self._signatures[left], self._signatures[right])
+
+    def similarities(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Exact Jaccard similarity of the shingle sets of pairs, (P,) float64."""
+        both = self.sizes[left].astype(np.int64) + self.sizes[right]
+        result = np.zeros(len(left))
+        begin = 0
+        reach = np.cumsum(both)
+        while begin < len(left):
+            base = reach[begin] - both[begin]
+            end = max(int(np.searchsorted(reach, base + SHINGLE_BLOCK, side="right")), begin + 1)
+            common = self._common(left[begin:end], right[begin:end])
+            result[begin:end] = common / np.maximum(both[begin:end] - common, 1)
+            begin = end
+        return result
+
+    def _common(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Shingles that the two of each pair share, (P,)."""
+        sides = []
+        for documents in (left, right):
+            sizes = self.sizes[documents].astype(np.int64)
+            pairs = np.repeat(np.arange(len(documents)), sizes)
+            within = np.arange(len(pairs)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            hashes = self._shingles[np.repeat(self.offsets[documents], sizes) + within]
+            sides.append(pairs.astype(np.uint64) << np.uint64(32) | hashes)
+        keys = np.sort(np.concatenate(sides))
+        shared = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)
+        return np.bincount(shared.astype(np.int64), minlength=len(left))
+
+
+def similar_pairs(
+    store: ShingleStore, left: np.ndarray, right: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the pairs whose exact Jaccard similarity is at least `threshold`.
+
+    Sizes and signatures first rule out what cannot reach it: J ≤ smaller set / larger set, and an estimate more than
+    `MARGIN` standard errors too low.
+    """
+    small, large = np.minimum(store.sizes[left], store.sizes[right]), np.maximum(store.sizes[left], store.sizes[right])
+    possible = (small > 0) & (small >= threshold * large)
+    left, right = left[possible], right[possible]
+    floor = threshold - MARGIN * np.sqrt(threshold * (1 - threshold) / store._permutations)
+    kept = []
+    for begin in range(0, len(left), PAIR_BLOCK):
+        block = slice(begin, begin + PAIR_BLOCK)
+        likely = np.flatnonzero(store.estimates(left[block], right[block]) >= floor) + begin
+        kept.append(likely[store.similarities(left[likely], right[likely]) >= threshold])
+    chosen = np.concatenate([np.zeros(0, np.int64), *kept])
+    return left[chosen], right[chosen]
+
+
+def bucket_pairs(hashes: np.ndarray, usable: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of documents with the same band hash, in two rounds: next neighbours and firsts, then further neighbours.
+
+    A bucket of up to `NEIGHBOURS` + 1 documents gives all its pairs; in a larger one (boilerplate) each document is
+    paired with the first and with the `NEIGHBOURS` after it, so the work stays linear.
+    """
+    order = usable[np.argsort(hashes[usable], kind="stable")]
+    keys = hashes[order]
+    same = np.flatnonzero(keys[1:] == keys[:-1])
+    if not len(same):
+        return
+    starts = np.ones(len(keys), bool)
+    starts[1:] = keys[1:] != keys[:-1]
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(keys)), 0))
+    later = np.flatnonzero(np.arange(len(keys)) - first > 1)
+    yield np.concatenate((order[same], order[first[later]])), np.concatenate((order[same + 1], order[later]))
+    lefts, rights = [], []
+    for step in range(2, NEIGHBOURS + 1):
+        same = np.flatnonzero(keys[step:] == keys[:-step])
+        same = same[first[same] != same]  # the first has met all in the round before
+        if not len(same):
+            break
+        lefts.append(order[same])
+        rights.append(order[same + step])
+    if lefts:
+        yield np.concatenate(lefts), np.concatenate(rights)
+
+
+def components(
+    store: ShingleStore, threshold: float, on_band: Callable[[int], None] = lambda band: None
+) -> tuple[np.ndarray, int]:
+    """Label of the cluster of each document, (N,), and the number of pairs found similar.
+
+    Documents that a band before has joined are not compared again. Labels are the least document of the cluster.
+    """
+    labels = np.arange(len(store.sizes))
+    usable = np.flatnonzero(store.sizes > 0)
+    num_pairs = 0
+    for band in range(store.bands):
+        for left, right in bucket_pairs(store.band(band), usable):
+            apart = labels[left] != labels[right]
+            left, right = similar_pairs(store, left[apart], right[apart], threshold)
+            num_pairs += len(left)
+            labels = join(labels, left, right)
+        on_band(band)
+    return labels, num_pairs
+
+
+def join(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Labels after joining the clusters of each pair; a cluster's label is its least document."""
+    if not len(left):
+        return labels
+    size = len(labels)
+    graph = coo_array((np.ones(len(left), np.int8), (labels[left], labels[right])), shape=(size, size))
+    _, groups = connected_components(graph, directed=False)
+    least = np.full(size, size)
+    np.minimum.at(least, groups, np.arange(size))
+    return least[groups[labels]]

@@ -1,0 +1,114 @@
+"""Reading and writing a corpus: Parquet files of documents, in batches whose size is bounded in bytes.
+
+The same rows in the same batches give the same bytes, so that two runs can be compared by digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+SCHEMA = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("text", pa.large_string()),
+        ("source", pa.string()),
+        ("origin", pa.string()),
+        ("license", pa.string()),
+        ("kind", pa.string()),
+        ("language", pa.string()),
+        ("collector", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+BATCH_BYTES = 4 << 20  # text worked on at once: large enough for numpy, small enough for cache and memory
+BATCH_ROWS = 8192
+SHARD_BYTES = 256 << 20  # text in one file
+
+
+def shard_paths(directory: Path) -> list[Path]:
+    """The document files of a corpus, in order."""
+    return sorted(directory.glob("documents-*.parquet"))
+
+
+def count_documents(directory: Path) -> int:
+    """Documents in a corpus, by the files' metadata alone."""
+    return sum(pq.read_metadata(path).num_rows for path in shard_paths(directory))
+
+
+def slices_by_bytes(table: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
+    """Cut a table in pieces of at most `batch_bytes` of text; a longer text is a piece of its own."""
+    sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_pylist()
+    begin = held = 0
+    for row, size in enumerate(sizes):
+        if row > begin and held + size > batch_bytes:
+            yield table.slice(begin, row - begin)
+            begin, held = row, 0
+        held += size
+    if begin < len(sizes):
+        yield table.slice(begin)
+
+
+def read_corpus(
+    directory: Path, columns: list[str] | None = None, batch_bytes: int = BATCH_BYTES
+) -> Iterator[pa.Table]:
+    """Documents in order, a few megabytes of text at a time. `columns` must include "text" if given."""
+    for path in shard_paths(directory):
+        with pq.ParquetFile(path, memory_map=True) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
+                yield from slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes)
+
+
+class CorpusWriter:
+    """Writes documents-00000.parquet and so on; a new file after `shard_bytes` of text."""
+
+    def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self._directory, self._shard_bytes = directory, shard_bytes
+        self._writer: pq.ParquetWriter | None = None
+        self._shards = self._held = 0
+        self._pending: list[pa.Table] = []
+        self._pending_bytes = 0
+        self.documents = self.bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Append documents (columns as in `SCHEMA`)."""
+        if not table.num_rows:
+            return
+        size = pc.sum(pc.binary_length(table["text"])).as_py() or 0
+        self.documents += table.num_rows
+        self.bytes += size
+        self._pending.append(table.select(SCHEMA.names).cast(SCHEMA))
+        self._pending_bytes += size
+        if self._pending_bytes >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        if self._writer is None:
+            path = self._directory / f"documents-{self._shards:05d}.parquet"
+            self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1)
+            self._shards += 1
+        self._writer.write_table(pa.concat_tables(self._pending).combine_chunks())
+        self._held += self._pending_bytes
+        self._pending, self._pending_bytes = [], 0
+        if self._held >= self._shard_bytes:
+            self._writer.close()
+            self._writer, self._held = None, 0
+
+    def close(self) -> None:
+        """Finish the last file."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> CorpusWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

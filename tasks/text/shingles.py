@@ -1,0 +1,72 @@
+"""Shingles: every run of n words of a text, as 32-bit hashes (Broder 1997).
+
+A word is a run of letters, digits, marks and underscores, whatever the script; in scripts that write no spaces (Han,
+Kana, Thai, …) each character counts as a word. Case, spacing and punctuation make no difference. A text of fewer than
+n words has one shingle, of all its words; a text without words has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.text.spans import TextBatch, mix64
+
+_MULTIPLIER = 0x9E3779B97F4A7C15
+_HIGH = np.uint64(32)
+
+
+@dataclass(frozen=True)
+class Shingles:
+    """Hashes of all texts of a batch end to end, (S,) uint32, and where each text's begin, `offsets` (N + 1,)."""
+
+    hashes: np.ndarray
+    offsets: np.ndarray
+
+    def of(self, document: int) -> np.ndarray:
+        """The hashes of one text, repeats included."""
+        return self.hashes[self.offsets[document] : self.offsets[document + 1]]
+
+
+def shingle(batch: TextBatch, size: int) -> Shingles:
+    """Shingles of `size` words. The texts should be lower-cased already."""
+    words = batch.words()
+    counts = np.bincount(words.documents, minlength=len(batch)).astype(np.int64)
+    first = np.concatenate(([0], np.cumsum(counts)))
+    hashes = batch.hashes(words)
+    per_text = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
+    offsets = np.concatenate(([0], np.cumsum(per_text)))
+    result = np.zeros(offsets[-1], np.uint32)
+    if len(hashes) >= size:
+        rolled = hash_runs(hashes, size)
+        starts = np.arange(len(rolled))
+        starts = starts[starts + size <= first[1:][words.documents[: len(rolled)]]]  # the run ends in its own text
+        texts = words.documents[starts]
+        result[offsets[texts] + starts - first[texts]] = (rolled[starts] >> _HIGH).astype(np.uint32)
+    for short in range(1, size):
+        texts = np.flatnonzero(counts == short)
+        if len(texts):
+            runs = hash_runs(hashes, short)[first[texts]]
+            result[offsets[texts]] = (runs >> _HIGH).astype(np.uint32)
+    return Shingles(result, offsets)
+
+
+def hash_runs(hashes: np.ndarray, size: int) -> np.ndarray:
+    """Hash of each run of `size` neighbours, (S − size + 1,) uint64; their order matters."""
+    count = len(hashes) - size + 1
+    rolled = hashes[:count].copy()
+    for step in range(1, size):
+        rolled += hashes[step : step + count] * np.uint64(pow(_MULTIPLIER, step, 1 << 64))
+    return mix64(rolled)
+
+
+def unique_shingles(shingles: Shingles) -> Shingles:
+    """Each text's shingles once, in rising order."""
+    texts = np.repeat(np.arange(len(shingles.offsets) - 1, dtype=np.uint64), np.diff(shingles.offsets))
+    keys = np.sort(texts << _HIGH | shingles.hashes)
+    keep = np.ones(len(keys), bool)
+    keep[1:] = keys[1:] != keys[:-1]
+    keys = keys[keep]
+    bounds = np.arange(len(shingles.offsets), dtype=np.uint64) << _HIGH
+    return Shingles(keys.astype(np.uint32), np.searchsorted(keys, bounds))

@@ -1,0 +1,221 @@
+"""Learns a byte-level BPE tokenizer from the kept text and writes the text as token shards with an index.
+
+python -m flows.cli run data   (the stage after `deduplicate`)
+
+Only documents of the corpus split "train" enter. They are split again into training and validation, whole documents,
+by the hash of doc_id; near copies are gone already, so none lies across the split. In a shard every document ends with
+`<|endoftext|>`; the index says where each document lies, so which step of training saw it can be computed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.errors import DataError, StageError
+from tasks.lineage.ledger import Ledger
+from tasks.stage import Resources, StageConfig, StageRun, stage
+from tasks.text.encoder import BatchEncoder
+from tasks.text.shards import read_corpus
+from tasks.text.spans import TextBatch
+from tasks.text.splits import fraction
+
+TRAIN, VALIDATION = "train", "validation"
+HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
+SHARD_TOKENS = 1 << 27
+CHECKED_DOCUMENTS = 64  # per run, encoded by `tokenizers` too and compared
+
+INDEX = pa.schema([
+    ("doc_id", pa.string()), ("split", pa.string()), ("shard", pa.int32()),
+    ("offset", pa.int64()), ("length", pa.int32()), ("bytes", pa.int32()),
+])
+
+
+class TokenizeConfig(StageConfig):
+    """Byte-level BPE (Sennrich et al. 2016) learnt from the training text, and token shards."""
+
+    vocab_size: int = Field(4096, ge=SMALLEST_VOCABULARY, le=1 << 20, title="Vocabulary",
+                            description="tokens, with the 256 bytes and the four special tokens")
+    validation_share: float = Field(0.01, gt=0, lt=0.5, title="Validation share",
+                                    description="share of training documents held out to measure pretraining")
+    train_bytes: int = Field(20_000_000, ge=1000, title="Bytes to learn from",
+                             description="text that the tokenizer is learnt from, at most; documents chosen by hash")
+    seed: int = Field(0, ge=0, description="chooses validation documents and the text that is learnt from")
+
+
+def assign_splits(doc_ids: list[str], config: TokenizeConfig) -> np.ndarray:
+    """True for each document that goes to validation: a fixed share by hash, and at least one."""
+    points = np.array([fraction(config.seed, VALIDATION, doc_id) for doc_id in doc_ids])
+    chosen = points < config.validation_share
+    if not chosen.any():
+        chosen[np.argmin(points)] = True
+    return chosen
+
+
+def choose_sample(doc_ids: list[str], sizes: np.ndarray, allowed: np.ndarray, config: TokenizeConfig) -> np.ndarray:
+    """True for each document to learn from: the `allowed` ones in order of hash until `train_bytes` are reached."""
+    points = np.array([fraction(config.seed, "vocabulary", doc_id) for doc_id in doc_ids])
+    order = np.flatnonzero(allowed)
+    order = order[np.argsort(points[order], kind="stable")]
+    before = np.cumsum(sizes[order]) - sizes[order]
+    chosen = np.zeros(len(doc_ids), bool)
+    chosen[order[before < config.train_bytes]] = True
+    return chosen
+
+
+class ShardWriter:
+    """Token shards of one split, `<split>-00000.bin` and so on, and where each document went."""
+
+    def __init__(self, directory: Path, split: str, dtype: np.dtype, shard_tokens: int = SHARD_TOKENS) -> None:
+        self._directory, self._split, self._dtype, self._limit = directory, split, dtype, shard_tokens
+        self._shard = 0
+        self._file = self._open()
+        self._offset = 0
+        self.tokens = self.bytes = self.documents = 0
+
+    def _open(self) -> BinaryIO:
+        return (self._directory / f"{self._split}-{self._shard:05d}.bin").open("wb")
+
+    def write(self, doc_ids: pa.Array, ids: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> pa.Table:
+        """Append documents: ids (T,) end to end, lengths (N,) in tokens, sizes (N,) in bytes. Gives index rows."""
+        if self._offset >= self._limit:
+            self._file.close()
+            self._shard, self._offset = self._shard + 1, 0
+            self._file = self._open()
+        ids.astype(self._dtype).tofile(self._file)
+        rows = pa.table([
+            doc_ids, pa.array([self._split] * len(lengths), pa.string()),
+            pa.array(np.full(len(lengths), self._shard, np.int32)),
+            pa.array(self._offset + np.cumsum(lengths) - lengths),
+            pa.array(lengths.astype(np.int32)), pa.array(sizes.astype(np.int32)),
+        ], schema=INDEX)
+        self._offset += len(ids)
+        self.tokens += len(ids)
+        self.bytes += int(sizes.sum())
+        self.documents += len(lengths)
+        return rows
+
+    def close(self) -> None:
+        """Finish the last shard."""
+        self._file.close()
+
+
+def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids with `end` behind each document, and the lengths with it counted."""
+    result = np.full(len(ids) + len(lengths), end, ids.dtype)
+    result[np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)] = ids
+    return result, lengths + 1
+
+
+def learn(run: StageRun, corpus: Path, sample: np.ndarray, vocab_size: int) -> Tokenizer:
+    """Train the tokenizer on the documents that `sample` marks, (N,) bool in corpus order."""
+    run.logger.info("learning a vocabulary of %d from %d documents", vocab_size, int(sample.sum()))
+
+    def texts() -> Iterator[str]:
+        begin = 0
+        for table in read_corpus(corpus, ["text"]):
+            chosen = sample[begin : begin + table.num_rows]
+            yield from table["text"].filter(pa.array(chosen)).to_pylist()
+            begin += table.num_rows
+
+    return train_tokenizer(texts(), vocab_size)
+
+
+def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, lengths: np.ndarray) -> None:
+    """Raise StageError if the batch encoder's ids of the first texts differ from those of `tokenizers`."""
+    begin = 0
+    for text, length in zip(texts, lengths.tolist(), strict=True):
+        if ids[begin : begin + length].tolist() != tokenizer.encode(text):
+            raise StageError(f"the batch encoder and tokenizers disagree on {text[:80]!r}: this is a fault in "
+                             "tasks/text/encoder.py; report it with the text")
+        begin += length
+
+
+@stage(output="tokens", retries=2, libraries=("numpy", "pyarrow", "tokenizers"))
+def tokenize(run: StageRun, corpus: Artifact, config: TokenizeConfig, resources: Resources) -> None:
+    """Learn a tokenizer, then write token shards, their index and a ledger."""
+    names = [table.drop_columns(["text"]).append_column("bytes", pc.binary_length(table["text"]))
+             for table in read_corpus(corpus.path, ["doc_id", "text", "split"])]
+    table = pa.concat_tables(names) if names else None
+    trained_on = pc.equal(table["split"], TRAIN).to_numpy() if table is not None else np.zeros(0, bool)
+    if table is None or trained_on.sum() < 2:
+        raise DataError(f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
+                        "of them for validation: add text, cut long files into documents, or loosen the rules of "
+                        "`clean`")
+    doc_ids, sizes = table["doc_id"].to_pylist(), table["bytes"].to_numpy()
+    held = np.flatnonzero(trained_on)
+    validation = np.zeros(len(doc_ids), bool)
+    validation[held] = assign_splits([doc_ids[row] for row in held], config)
+    sample = choose_sample(doc_ids, sizes, trained_on & ~validation, config)
+    tokenizer = learn(run, corpus.path, sample, config.vocab_size)
+    tokenizer.save(run.output / "tokenizer.json")
+    write_shards(run, corpus.path, tokenizer, trained_on, validation)
+
+
+def write_shards(
+    run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray
+) -> None:
+    """Encode all training documents; write shards, index, ledger and meta.json."""
+    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 65535 else "<u4")
+    encoder = BatchEncoder(tokenizer.backend)
+    began, done, checked = time.monotonic(), 0, False
+    with ExitStack() as stack:
+        shards = {split: stack.enter_context(closing(ShardWriter(run.output, split, dtype)))
+                  for split in (TRAIN, VALIDATION)}
+        ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
+        index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
+        begin = 0
+        for table in read_corpus(corpus, ["doc_id", "text", "source", "split"]):
+            rows = slice(begin, begin + table.num_rows)
+            for split, chosen in ((TRAIN, trained_on[rows] & ~validation[rows]), (VALIDATION, validation[rows])):
+                part = table.filter(pa.array(chosen))
+                if not part.num_rows:
+                    continue
+                batch = TextBatch(part["text"])
+                ids, lengths = encoder.encode(batch)
+                if not checked:
+                    check_identity(tokenizer, part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist(), ids,
+                                   lengths[:CHECKED_DOCUMENTS])
+                    checked = True
+                ids, lengths = with_ends(ids, lengths, tokenizer.endoftext_id)
+                index.write_table(shards[split].write(part["doc_id"], ids, lengths, np.diff(batch.offsets)))
+                done += batch.num_bytes
+            ledger.add_table(ledger_rows(table, trained_on[rows]))
+            begin += table.num_rows
+            run.progress(begin, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
+        counts = ledger.close()
+    meta: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "dtype": "uint16" if dtype.itemsize == 2 else "uint32"}
+    for split, shard in shards.items():
+        meta |= {f"{split}_tokens": shard.tokens, f"{split}_bytes": shard.bytes, f"{split}_documents": shard.documents}
+    meta["special_tokens"] = {token: tokenizer.token_id(token) for token in SPECIAL_TOKENS}
+    (run.output / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    figures = {name: value for name, value in meta.items() if isinstance(value, int)}
+    bytes_per_token = meta["train_bytes"] / max(meta["train_tokens"], 1)
+    run.log_metrics({**counts.metrics(), **figures, "bytes_per_token": bytes_per_token})
+
+
+def ledger_rows(table: pa.Table, trained_on: np.ndarray) -> pa.Table:
+    """Ledger rows of documents: kept if they are in the shards."""
+    sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
+    kept = pa.array(trained_on)
+    return pa.table({
+        "doc_id": table["doc_id"],
+        "source": table["source"],
+        "kept": kept,
+        "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
+        "duplicate_of": pa.nulls(table.num_rows, pa.string()),
+        "bytes_in": sizes,
+        "bytes_out": pc.if_else(kept, sizes, 0),
+    })
