@@ -9,7 +9,7 @@ NEUTRAL = "neutral"
 
 
 def neutral(value: Any) -> dict[str, Any]:
-    """Mark the value at which a field means "as before the field existed": `Field(None, json_schema_extra=neutral(None))`.
+    """Mark the value at which a field means "as before": `Field(None, json_schema_extra=neutral(None))`.
 
     At that value the field stays out of the key, so that adding a setting reruns nothing. The neutral value of a
     field must never change afterwards: older keys were computed with it.

@@ -63,7 +63,7 @@ def numerics(resources: Resources) -> dict[str, Any]:
 
 
 def library_versions(libraries: Sequence[str]) -> dict[str, str]:
-    """Installed versions of the named distributions, and Python's. Raises PackageNotFoundError, naming the missing one."""
+    """Installed versions of the named distributions, and Python's. Raises PackageNotFoundError."""
     versions = {name: importlib.metadata.version(name) for name in libraries}
     return dict(sorted({**versions, "python": ".".join(platform.python_version_tuple()[:2])}.items()))
 

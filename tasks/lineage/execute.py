@@ -172,8 +172,9 @@ def _explaining_full_disks(store: Store, stage: str) -> Iterator[None]:
         if isinstance(error, StoreFull) or not is_full(error):
             raise
         raise StoreFull(
-            f"{stage}: no space left under {store.root}. Nothing half-written was stored. Free some space (old unfinished "
-            f"work is in {store.root / 'work'}) or set PEDIGREE_HOME to a larger disk, then run again: it goes on from its last checkpoint."
+            f"{stage}: no space left under {store.root}. Nothing half-written was stored. Free some space (unfinished "
+            f"work is in {store.root / 'work'}) or set PEDIGREE_HOME to a larger disk, then run again: "
+            "it goes on from its last checkpoint."
         ) from error
 
 

@@ -57,7 +57,7 @@ def end_flow(flow_run_id: str, state: str, error: str | None = None) -> None:
 
 
 def write_stage(flow_run_id: str, stage: str, **fields: Any) -> None:
-    """Merge `fields` into the entry of a stage: state, started, ended, seconds, key, output, metrics, progress, error …"""
+    """Merge `fields` (state, seconds, key, output, metrics, progress, error …) into the entry of a stage."""
     entry = _read(_folder(flow_run_id) / f"{stage}.json") or {"stage": stage, "started": now()}
     _write(flow_run_id, stage, {**entry, **fields, "process": _this_process()})
 

@@ -65,7 +65,10 @@ class Ledger:
         self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1)
 
     def add_table(self, table: pa.Table) -> None:
-        """Append rows; columns as in SCHEMA, in any order. Raises LedgerError if kept and reason contradict each other."""
+        """Append rows; columns as in SCHEMA, in any order.
+
+        Raises LedgerError if a column is missing, or kept and reason contradict each other.
+        """
         missing = [name for name in SCHEMA.names if name not in table.column_names]
         if missing:
             raise LedgerError(f"the ledger table lacks the columns {', '.join(missing)}; give every column of SCHEMA")
@@ -73,7 +76,8 @@ class Ledger:
         wrong = pc.sum(pc.equal(table["kept"], pc.is_valid(table["reason"]))).as_py() or 0
         if wrong:
             raise LedgerError(
-                f"{wrong} ledger rows are kept with a reason, or dropped without one; give a reason exactly to what is dropped"
+                f"{wrong} ledger rows are kept with a reason, or dropped without one; "
+                "give a reason exactly to what is dropped"
             )
         self._writer.write_table(table)
         self._rows += table.num_rows
@@ -91,7 +95,8 @@ class Ledger:
         if counts.documents_in != accounted:
             raise LedgerError(
                 f"{counts.documents_in} documents came in, but the ledger accounts for {accounted} "
-                f"({counts.documents_kept} kept, {counts.documents_dropped} dropped); add a row for each document exactly once"
+                f"({counts.documents_kept} kept, {counts.documents_dropped} dropped); "
+                "add a row for each document exactly once"
             )
         return counts
 

@@ -73,7 +73,7 @@ class Recipe:
 
     @cached_property
     def code(self) -> Fingerprint:
-        return fingerprint(self.function)
+        return fingerprint(self.function, self.config_type)
 
     @cached_property
     def versions(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tasks.lineage.record import StoredFile
 
 
 def list_files(root: Path) -> list[Path]:
-    """Every regular file under `root`, sorted by relative path. Raises StageError on anything else that is not a folder."""
+    """Every regular file under `root`, sorted by relative path. Raises StageError on links and special files."""
     found: list[Path] = []
     for folder, folders, names in os.walk(root):
         for name in (*names, *folders):
