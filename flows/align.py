@@ -4,12 +4,11 @@ pedigree run align --set start.pretrained=3fa9c1
 """
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
 
 from flows.course import Data, align_course
 from flows.latest import named
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Settings
+from flows.settings import DEFAULTS, Settings, Start
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
 from tasks.lineage.artifact import Artifact
@@ -20,25 +19,9 @@ from tasks.reward import RewardConfig
 from tasks.stage import Resources
 
 
-class Start(BaseModel):
-    """What to start from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    pretrained: str | None = Field(
-        None, title="Pretrained model", description="Its digest or the beginning of it; empty for the latest"
-    )
-    pairs: str | None = Field(
-        None, title="Prompt–response pairs", description="Their digest or the beginning of it; empty for the latest"
-    )
-
-
-LATEST = Start()
-
-
 @flow(name="align", flow_run_name=run_name)
 def align(
-    start: Start = LATEST,
+    start: Start = DEFAULTS.start,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
     reward: RewardConfig = DEFAULTS.reward,
@@ -47,9 +30,10 @@ def align(
     resources: Resources = DEFAULTS.resources,
 ) -> None:
     """Fine-tunes a pretrained model on pairs, ranks its answers, trains a reward model and aligns with PPO."""
-    settings = Settings(finetune=finetune, rank=rank, reward=reward, ppo=ppo, evaluate=evaluate, resources=resources)
-    parameters = {"start": start.model_dump(), **settings.model_dump(mode="json")}
-    with recorded("align", parameters):
+    settings = Settings(
+        start=start, finetune=finetune, rank=rank, reward=reward, ppo=ppo, evaluate=evaluate, resources=resources
+    )
+    with recorded("align", settings):
         pretrained, data = starting_point(start)
         align_course(settings, pretrained, data)
 

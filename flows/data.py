@@ -40,5 +40,5 @@ def data(
         pair=pair,
         resources=resources,
     )
-    with recorded("data", settings.model_dump(mode="json")):
+    with recorded("data", settings):
         data_course(settings)

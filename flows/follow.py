@@ -51,7 +51,7 @@ class LiveTable(AbstractContextManager["LiveTable"]):
     """A table that redraws itself: a row per stage met so far."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __call__(self, run: dict[str, Any], flow: dict[str, Any] | None) -> None:
         table = Table(title=f"{run['name']} · {waiting(run) or run['state']['name']}", title_justify="left")
@@ -65,7 +65,7 @@ class LiveTable(AbstractContextManager["LiveTable"]):
                 duration(entry.get("seconds") if done else _since(entry)),
                 main_figure(name, entry.get("metrics") or {}) if done else progress(entry),
             )
-        self._live.update(table)
+        self._live.update(table, refresh=True)
 
     def __enter__(self) -> "LiveTable":
         self._live.start()

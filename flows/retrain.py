@@ -61,7 +61,7 @@ def retrain(
         evaluate=evaluate,
         resources=resources,
     )
-    with recorded("retrain", settings.model_dump(mode="json")) as mlflow_run_id:
+    with recorded("retrain", settings) as mlflow_run_id:
         before = figures()
         train_course(settings)
         comparison = compare(before, figures())

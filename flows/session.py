@@ -1,16 +1,21 @@
 """What every flow does around its stages: says in the journal and in MLflow that it began, and how it ended."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 from prefect.runtime import deployment
 from prefect.runtime import flow_run as context
 
 from flows.deploy import PRESET_TAG
+from flows.prefect_api import flow_run_address
+from flows.presets import FLOW_SECTIONS
+from flows.settings import Settings
 from tasks.lineage import journal
 from tasks.tracking import mirror
+
+API_URL = "PREFECT_API_URL"
 
 
 def run_name() -> str:
@@ -27,13 +32,14 @@ def preset() -> str | None:
 
 
 @contextmanager
-def recorded(flow: str, parameters: dict[str, Any]) -> Iterator[str | None]:
+def recorded(flow: str, settings: Settings) -> Iterator[str | None]:
     """Begins and ends the flow run in the journal and in MLflow; gives the MLflow run's id.
 
     Whatever ends the block early, a stopped process included, is written down as a failure and goes on upwards.
     """
     flow_run_id = str(context.id)
-    url = context.ui_url
+    url = flow_run_address(os.environ[API_URL], flow_run_id) if API_URL in os.environ else context.ui_url
+    parameters = settings.model_dump(mode="json", include=set(FLOW_SECTIONS[flow]))
     mlflow_run_id = mirror.open_flow(flow, flow_run_id, url, parameters)
     journal.begin_flow(flow, flow_run_id, preset=preset(), mlflow_run_id=mlflow_run_id, prefect_url=url)
     try:

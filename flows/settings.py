@@ -4,7 +4,7 @@ The sections are the stages' own config types; their titles, help and bounds mak
 defaults are the `demo` preset.
 """
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
@@ -21,11 +21,25 @@ from tasks.stage import Resources
 from tasks.tokenize import TokenizeConfig
 
 
-class Settings(BaseModel):
-    """Settings of the whole course."""
+class Start(BaseModel):
+    """What the flow `align` starts from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    pretrained: str | None = Field(
+        None, title="Pretrained model", description="Its digest or the beginning of it; empty for the latest"
+    )
+    pairs: str | None = Field(
+        None, title="Prompt–response pairs", description="Their digest or the beginning of it; empty for the latest"
+    )
+
+
+class Settings(BaseModel):
+    """Settings of the whole course. A flow uses the sections that FLOW_SECTIONS (presets.py) gives it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: Start = Start()
     snapshot: SnapshotConfig = SnapshotConfig()
     collect: CollectConfig = CollectConfig()
     clean: CleanConfig = CleanConfig()

@@ -58,5 +58,5 @@ def train(
         evaluate=evaluate,
         resources=resources,
     )
-    with recorded("train", settings.model_dump(mode="json")):
+    with recorded("train", settings):
         train_course(settings)

@@ -1,0 +1,77 @@
+"""The command's answers, errors and exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import cli, servers
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+COMMANDS = ("up", "down", "status", "run", "why", "lineage", "verify", "sync")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"pedigree {command}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--preset", "tset"], "There is no preset 'tset'. Did you mean 'test'?"),
+        (["run", "trian"], "There is no flow 'trian'. Did you mean 'train'?"),
+        (["run", "data", "--set", "pretrain.steps=3"], "The flow `data` has no section 'pretrain'"),
+        (["run", "--set", "pretrain"], "is not of the form stage.field=value"),
+        (["run", "--config", "absent.yaml"], "cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_before_anything_starts(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "up", lambda _: pytest.fail("servers were started"))
+    assert cli.main(arguments) == 2
+    output = capsys.readouterr()
+    assert said in output.err
+    assert output.out == ""
+
+
+def test_a_server_that_is_down_ends_with_3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert cli.main(["run"]) == 3
+    assert "no Prefect server answers there" in capsys.readouterr().err
+
+
+def test_status_and_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"flows": {}, "servers": {"prefect": None, "mlflow": None}}
+    assert cli.main(["verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": []}
+
+
+def test_an_unknown_model_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lineage", "pedigree-aligned", "--json"]) == 1
+    output = capsys.readouterr()
+    assert "Nothing is called 'pedigree-aligned'" in output.err
+    assert output.out == ""
+
+
+def test_the_command_loads_neither_torch_nor_mlflow_nor_prefect() -> None:
+    code = (
+        "import flows.cli, sys; print([m for m in ('torch', 'mlflow', 'prefect', 'transformers') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

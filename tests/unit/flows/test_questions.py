@@ -1,0 +1,112 @@
+"""Lineage, verify, why and names of models, answered from records alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import latest, questions
+from flows.align import starting_point
+from flows.errors import NothingFound
+from flows.settings import Start
+from tasks.lineage import journal
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.record import Record
+from tasks.lineage.store import Store
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path))
+    yield tmp_path
+    for folder in (tmp_path / "objects").glob("*"):
+        folder.chmod(0o755)
+
+
+def make(
+    stage: str, content: str, created: str, *, config: dict[str, object] | None = None, **inputs: Artifact
+) -> Artifact:
+    """A piece of finished work in the store, as the engine leaves it."""
+    store = Store()
+    folder = store.root / "making"
+    folder.mkdir(parents=True)
+    (folder / "content.txt").write_text(content)
+    output = store.commit(folder, kind=stage)
+    key = (content.encode().hex() + "0" * 64)[:64]
+    record = Record(
+        key=key, stage=stage, inputs=inputs, config=config or {}, code={"tasks:it": "a" * 64}, code_digest="b" * 64,
+        versions={"numpy": "2"}, output=output, wall_seconds=1, cpu_seconds=1, energy_wh=0, numerics={},
+        metrics={"eval/gold": 0.1}, created=created,
+    )  # fmt: skip
+    store.write_record(record)
+    return record.artifact
+
+
+def course() -> dict[str, Artifact]:
+    made = {"snapshot": make("snapshot", "s", "2026-01-01")}
+    made["collect"] = make("collect", "c", "2026-01-02", snapshot=made["snapshot"])
+    made["pair"] = make("pair", "p", "2026-01-02", snapshot=made["snapshot"])
+    made["tokenize"] = make("tokenize", "t", "2026-01-03", corpus=made["collect"])
+    made["pretrain"] = make("pretrain", "m", "2026-01-04", tokens=made["tokenize"], config={"steps": 1})
+    made["ppo"] = make("ppo", "a", "2026-01-05", model=made["pretrain"], pairs=made["pair"])
+    return made
+
+
+def test_lineage_of_a_registered_model_reaches_the_snapshot() -> None:
+    made = course()
+    make("pretrain", "another", "2026-01-09", tokens=made["tokenize"])
+    graph = questions.lineage("pedigree-aligned")
+    stages = {node["id"]: node["stage"] for node in graph["nodes"]}
+    assert sorted(stages.values()) == ["collect", "pair", "ppo", "pretrain", "snapshot", "tokenize"]
+    assert [made["snapshot"].key, made["collect"].key] in graph["edges"]
+    assert len(graph["edges"]) == 6
+    assert graph == questions.lineage("ppo") == questions.lineage(made["ppo"].digest[:10])
+    assert {"id", "stage", "kind", "digest", "config", "code"} <= graph["nodes"][0].keys()
+
+
+def test_an_unknown_name_says_which_names_there_are() -> None:
+    with pytest.raises(NothingFound, match="none yet"):
+        questions.lineage("pedigree-aligned")
+    course()
+    with pytest.raises(NothingFound, match="pedigree-pretrained.*snapshot, tokenize"):
+        questions.lineage("nonsense")
+
+
+def test_verify_finds_a_flipped_byte_and_a_lost_object() -> None:
+    made = course()
+    assert questions.verify() == {"objects": 6, "damaged": [], "missing": []}
+    file = made["collect"].path / "content.txt"
+    file.chmod(0o644)
+    file.write_text("d")
+    assert [entry["digest"] for entry in questions.verify()["damaged"]] == [made["collect"].digest]
+    made["ppo"].path.rename(Store().root / "elsewhere")
+    assert [entry["stage"] for entry in questions.verify()["missing"]] == ["ppo"]
+
+
+def test_why_names_the_field_that_differs() -> None:
+    made = course()
+    assert questions.why("pretrain")["first"]
+    make("pretrain", "longer", "2026-02-01", tokens=made["tokenize"], config={"steps": 2})
+    answer = questions.why("pretrain")
+    assert answer["changed"] == [{"what": "config steps", "before": 1, "after": 2}]
+    with pytest.raises(NothingFound, match="collect, pair"):
+        questions.why("nothing")
+
+
+def test_the_latest_is_what_the_last_flow_met_even_if_cached() -> None:
+    made = course()
+    make("pretrain", "newer", "2026-03-01", tokens=made["tokenize"])
+    assert latest.named("pretrain", None).output.digest != made["pretrain"].digest
+    journal.begin_flow("train", "run-1")
+    journal.write_stage("run-1", "pretrain", state="cached", key=made["pretrain"].key, ended=journal.now())
+    assert latest.named("pretrain", None).artifact == made["pretrain"]
+
+
+def test_align_starts_from_the_named_model_with_what_it_was_made_of() -> None:
+    made = course()
+    make("pretrain", "newer", "2026-03-01", tokens=made["tokenize"])
+    model, data = starting_point(Start(pretrained=made["pretrain"].digest[:8]))
+    assert model == made["pretrain"]
+    assert (data.tokens, data.corpus, data.pairs) == (made["tokenize"], made["collect"], made["pair"])
+    with pytest.raises(NothingFound, match="beginning with 'ffff'"):
+        starting_point(Start(pretrained="ffff"))
