@@ -28,8 +28,9 @@ def causal_mask(num_tokens: int, device: torch.device) -> Tensor:
     return index[:, None] >= index[None, :]
 
 
-def attention_limits(num_tokens: int, device: torch.device, attention_mask: Tensor | None,
-                     segment_ids: Tensor | None) -> Tensor | None:
+def attention_limits(
+    num_tokens: int, device: torch.device, attention_mask: Tensor | None, segment_ids: Tensor | None
+) -> Tensor | None:
     """Who may look at whom: (B, 1, T, T) bool, or None where plain causality is all.
 
     attention_mask (B, T), True for real tokens; segment_ids (B, T), equal within a document. A position always sees

@@ -25,8 +25,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def encode_messages(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *,
-                    add_generation_prompt: bool = False) -> tuple[list[int], list[bool]]:
+def encode_messages(
+    tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
+) -> tuple[list[int], list[bool]]:
     """(ids, loss_mask) of a conversation of {"role", "content"} messages.
 
     loss_mask is True on every token of the assistant's contents and on the `<|im_end|>` after them.
@@ -69,5 +70,4 @@ def encode_pair(tokenizer: Tokenizer, prompt: str, response: str) -> tuple[list[
 
     loss_mask is True on the answer's tokens and its `<|im_end|>`, and nowhere else.
     """
-    return encode_messages(tokenizer, [{"role": "user", "content": prompt},
-                                       {"role": "assistant", "content": response}])
+    return encode_messages(tokenizer, [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}])

@@ -38,8 +38,14 @@ class ModelConfig:
     pad_token_id: int | None = 3  # <|pad|>
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                     "max_position_embeddings"):
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "max_position_embeddings",
+        ):
             self._check_count(name)
         if self.num_key_value_heads is None:
             object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
@@ -47,14 +53,16 @@ class ModelConfig:
             if self.hidden_size % self.num_attention_heads:
                 raise ModelConfigError(
                     f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
-                    f"{self.num_attention_heads}: change one of them, or set head_dim.")
+                    f"{self.num_attention_heads}: change one of them, or set head_dim."
+                )
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
         self._check_count("num_key_value_heads")
         self._check_count("head_dim")
         if self.num_attention_heads % self.kv_heads:
             raise ModelConfigError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads "
-                f"{self.kv_heads}: every key-value head serves the same number of attention heads.")
+                f"{self.kv_heads}: every key-value head serves the same number of attention heads."
+            )
         if self.head_size % 2:
             raise ModelConfigError(f"head_dim {self.head_size} is odd: rotary positions turn pairs, so make it even.")
         for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
@@ -66,7 +74,8 @@ class ModelConfig:
             if value is not None and not 0 <= value < self.vocab_size:
                 raise ModelConfigError(
                     f"{name} is {value}, outside the vocabulary of {self.vocab_size}: use an id below vocab_size, "
-                    "or None where there is no such token.")
+                    "or None where there is no such token."
+                )
 
     def _check_count(self, name: str) -> None:
         value = getattr(self, name)
@@ -123,12 +132,13 @@ class ModelConfig:
             if content.get(name, value) != value:
                 raise ModelConfigError(
                     f"config.json says {name}={content[name]!r}, but only {value!r} is computed here: "
-                    "use a plain Llama checkpoint.")
+                    "use a plain Llama checkpoint."
+                )
         rope = content.get("rope_parameters") or {}
         scaling = content.get("rope_scaling") or {}
-        kind = rope.get("rope_type") or scaling.get("rope_type") or scaling.get("type") or "default"
-        if kind != "default":
-            raise ModelConfigError(f"config.json asks for {kind!r} rotary scaling: use a checkpoint without it.")
+        for kind in (rope.get("rope_type"), scaling.get("rope_type"), scaling.get("type")):
+            if kind not in (None, "default"):
+                raise ModelConfigError(f"config.json asks for {kind!r} rotary scaling: use a checkpoint without it.")
         known = {field.name for field in dataclasses.fields(cls)}
         values = {name: value for name, value in content.items() if name in known}
         values["rope_theta"] = float(rope.get("rope_theta") or content.get("rope_theta") or cls.rope_theta)

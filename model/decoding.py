@@ -98,8 +98,9 @@ class Decoder:
             q, k, v = qkv.split((self.H, self.G, self.G), dim=1)  # (B, H or G, T, D)
             self.cache[number, 0, :, :, :T] = k
             self.cache[number, 1, :, :, :T] = v
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=limits, is_causal=limits is None, scale=1.0,
-                                               enable_gqa=self.H != self.G)  # (B, H, T, D)
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=limits, is_causal=limits is None, scale=1.0, enable_gqa=self.H != self.G
+            )  # (B, H, T, D)
             if number == len(self.layers) - 1:  # only the last position goes on
                 x, y, T = x[:, -1:], y[:, :, -1:], 1
             x = self._finish(x.reshape(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer).view(B, T, -1)
@@ -114,10 +115,13 @@ class Decoder:
         for number, layer in enumerate(self.layers):
             qkv = self._project(x, layer, rotations)  # (B, H + 2G, D)
             cache = self.cache[number]  # (2, B, G, S, D)
-            cache[:, :, :, self.length] = qkv[:, self.H:].view(B, 2, self.G, self.D).transpose(0, 1)
-            q = qkv[:, :self.H].view(B, self.G, self.H // self.G, self.D)  # heads of a group stand in the query's place
-            y = F.scaled_dot_product_attention(q, cache[0, :, :, :end], cache[1, :, :, :end], attn_mask=blocked,
-                                               scale=1.0)  # (B, G, H/G, D)
+            cache[:, :, :, self.length] = qkv[:, self.H :].view(B, 2, self.G, self.D).transpose(0, 1)
+            q = qkv[:, : self.H].view(
+                B, self.G, self.H // self.G, self.D
+            )  # heads of a group stand in the query's place
+            y = F.scaled_dot_product_attention(
+                q, cache[0, :, :, :end], cache[1, :, :, :end], attn_mask=blocked, scale=1.0
+            )  # (B, G, H/G, D)
             x = self._finish(x, y.reshape(B, self.H * self.D), layer)
         self.length = end
         return self._logits(x)
@@ -135,7 +139,7 @@ class Decoder:
     def _project(self, x: Tensor, layer: FusedLayer, rotations: Tensor) -> Tensor:
         """x (N, C), rotations (N, 1, D/2) → rotated queries and keys, and values: (N, H + 2G, D)."""
         qkv = (self._norm(x) @ layer.qkv).view(x.shape[0], -1, self.D // 2, 2)
-        torch.view_as_complex(qkv[:, :self.H + self.G]).mul_(rotations)
+        torch.view_as_complex(qkv[:, : self.H + self.G]).mul_(rotations)
         return qkv.flatten(2)
 
     def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> Tensor:

@@ -38,8 +38,10 @@ def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, dire
     """
     config = model.config
     if tokenizer.vocab_size > config.vocab_size:
-        raise ModelFormatError(f"the tokenizer has {tokenizer.vocab_size} ids, the model embeds {config.vocab_size}: "
-                               "save the model with the tokenizer it was trained with.")
+        raise ModelFormatError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model embeds {config.vocab_size}: "
+            "save the model with the tokenizer it was trained with."
+        )
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
@@ -59,17 +61,27 @@ def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, dire
 def generation_settings(config: ModelConfig) -> dict[str, Any]:
     """Content of generation_config.json: sample, and stop at the end of a turn or of a document."""
     ends = [i for i in dict.fromkeys((config.eos_token_id, config.bos_token_id)) if i is not None]
-    return {"bos_token_id": config.bos_token_id, "eos_token_id": ends, "pad_token_id": config.pad_token_id,
-            "do_sample": True}
+    return {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": ends,
+        "pad_token_id": config.pad_token_id,
+        "do_sample": True,
+    }
 
 
 def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
     """Content of tokenizer_config.json."""
     roles = {"bos_token": END_OF_TEXT, "eos_token": TURN_END, "pad_token": PADDING}
     present = {role: token for role, token in roles.items() if tokenizer.backend.token_to_id(token) is not None}
-    return {**present, "tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHAT_TEMPLATE,
-            "model_max_length": config.max_position_embeddings, "clean_up_tokenization_spaces": False,
-            "add_bos_token": False, "add_eos_token": False}
+    return {
+        **present,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": CHAT_TEMPLATE,
+        "model_max_length": config.max_position_embeddings,
+        "clean_up_tokenization_spaces": False,
+        "add_bos_token": False,
+        "add_eos_token": False,
+    }
 
 
 def load_causal(directory: str | Path, *, device: str | torch.device = "cpu") -> tuple[Transformer, Tokenizer]:
@@ -92,14 +104,16 @@ def load_scalar(directory: str | Path, *, device: str | torch.device = "cpu") ->
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8",
-                    newline="\n")
+    path.write_text(
+        json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ModelFormatError(f"{path} does not exist: give a model directory (config.json, {WEIGHTS}, "
-                               "tokenizer.json).")
+        raise ModelFormatError(
+            f"{path} does not exist: give a model directory (config.json, {WEIGHTS}, tokenizer.json)."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -125,14 +139,17 @@ def _read_config(source: Path, architecture: str) -> ModelConfig:
 def _weight_files(source: Path) -> list[Path]:
     if not (source / WEIGHTS_INDEX).is_file():
         return [source / WEIGHTS]
-    weight_map = _read_json(source / WEIGHTS_INDEX).get("weight_map", {})
-    return [source / name for name in sorted(set(weight_map.values()))]
+    weight_map = _read_json(source / WEIGHTS_INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelFormatError(f"{source / WEIGHTS_INDEX} names no file of weights: copy or export the model again.")
+    return [source / Path(str(name)).name for name in sorted(set(weight_map.values()))]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ModelFormatError(f"{path} does not exist: weights are read from safetensors only, so convert other "
-                               "formats first.")
+        raise ModelFormatError(
+            f"{path} does not exist: weights are read from safetensors only, so convert other formats first."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -149,12 +166,16 @@ def _load_weights(model: nn.Module, source: Path) -> None:
     spare = {"lm_head.weight"} - expected.keys()  # a tied head stored twice
     missing, unexpected = sorted(expected.keys() - found), sorted(found - expected.keys() - spare)
     if missing or unexpected:
-        raise ModelFormatError(f"the weights in {source} do not fit its config.json (missing: {_some(missing)}; "
-                               f"unexpected: {_some(unexpected)}): take both from the same model.")
+        raise ModelFormatError(
+            f"the weights in {source} do not fit its config.json (missing: {_some(missing)}; "
+            f"unexpected: {_some(unexpected)}): take both from the same model."
+        )
     for name, tensor in expected.items():
         if tensors[name].shape != tensor.shape:
-            raise ModelFormatError(f"{name} in {source} has shape {tuple(tensors[name].shape)}, config.json says "
-                                   f"{tuple(tensor.shape)}: take both from the same model.")
+            raise ModelFormatError(
+                f"{name} in {source} has shape {tuple(tensors[name].shape)}, config.json says "
+                f"{tuple(tensor.shape)}: take both from the same model."
+            )
     model.load_state_dict({name: tensors[name].float() for name in expected})
 
 

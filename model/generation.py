@@ -35,9 +35,19 @@ class Sampling:
 
 
 @torch.inference_mode()
-def generate(model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, temperature: float = 1.0,
-             top_k: int | None = None, top_p: float | None = None, eos_token_id: int, pad_token_id: int, seed: int,
-             batch_size: int = 64) -> list[list[int]]:
+def generate(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    eos_token_id: int,
+    pad_token_id: int,
+    seed: int,
+    batch_size: int = 64,
+) -> list[list[int]]:
     """Continue each prompt; the new tokens only, in the order of the prompts, `eos_token_id` included where reached.
 
     The draws of prompt i depend on (seed, i, max_new_tokens) alone: not on batch_size, nor on the other prompts. The
@@ -51,7 +61,7 @@ def generate(model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_to
     answers: list[list[int]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
     for start in range(0, len(prompts), batch_size):
-        indices = by_length[start:start + batch_size]
+        indices = by_length[start : start + batch_size]
         batch = [prompts[i] for i in indices]
         tokens = _decode_batch(decoder, batch, uniforms[indices], sampling, eos_token_id, pad_token_id)
         for i, row in zip(indices, tokens, strict=True):
@@ -66,12 +76,20 @@ def _check(config: ModelConfig, prompts: Sequence[Sequence[int]], max_new_tokens
         if not prompt:
             raise InputError(f"prompt {i} is empty: give at least one token, such as the id of <|endoftext|>.")
         if len(prompt) + max_new_tokens > config.max_position_embeddings:
-            raise InputError(f"prompt {i} has {len(prompt)} tokens, and {max_new_tokens} more exceed "
-                             f"max_position_embeddings {config.max_position_embeddings}: shorten it or ask for fewer.")
+            raise InputError(
+                f"prompt {i} has {len(prompt)} tokens, and {max_new_tokens} more exceed "
+                f"max_position_embeddings {config.max_position_embeddings}: shorten it or ask for fewer."
+            )
 
 
-def _decode_batch(decoder: Decoder, prompts: list[Sequence[int]], uniforms: Tensor, sampling: Sampling,
-                  eos_token_id: int, pad_token_id: int) -> list[list[int]]:
+def _decode_batch(
+    decoder: Decoder,
+    prompts: list[Sequence[int]],
+    uniforms: Tensor,
+    sampling: Sampling,
+    eos_token_id: int,
+    pad_token_id: int,
+) -> list[list[int]]:
     """New tokens of each prompt. uniforms: (B, max_new_tokens) in [0, 1), a draw for each token."""
     device = decoder.embedding.device
     num_steps = uniforms.shape[1]
@@ -103,7 +121,7 @@ def _decode_batch(decoder: Decoder, prompts: list[Sequence[int]], uniforms: Tens
 
 
 def _until(tokens: list[int], eos_token_id: int) -> list[int]:
-    return tokens[:tokens.index(eos_token_id) + 1] if eos_token_id in tokens else tokens
+    return tokens[: tokens.index(eos_token_id) + 1] if eos_token_id in tokens else tokens
 
 
 def left_pad(prompts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:

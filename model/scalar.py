@@ -22,8 +22,9 @@ class ScalarModel(nn.Module):
     et al. 2024, on initialising the reward head). generator and attention: as in `Transformer`.
     """
 
-    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None,
-                 attention: AttentionMethod = "auto") -> None:
+    def __init__(
+        self, config: ModelConfig, *, generator: torch.Generator | None = None, attention: AttentionMethod = "auto"
+    ) -> None:
         super().__init__()
         self.config = config
         self.model = Backbone(config, attention)
@@ -61,21 +62,25 @@ class ScalarModel(nn.Module):
         return values.gather(1, last_real_token(input_ids, attention_mask)[:, None]).squeeze(1)
 
     @classmethod
-    def from_causal(cls, transformer: Transformer, num_hidden_layers: int | None = None, *,
-                    generator: torch.Generator | None = None) -> Self:
+    def from_causal(
+        cls, transformer: Transformer, num_hidden_layers: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Self:
         """Start from the first layers of a causal model (all of them by default), with a fresh head.
 
         Embedding, layers and final norm are copied, so later training of one does not move the other.
         """
         depth = transformer.config.num_hidden_layers if num_hidden_layers is None else num_hidden_layers
         if not 1 <= depth <= transformer.config.num_hidden_layers:
-            raise ModelConfigError(f"num_hidden_layers is {depth}, but the causal model has "
-                                   f"{transformer.config.num_hidden_layers}: ask for 1 up to that many.")
+            raise ModelConfigError(
+                f"num_hidden_layers is {depth}, but the causal model has "
+                f"{transformer.config.num_hidden_layers}: ask for 1 up to that many."
+            )
         config = dataclasses.replace(transformer.config, num_hidden_layers=depth)
         scalar = cls(config, generator=generator, attention=transformer.model.attention)
         wanted = scalar.model.state_dict().keys()
-        scalar.model.load_state_dict({name: tensor for name, tensor in transformer.model.state_dict().items()
-                                      if name in wanted})
+        scalar.model.load_state_dict(
+            {name: tensor for name, tensor in transformer.model.state_dict().items() if name in wanted}
+        )
         parameter = transformer.model.embed_tokens.weight
         return scalar.to(device=parameter.device, dtype=parameter.dtype)
 

@@ -47,8 +47,10 @@ class Tokenizer:
         try:
             return cls(tokenizers.Tokenizer.from_str(content))
         except Exception as error:  # the library raises bare Exception for a file it cannot read
-            raise TokenizerError(f"{origin} is not a tokenizer.json that tokenizers {tokenizers.__version__} reads "
-                                 f"({error}): write it again or take another one.") from error
+            raise TokenizerError(
+                f"{origin} is not a tokenizer.json that tokenizers {tokenizers.__version__} reads "
+                f"({error}): write it again or take another one."
+            ) from error
 
     def to_json(self) -> str:
         """The content of a `tokenizer.json`; equal tokenizers give equal text."""
@@ -67,8 +69,9 @@ class Tokenizer:
         """The id of a token by its text; `TokenizerError` where there is none."""
         token_id = self.backend.token_to_id(token)
         if token_id is None:
-            raise TokenizerError(f"this tokenizer has no token {token}: use one with the special tokens "
-                                 f"{' '.join(SPECIAL_TOKENS)}.")
+            raise TokenizerError(
+                f"this tokenizer has no token {token}: use one with the special tokens {' '.join(SPECIAL_TOKENS)}."
+            )
         return token_id
 
     @property
@@ -117,13 +120,18 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     ids there are.
     """
     if vocab_size < SMALLEST_VOCABULARY:
-        raise TokenizerError(f"vocab_size is {vocab_size}: 256 bytes and {len(SPECIAL_TOKENS)} special tokens need at "
-                             f"least {SMALLEST_VOCABULARY}.")
+        raise TokenizerError(
+            f"vocab_size is {vocab_size}: 256 bytes and {len(SPECIAL_TOKENS)} special tokens need at "
+            f"least {SMALLEST_VOCABULARY}."
+        )
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
     backend.train_from_iterator(iter(texts), trainer)
     return Tokenizer(backend)

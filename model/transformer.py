@@ -72,8 +72,14 @@ class Backbone(nn.Module):
         self.register_buffer("cos", cos, persistent=False)  # (P, D/2)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None,
-                segment_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+    ) -> Tensor:
         """Final-normed hidden states (B, T, C); arguments as in `Transformer.hidden`."""
         check_shapes(self.config, input_ids, position_ids, attention_mask, segment_ids)
         T = input_ids.shape[1]
@@ -114,8 +120,9 @@ class Transformer(nn.Module):
     A state that holds the duplicate, as Hugging Face's does, still loads.
     """
 
-    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None,
-                 attention: AttentionMethod = "auto") -> None:
+    def __init__(
+        self, config: ModelConfig, *, generator: torch.Generator | None = None, attention: AttentionMethod = "auto"
+    ) -> None:
         super().__init__()
         self.config = config
         self.model = Backbone(config, attention)
@@ -137,8 +144,14 @@ class Transformer(nn.Module):
         """The matrix from hidden states to logits, (V, C): the head's, or the embedding where they are tied."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
-    def hidden(self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None,
-               segment_ids: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+    ) -> Tensor:
         """Final-normed hidden states (B, T, C) of input_ids (B, T).
 
         attention_mask: (B, T), True (or 1) for real tokens; padding may stand left or right.
@@ -153,11 +166,18 @@ class Transformer(nn.Module):
         """Unnormalised log-probabilities (…, V) of the next token, from hidden (…, C)."""
         return F.linear(hidden, self.output_weight)
 
-    def forward(self, input_ids: Tensor, *, position_ids: Tensor | None = None, attention_mask: Tensor | None = None,
-                segment_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+    ) -> Tensor:
         """Logits (B, T, V); arguments as in `hidden`."""
-        return self.logits(self.hidden(input_ids, position_ids=position_ids, attention_mask=attention_mask,
-                                       segment_ids=segment_ids))
+        return self.logits(
+            self.hidden(input_ids, position_ids=position_ids, attention_mask=attention_mask, segment_ids=segment_ids)
+        )
 
 
 def _drop_tied_head(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
@@ -176,16 +196,24 @@ def default_positions(attention_mask: Tensor | None, segment_ids: Tensor | None)
     return None
 
 
-def check_shapes(config: ModelConfig, input_ids: Tensor, position_ids: Tensor | None, attention_mask: Tensor | None,
-                 segment_ids: Tensor | None) -> None:
+def check_shapes(
+    config: ModelConfig,
+    input_ids: Tensor,
+    position_ids: Tensor | None,
+    attention_mask: Tensor | None,
+    segment_ids: Tensor | None,
+) -> None:
     """Raise `InputError` unless everything given is (B, T) with 0 < T ≤ max_position_embeddings."""
     if input_ids.dim() != 2 or input_ids.shape[1] == 0:
         raise InputError(f"input_ids has shape {tuple(input_ids.shape)}: pass a batch (B, T) of at least one token.")
     if input_ids.shape[1] > config.max_position_embeddings:
-        raise InputError(f"{input_ids.shape[1]} tokens exceed max_position_embeddings "
-                         f"{config.max_position_embeddings}: shorten the input or build a model with more positions.")
+        raise InputError(
+            f"{input_ids.shape[1]} tokens exceed max_position_embeddings "
+            f"{config.max_position_embeddings}: shorten the input or build a model with more positions."
+        )
     given = {"position_ids": position_ids, "attention_mask": attention_mask, "segment_ids": segment_ids}
     for name, tensor in given.items():
         if tensor is not None and tensor.shape != input_ids.shape:
-            raise InputError(f"{name} has shape {tuple(tensor.shape)}, input_ids {tuple(input_ids.shape)}: "
-                             "they must be equal.")
+            raise InputError(
+                f"{name} has shape {tuple(tensor.shape)}, input_ids {tuple(input_ids.shape)}: they must be equal."
+            )
