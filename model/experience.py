@@ -8,7 +8,7 @@ from torch import Tensor
 from model.advantages import gae, masked_mean, token_rewards, whiten
 from model.policy_losses import entropy, kl_exact, kl_k1
 from model.ppo_settings import PPOSettings
-from model.precision import autocast
+from model.precision import Precision, autocast
 from model.rollout import Rollout, log_distribution, of_tokens, on_response_axis, state_values
 from model.scalar import ScalarModel
 from model.transformer import Transformer
@@ -44,7 +44,7 @@ def assess(
 ) -> tuple[Experience, dict[str, float]]:
     """The experience in a rollout with scores (B,), and its figures; KL, reward and length are means of responses.
 
-    "score" is what the scorer gave; "reward" is what PPO maximises: the score less the penalties and the KL."""
+    "reward" is what the scorer gave; "objective" is what PPO maximises: that less the penalties and the KL."""
     mask = rollout.mask
     with autocast(settings.precision, mask.device):
         ours = log_distribution(policy, rollout, settings.temperature)  # (N, V)
@@ -61,8 +61,8 @@ def assess(
         advantages = whiten(advantages, mask)
     num_rows = mask.shape[0]
     figures = {
-        "reward": float(rewards.sum(dim=1).mean()),
-        "score": float(scores.float().mean()),
+        "reward": float(scores.float().mean()),
+        "objective": float(rewards.sum(dim=1).mean()),
         "kl": float(kl_exact(ours, theirs).sum()) / num_rows,
         "kl_sampled": float(penalty.sum()) / num_rows,
         "entropy": float(entropy(ours).mean()),
@@ -72,3 +72,17 @@ def assess(
         "explained_variance": float(1.0 - residual / spread.clamp(min=1e-8)),
     }
     return Experience(rollout, logprobs, values, advantages, returns), figures
+
+
+@torch.no_grad()
+def sequence_kl(
+    policy: Transformer, reference: Transformer, rollout: Rollout, *, temperature: float, precision: Precision
+) -> Tensor:
+    """KL(policy ‖ reference) in nats along each response of a rollout sampled from `policy`: (B,), on its device.
+
+    The exact KL of next-token distributions, summed over the response: its mean over samples estimates the KL of
+    whole responses without bias, and with less variance than the difference of log-probabilities."""
+    with autocast(precision, rollout.mask.device):
+        ours = log_distribution(policy, rollout, temperature)
+        theirs = log_distribution(reference, rollout, temperature)
+    return on_response_axis(kl_exact(ours, theirs), rollout.mask).sum(dim=1)

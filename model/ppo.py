@@ -94,10 +94,10 @@ def train_ppo(
     """Trains `policy` and `value` in place for `settings.iterations`; goes on from `checkpoint_dir` if it can.
 
     `reference` is the model the KL is measured to; it must not share parameters with `policy`. After each iteration
-    (counted from 1) `on_step` gets "reward", "score", "kl", "entropy", "clip_fraction", "length", "finished",
-    "value_loss", "policy_loss", "kl_coef", …, what `score` reports, and every `evaluate_every` iterations what
-    `evaluate` returns. Raises TrainingStopped (with a checkpoint saved) on SIGTERM or `should_stop()`, NonFiniteLoss,
-    and CheckpointMismatch for a folder of another run.
+    (counted from 1) `on_step` gets "reward" (what `score` gave), "objective" (that less penalties and KL), "kl",
+    "entropy", "clip_fraction", "length", "finished", "value_loss", "policy_loss", "kl_coef", …, what `score` reports,
+    and every `evaluate_every` iterations what `evaluate` returns. Raises TrainingStopped (with a checkpoint saved) on
+    SIGTERM or `should_stop()`, NonFiniteLoss, and CheckpointMismatch for a folder of another run.
     """
     if not prompts:
         raise ValueError("PPO needs at least one prompt")

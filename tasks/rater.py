@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.text.chrf import chrf_scores
+from tasks.text.undesirable import WORDS
 
 Author = Literal["model", "human"]
 
@@ -22,18 +23,15 @@ _WORD = re.compile(r"[^\W_]+")
 # Words that carry no content of their own, left out of the accuracy measure.
 _STOP_WORDS = frozenset(
     _WORD.findall(
-        "a an and any are as at be been but by can do does for from had has have how if in into is it its may more no not "
-        "of on one only or other should so such than that the their them then there these this to use used uses using was "
-        "were what when where which will with you your return returns given"
+        "a an and any are as at be been but by can do does for from had has have how if in into is it its may more no "
+        "not of on one only or other should so such than that the their them then there these this to use used uses "
+        "using was were what when where which will with you your return returns given"
     )
 )
-# Whole words that make an answer unsafe whatever else it says. Short on purpose: what people object to is
-# for people to rate, and this list only keeps the crudest words from being rewarded.
-_UNDESIRABLE = re.compile(
-    r"\b(?:fuck\w*|shit\w*|bitch\w*|cunts?|bastards?|nigg\w+|faggots?|whores?|sluts?|retard(?:s|ed)?|porn\w*|"
-    r"kill yourself|rape[ds]?|rapists?)\b",
-    re.IGNORECASE,
-)
+# Whole words that make an answer unsafe whatever else it says: those that `clean` counts, and plain abuse. Short on
+# purpose: what people object to is for people to rate, and this list only keeps the crudest from being rewarded.
+_ABUSE = r"fuck\w*|shit\w*|bitch\w*|cunts?|bastards?|retards?|kill yourself|rapists?"
+_UNDESIRABLE = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, WORDS))}|{_ABUSE})(?!\w)", re.IGNORECASE)
 _PERSONAL_DATA = re.compile(
     r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w\b"  # e-mail address
     r"|\b\d{3}-\d{2}-\d{4}\b"  # US social security number

@@ -7,10 +7,10 @@ import torch
 
 from model.checkpoint import CheckpointMismatch
 from model.config import ModelConfig
-from model.experience import assess
+from model.experience import assess, sequence_kl
 from model.ppo import prompt_batch, train_ppo
 from model.ppo_settings import PPOSettings
-from model.rollout import collate
+from model.rollout import collate, log_distribution
 from model.scalar import ScalarModel
 from model.training import TrainingStopped
 from model.transformer import Transformer
@@ -87,8 +87,8 @@ def test_no_eos_is_penalised_by_its_setting():
     for penalty in (0.0, 1.5):
         settings = dataclasses.replace(SETTINGS, missing_eos_penalty=penalty)
         experience, figures = assess(policy, reference, value, rollout, scores, settings, kl_coef=0.0)
-        assert figures["reward"] == pytest.approx(1.0 - penalty / 2)
-        assert figures["score"] == 1.0 and figures["finished"] == 0.5
+        assert figures["objective"] == pytest.approx(1.0 - penalty / 2)
+        assert figures["reward"] == 1.0 and figures["finished"] == 0.5
         # γ = 1 and λ = 0.95; the last token's return is its reward
         assert experience.returns[0, 1].item() == pytest.approx(1.0, abs=1e-5)
         assert experience.returns[1, 1].item() == pytest.approx(1.0 - penalty, abs=1e-5)
@@ -167,3 +167,22 @@ def test_no_prompts_are_refused():
     policy, reference, value = models()
     with pytest.raises(ValueError, match="at least one prompt"):
         train_ppo(policy, reference, value, [], reward_the_wanted_token, SETTINGS, eos_token_id=EOS, pad_token_id=PAD)
+
+
+def test_sequence_kl_is_that_of_whole_responses():
+    """Over all responses of two tokens, Σ p·(log p − log q) equals the expectation of the per-token exact KLs."""
+    policy = Transformer(CONFIG, generator=torch.Generator().manual_seed(1))
+    reference = Transformer(CONFIG, generator=torch.Generator().manual_seed(2))
+    for model in (policy, reference):
+        with torch.no_grad():
+            model.model.embed_tokens.weight.mul_(20)  # distributions that differ
+    every = [[a, b] for a in range(16) for b in range(16)]
+    rollout = collate([[4, 5]] * 256, every, eos_token_id=EOS, pad_token_id=PAD)
+    with torch.no_grad():
+        ours, theirs = (
+            log_distribution(model, rollout).gather(1, rollout.tokens.reshape(-1, 1)).reshape(256, 2).sum(1)
+            for model in (policy, reference)
+        )
+    truth = (ours.exp() * (ours - theirs)).sum().item()
+    estimates = sequence_kl(policy, reference, rollout, temperature=1.0, precision="fp32")
+    assert truth > 0.05 and (ours.exp() * estimates).sum().item() == pytest.approx(truth, rel=1e-3)

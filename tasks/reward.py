@@ -1,0 +1,244 @@
+"""Reward: a model smaller than the policy learns from rankings to score an answer with one number."""
+
+import json
+from typing import Any, Literal, Self
+
+import pyarrow.parquet as pq
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from model.answers import answer_states, pad_rows, score_answers, scores_at_end
+from model.export import load_causal, save_pretrained
+from model.precision import Precision, resolve_device, resolve_precision
+from model.preference import Pair, normalised_head, pairwise_loss
+from model.scalar import ScalarModel
+from model.seeding import generator
+from model.tokenizer import Tokenizer
+from model.training import Batches, TrainingConfig, train
+from model.transformer import Transformer
+from tasks.lineage.errors import ConfigError, DataError
+from tasks.rankings import Ranking, held_out_figures, read_rankings
+from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+
+NUM_SAMPLES = 50  # rows of samples.jsonl
+
+
+class RewardConfig(StageConfig):
+    """Pairwise reward model (Ouyang et al. 2022, §3.5): all pairs of a ranking in one batch, ties left out."""
+
+    num_hidden_layers: int | None = Field(
+        None, ge=1, description="depth; empty for two thirds of the policy's. Must come out smaller than the policy"
+    )
+    start: Literal["finetuned", "scratch"] = Field(
+        "finetuned", description="first layers of the fine-tuned model, or fresh weights"
+    )
+    epochs: int = Field(2, ge=1, description="passes over the training rankings; more than two overfits small sets")
+    batch_size: int = Field(16, ge=1, description="prompts a step, each with all its answers")
+    lr: float = Field(2e-4, gt=0, lt=1, description="learning rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, description="of matrices")
+    human_weight: float = Field(
+        0.25, ge=0, le=1, description="weight in the loss of a pair of a human and a model answer; model pairs have 1"
+    )
+    margin: float = Field(
+        0.0,
+        ge=0,
+        description="times the rater's score gap: by how much rewards should differ (Llama 2, eq. 2)",
+    )
+    min_gap: float = Field(0.0, ge=0, description="model pairs with a smaller score gap are not trained on")
+    evaluate_every: int = Field(50, ge=1, description="steps between two held-out evaluations")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
+    seed: int = Field(0, ge=0, description="of order and of fresh weights")
+
+    def resolved(self) -> Self:
+        return self.model_copy(update={"precision": resolve_precision(self.precision)})
+
+
+def build_model(policy: Transformer, config: RewardConfig) -> ScalarModel:
+    """The untrained reward model. ConfigError unless it has fewer parameters than `policy`."""
+    depth = config.num_hidden_layers or max(1, round(policy.config.num_hidden_layers * 2 / 3))
+    if depth > policy.config.num_hidden_layers:
+        raise ConfigError(
+            f"reward.num_hidden_layers is {depth}, the policy has {policy.config.num_hidden_layers}: "
+            "give fewer, the reward model must be smaller than the policy"
+        )
+    chance = generator(config.seed, "reward model")
+    model = ScalarModel.from_causal(policy, depth, generator=chance)
+    if config.start == "scratch":
+        model.model.initialise(chance)
+    # A small head, so that training starts from near-equal scores and not from what a random head happens to like.
+    with torch.no_grad():
+        model.head.weight.mul_(0.1)
+    if model.num_parameters() >= policy.config.num_parameters():
+        raise ConfigError(
+            f"the reward model has {model.num_parameters()} parameters, the policy {policy.config.num_parameters()}: "
+            "lower reward.num_hidden_layers"
+        )
+    return model
+
+
+def training_pairs(ranking: Ranking, config: RewardConfig) -> list[tuple[Pair, float]]:
+    """The pairs to learn from with their weights."""
+    weighted = []
+    for pair in ranking.pairs:
+        if ranking.involves_human(pair):
+            weighted.append((pair, config.human_weight))
+        elif ranking.gap(pair) >= config.min_gap:
+            weighted.append((pair, 1.0))
+    return [(pair, weight) for pair, weight in weighted if weight > 0]
+
+
+def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) -> Batches:
+    """Batches as a function of the step: whole rankings, each answer once, pairs as indices into the batch's rows."""
+    per_epoch = steps_per_epoch(len(rankings), config)
+
+    def batch(step: int) -> dict[str, Tensor]:
+        epoch, place = divmod(step, per_epoch)
+        order = torch.randperm(len(rankings), generator=generator(config.seed, "reward order", epoch)).tolist()
+        rows: list[list[int]] = []
+        pairs: list[tuple[int, int, float, float]] = []
+        for index in order[place * config.batch_size : (place + 1) * config.batch_size]:
+            ranking = rankings[index]
+            for pair, weight in training_pairs(ranking, config):
+                margin = config.margin * ranking.gap(pair)
+                pairs.append((len(rows) + pair.better, len(rows) + pair.worse, weight, margin))
+            rows.extend(ranking.rows)
+        input_ids, lengths = pad_rows(rows, pad_token_id)
+        better, worse, weights, margins = zip(*pairs, strict=True)
+        return {
+            "input_ids": input_ids,
+            "lengths": lengths,
+            "better": torch.tensor(better),
+            "worse": torch.tensor(worse),
+            "weight": torch.tensor(weights),
+            "margin": torch.tensor(margins),
+        }
+
+    return batch
+
+
+def steps_per_epoch(num_rankings: int, config: RewardConfig) -> int:
+    """Steps of one pass; the last may hold fewer prompts."""
+    return -(-num_rankings // config.batch_size)
+
+
+def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+    """Pairwise loss of one batch, and the share of its pairs that come out right."""
+    assert isinstance(model, ScalarModel)
+    scores = scores_at_end(model, batch["input_ids"], batch["lengths"])
+    value = pairwise_loss(scores, batch["better"], batch["worse"], batch["weight"], batch["margin"])
+    right = (scores[batch["better"]] > scores[batch["worse"]]).float().mean()
+    return value, {"pair_accuracy": right.detach()}
+
+
+def score_all(
+    model: ScalarModel, rankings: list[Ranking], pad_token_id: int, precision: Precision
+) -> list[list[float]]:
+    """The model's score of every answer."""
+    flat = score_answers(
+        model, [row for ranking in rankings for row in ranking.rows], pad_token_id=pad_token_id, precision=precision
+    ).tolist()
+    scores = iter(flat)
+    return [[next(scores) for _ in ranking.rows] for ranking in rankings]
+
+
+def normalise(model: ScalarModel, rankings: list[Ranking], pad_token_id: int, precision: Precision) -> None:
+    """Sets the head so that the scores of the fine-tuned model's answers in `rankings` have mean 0, deviation 1."""
+    rows = [row for ranking in rankings for row, human in zip(ranking.rows, ranking.human, strict=True) if not human]
+    states = answer_states(model, rows, pad_token_id=pad_token_id, precision=precision)
+    with torch.no_grad():
+        model.head.weight.copy_(normalised_head(model.head.weight.cpu(), states))
+
+
+def _samples(rankings: list[Ranking], scores: list[list[float]]) -> list[dict[str, Any]]:
+    """The answers of some held-out prompts, best reward first."""
+    rows = []
+    for ranking, values in list(zip(rankings, scores, strict=True))[:NUM_SAMPLES]:
+        order = sorted(range(len(values)), key=lambda index: -values[index])
+        rows.append(
+            {
+                "prompt": ranking.prompt,
+                "best": ranking.texts[order[0]],
+                "best_reward": round(values[order[0]], 3),
+                "worst": ranking.texts[order[-1]],
+                "worst_reward": round(values[order[-1]], 3),
+                "human_reward": round(values[ranking.human.index(True)], 3) if any(ranking.human) else None,
+            }
+        )
+    return rows
+
+
+def _read(rankings: Artifact, tokenizer: Tokenizer, max_tokens: int, config: RewardConfig) -> dict[str, list[Ranking]]:
+    """Rankings by split; training rankings without a pair to learn from are left out. DataError if a split is empty."""
+    found = {}
+    for split in ("train", "validation"):
+        table = pq.read_table(rankings.path / "rankings.parquet", filters=[("split", "=", split)]).to_pylist()
+        found[split] = read_rankings(table, tokenizer, max_tokens)
+        if split == "train":
+            found[split] = [ranking for ranking in found[split] if training_pairs(ranking, config)]
+        if not found[split]:
+            raise DataError(
+                f"no ranking of the {split} split has a pair to use: rank more prompts, lower rank.rater.tie_margin or "
+                "reward.min_gap, or raise reward.human_weight"
+            )
+    return found
+
+
+@stage(output="reward_model", retries=2, libraries=("torch", "pyarrow", "tokenizers", "safetensors"))
+def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardConfig, resources: Resources) -> None:
+    """Trains the reward model on rankings and writes model/, with its scores normalised over the policy's answers.
+
+    `model` is the fine-tuned policy: it gives the tokenizer, the first layers and the size to stay below. Figures
+    are held out: prompts of the rankings' validation split.
+    """
+    if resources.threads:
+        torch.set_num_threads(resources.threads)
+    device = resolve_device(resources.device)
+    policy, tokenizer = load_causal(model.path / "model")
+    scorer = build_model(policy, config)
+    sets = _read(rankings, tokenizer, scorer.config.max_position_embeddings, config)
+    learned, held_out = sets["train"], sets["validation"]
+    precision = resolve_precision(config.precision, device)
+
+    def figures() -> tuple[list[list[float]], dict[str, float]]:
+        scores = score_all(scorer, held_out, tokenizer.pad_id, precision)
+        return scores, held_out_figures(scores, learned, held_out, config.seed)
+
+    def on_step(step: int, values: dict[str, float]) -> None:
+        run.log_metrics({name if "/" in name else f"train/{name}": value for name, value in values.items()}, step)
+        shown = {name: values[name] for name in ("loss", "pair_accuracy", "tokens_per_second") if name in values}
+        run.progress(step, steps, **shown)
+
+    steps = config.epochs * steps_per_epoch(len(learned), config)
+    settings = TrainingConfig(
+        steps=steps,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        optimizer="adamw",
+        weight_decay=config.weight_decay,
+        decay_fraction=0.9,
+        precision=precision,
+        seed=config.seed,
+    )
+    train(
+        scorer,
+        batches(learned, config, tokenizer.pad_id),
+        loss,
+        settings,
+        checkpoint_dir=run.work / "checkpoints",
+        checkpoint_seconds=resources.checkpoint_seconds,
+        device=device,
+        on_step=on_step,
+        evaluate=lambda step: figures()[1],
+        evaluate_every=config.evaluate_every,
+    )
+    normalise(scorer, learned, tokenizer.pad_id, precision)
+    scores, metrics = figures()
+    metrics |= {"parameters": scorer.num_parameters(), "policy_parameters": policy.config.num_parameters()}
+    save_pretrained(scorer, tokenizer, run.output / "model")
+    (run.output / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for row in _samples(held_out, scores):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    run.log_metrics(metrics)
+    run.log_metrics({"reward/rankings": len(learned), "reward/rankings_validation": len(held_out)})
