@@ -72,9 +72,10 @@ class PackedWindows:
 
     def spans_at(self, step: int) -> list[Span]:
         """What each row of the step reads: `context` + 1 tokens."""
-        return [self._span(window) for window in self.windows_at(step)]
+        return [self.span(window) for window in self.windows_at(step)]
 
-    def _span(self, window: int) -> Span:
+    def span(self, window: int) -> Span:
+        """Where a window lies, its last target included."""
         shard = int(np.searchsorted(self._first, window, side="right")) - 1
         start = (window - int(self._first[shard])) * self.context
         return Span(shard, start, start + self.context + 1)
@@ -99,12 +100,9 @@ class PackedWindows:
         found = np.unique(np.concatenate(rows) // self.batch_size) if rows else np.zeros(0, np.int64)
         return [int(step) for step in found if step < steps]
 
-    def seen(self, steps: int) -> NDArray[np.bool_]:
-        """For each window, whether the first `steps` steps read it: (num_windows,)."""
-        seen = np.zeros(self.num_windows, dtype=bool)
-        rows = steps * self.batch_size
-        seen[self._order(0)[: min(rows, self.num_windows)]] = True
-        return seen
+    def read_by(self, steps: int) -> NDArray[np.int64]:
+        """The windows that the first `steps` steps read, each once, in the order of their first reading."""
+        return self._order(0)[: steps * self.batch_size]
 
 
 def overlapping(spans: Sequence[Span], shard: NDArray[np.integer], offset: NDArray[np.integer],
@@ -123,13 +121,16 @@ class Example(NamedTuple):
     loss_mask: list[bool]
 
 
-def collate(examples: Sequence[Example], pad_token_id: int, multiple: int = 8) -> dict[str, Tensor]:
-    """ "input_ids", "targets" (B, T) and "loss_mask" (B, T) bool, padded right to a multiple of `multiple`.
+def collate(examples: Sequence[Example], pad_token_id: int, multiple: int = 1,
+            context: int | None = None) -> dict[str, Tensor]:
+    """ "input_ids", "targets" (B, T) and "loss_mask" (B, T) bool, padded right to the longest example, or further to a
+    multiple of `multiple` (few shapes, for a compiler), but not beyond `context`.
 
     There is no attention mask: with causal attention no real token looks at the padding after it.
     """
-    longest = max(len(example.ids) for example in examples)
-    width = -(-(longest - 1) // multiple) * multiple + 1
+    longest = max(len(example.ids) for example in examples) - 1
+    rounded = -(-longest // multiple) * multiple
+    width = (rounded if context is None else max(longest, min(rounded, context))) + 1
     ids = torch.full((len(examples), width), pad_token_id, dtype=torch.int64)
     mask = torch.zeros((len(examples), width), dtype=torch.bool)
     for row, example in enumerate(examples):
@@ -147,12 +148,12 @@ class ExampleBatches:
     """
 
     def __init__(self, examples: Sequence[Example], *, batch_size: int, seed: int, pad_token_id: int, bucket: int = 16,
-                 multiple: int = 8) -> None:
+                 multiple: int = 1, context: int | None = None) -> None:
         if not examples:
             raise ValueError("there are no examples to learn from; add pairs, or allow longer ones")
         self.examples, self.seed, self.pad_token_id = examples, seed, pad_token_id
         self.batch_size = min(batch_size, len(examples))
-        self.bucket, self.multiple = bucket, multiple
+        self.bucket, self.multiple, self.context = bucket, multiple, context
         self.steps_per_epoch = len(examples) // self.batch_size
         self._lengths = np.array([len(example.ids) for example in examples])
         self._order = lru_cache(maxsize=2)(self._shuffle)
@@ -177,4 +178,5 @@ class ExampleBatches:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The batch of `step`; see `collate`."""
-        return collate([self.examples[row] for row in self.rows_at(step)], self.pad_token_id, self.multiple)
+        examples = [self.examples[row] for row in self.rows_at(step)]
+        return collate(examples, self.pad_token_id, self.multiple, self.context)

@@ -8,6 +8,7 @@ c counts trigrams; n counts the distinct tokens seen before; γ is the mass the 
 the V tokens. A context never seen passes everything to the order below. D has three values, for counts 1, 2 and ≥3.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,14 @@ def trigrams(tokens: NDArray[np.integer], document_end: int) -> Integers:
     before = np.concatenate([[document_end], words[:-1]])[: len(words)]
     earlier = np.concatenate([[document_end], before[:-1]])[: len(words)]
     return np.stack([np.where(before == document_end, document_end, earlier), before, words], axis=1)
+
+
+def window_trigrams(rows: NDArray[np.integer], document_end: int) -> Integers:
+    """(N·(W-2), 3): the trigrams that end at the third and later tokens of each row (N, W) of a stream of documents."""
+    words = np.asarray(rows, dtype=np.int64)
+    earlier, before, last = words[:, :-2], words[:, 1:-1], words[:, 2:]
+    grams = np.stack([np.where(before == document_end, document_end, earlier), before, last], axis=2)
+    return grams.reshape(-1, 3)
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class KneserNey:
             probability = _lookup(order.keys, order.shares, key, 0.0) + below * probability
         return probability
 
-    def document_bits(self, documents: list[NDArray[np.integer]], document_end: int) -> Floats:
+    def document_bits(self, documents: Sequence[NDArray[np.integer]], document_end: int) -> Floats:
         """The bits of all tokens of each document (N,); each must end with `document_end`, and none be empty."""
         grams = trigrams(np.concatenate(documents), document_end)
         starts = np.cumsum([0, *(len(document) for document in documents[:-1])])

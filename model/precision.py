@@ -34,6 +34,12 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device(device)
 
 
+def use_threads(threads: int | None) -> None:
+    """Computes with so many threads from now on (None: as it is)."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def autocast(precision: Precision, device: str | torch.device) -> AbstractContextManager[object]:
     """The context in which a forward pass computes in `precision` (weights and optimiser stay fp32)."""
     if precision == "fp32":

@@ -67,8 +67,8 @@ def test_steps_that_read_a_document_are_computed(tmp_path_factory, start, length
     brute = [step for step in range(steps)
              if any(s.start < document.stop and s.stop > document.start for s in packed.spans_at(step))]
     assert packed.steps_reading(document, steps) == brute
-    seen = {window for step in range(steps) for window in packed.windows_at(step)}
-    assert np.flatnonzero(packed.seen(steps)).tolist() == sorted(seen)
+    in_order = dict.fromkeys(window for step in range(steps) for window in packed.windows_at(step))
+    assert packed.read_by(steps).tolist() == list(in_order)
 
 
 def test_documents_of_a_step_are_found_in_the_index():
@@ -92,6 +92,12 @@ def test_collate_by_hand():
     assert batch["input_ids"].tolist() == [[5, 6], [8, 9]]
     assert batch["targets"].tolist() == [[6, 7], [9, 3]]
     assert batch["loss_mask"].tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize(("multiple", "context", "width"), [(1, None, 5), (4, None, 8), (4, 6, 6), (4, 3, 5)])
+def test_padding_for_a_compiler_stays_within_the_context(multiple, context, width):
+    example = Example([1] * 6, [True] * 6)
+    assert collate([example], 0, multiple, context)["input_ids"].shape == (1, width)
 
 
 def examples(count):

@@ -3,12 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.ngram import KneserNey, discounts, trigrams
+from model.ngram import KneserNey, discounts, trigrams, window_trigrams
 
 
 def test_contexts_do_not_cross_documents():
     grams = trigrams(np.array([5, 6, 7, 0, 8, 9, 0]), document_end=0)
     assert grams.tolist() == [[0, 0, 5], [0, 5, 6], [5, 6, 7], [6, 7, 0], [0, 0, 8], [0, 8, 9], [8, 9, 0]]
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=30))
+def test_trigrams_of_windows_are_those_of_the_stream(tokens):
+    rows = np.array([tokens])
+    assert window_trigrams(rows, 0).tolist() == trigrams(np.array(tokens), 0)[2:].tolist()
 
 
 def test_probabilities_by_hand():

@@ -1,0 +1,195 @@
+"""Pretrain: a Transformer learns to predict the next token of the text, and is measured on text held out from it.
+
+The baseline beside it is an interpolated Kneser–Ney 3-gram over the very tokens that the Transformer read, on the same
+held-out documents.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from model.bootstrap import Interval, bootstrap_interval
+from model.config import ModelConfig
+from model.data import PackedWindows
+from model.evaluation import bits_per_byte, document_bits
+from model.export import save_pretrained
+from model.generation import generate
+from model.losses import language_modelling_loss
+from model.ngram import KneserNey
+from model.precision import resolve_device, resolve_precision, use_threads
+from model.seeding import derive, generator
+from model.training import NonFiniteLoss, TrainingConfig, train
+from model.transformer import Transformer
+from tasks.lineage.errors import ConfigError, DataError
+from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.tokens import HeldOut, Tokens
+
+PREFIX_TOKENS = 32            # of a held-out document, to be continued in samples.jsonl
+CONTINUATION_TOKENS = 64
+
+
+class PretrainConfig(StageConfig):
+    """A Llama-shaped Transformer, next-token prediction."""
+
+    hidden_size: int = Field(192, ge=8, description="width of the residual stream")
+    num_hidden_layers: int = Field(6, ge=1, description="layers")
+    num_attention_heads: int = Field(6, ge=1, description="query heads; must divide hidden_size")
+    num_key_value_heads: int = Field(2, ge=1, description="key and value heads; must divide num_attention_heads")
+    intermediate_size: int = Field(512, ge=8, description="width of the feed-forward layers")
+    context_length: int = Field(256, ge=16, description="tokens a row, and the most the model can read at once")
+    tie_word_embeddings: bool = Field(True, description="one matrix for input and output embeddings")
+    tokens: int = Field(4_000_000, ge=1, description="tokens to train on; the text is read again when it is used up")
+    steps: int | None = Field(None, ge=1, description="optimiser steps, instead of tokens")
+    batch_size: int = Field(16, ge=1, description="rows a step")
+    accumulation: int = Field(1, ge=1, description="parts a step's rows are computed in, to save memory")
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: for matrices, with AdamW for the rest")
+    lr: float = Field(4e-3, gt=0, lt=1, description="peak learning rate of matrices")
+    adamw_lr: float | None = Field(3e-3, gt=0, lt=1, description="peak rate of embeddings and norms; empty: lr")
+    weight_decay: float = Field(0.1, ge=0, lt=10, description="of matrices; embeddings and norms are never decayed")
+    schedule: Literal["wsd", "cosine", "constant"] = Field("wsd", description="wsd: warm-up, stable, linear decay")
+    warmup_fraction: float = Field(0.03, ge=0, le=1, description="share of steps that warm up")
+    decay_fraction: float = Field(0.6, ge=0, le=1, description="share of steps that decay (wsd)")
+    grad_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; empty: no limit")
+    document_mask: bool = Field(False, description="no attention across documents of one row")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
+    evaluations: int = Field(8, ge=1, description="held-out losses along the way")
+    evaluation_tokens: int = Field(200_000, ge=1, description="held-out tokens to measure on at the end")
+    ngram_tokens: int = Field(30_000_000, ge=1, description="most tokens that the 3-gram baseline counts")
+    samples: int = Field(16, ge=0, description="held-out documents continued in samples.jsonl")
+    seed: int = Field(0, ge=0, description="of weights, order and samples")
+
+    def resolved(self) -> Self:
+        return self.model_copy(update={"precision": resolve_precision(self.precision)})
+
+    def num_steps(self) -> int:
+        """The budget in steps; tokens are rounded up to whole steps."""
+        return self.steps or -(-self.tokens // (self.batch_size * self.context_length))
+
+
+def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
+    """The untrained model. Raises ConfigError for sizes that do not fit together."""
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+             "tie_word_embeddings")
+    try:
+        sizes = ModelConfig(vocab_size=vocab_size, max_position_embeddings=config.context_length,
+                            **{name: getattr(config, name) for name in names})
+    except ValueError as error:
+        raise ConfigError(f"pretrain: {error}") from error
+    return Transformer(sizes, generator=generator(config.seed, "pretrain", "weights"))
+
+
+def training_config(config: PretrainConfig) -> TrainingConfig:
+    """What the engine is told."""
+    names = ("batch_size", "lr", "adamw_lr", "optimizer", "weight_decay", "schedule", "warmup_fraction",
+             "decay_fraction", "grad_clip", "accumulation", "seed")
+    return TrainingConfig(steps=config.num_steps(), precision=resolve_precision(config.precision),
+                          **{name: getattr(config, name) for name in names})
+
+
+@stage(output="model", retries=2, libraries=("numpy", "safetensors", "tokenizers", "torch"))
+def pretrain(run: StageRun, tokens: Artifact, config: PretrainConfig, resources: Resources) -> None:
+    """Train, export and measure a language model."""
+    use_threads(resources.threads)
+    source = Tokens(tokens.path)
+    windows = make_windows(source, config)
+    held_out = source.held_out(config.evaluation_tokens, config.seed)
+    model = build_model(config, source.vocab_size)
+    run.logger.info("%d parameters, %d steps of %d tokens; the text has %d training tokens",
+                    model.config.num_parameters(), config.num_steps(), config.batch_size * config.context_length,
+                    windows.shards.num_tokens)
+    fit(run, model, windows, source, held_out, config, resources)
+    save_pretrained(model, source.tokenizer, run.output / "model")
+    figures = measure(model, windows, source, held_out, config)
+    run.log_metrics(figures)
+    content = {"steps": config.num_steps(), "parameters": model.config.num_parameters(), **figures}
+    (run.output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_samples(run, model, source, held_out, config)
+
+
+def make_windows(source: Tokens, config: PretrainConfig) -> PackedWindows:
+    """The training batches. Raises DataError where the text does not fill one row."""
+    try:
+        return PackedWindows(source.shards("train"), context=config.context_length, batch_size=config.batch_size,
+                             seed=config.seed, document_end=source.document_end if config.document_mask else None)
+    except ValueError as error:
+        raise DataError(f"pretrain: {error} (pretrain.context_length)") from error
+
+
+def fit(run: StageRun, model: Transformer, windows: PackedWindows, source: Tokens, held_out: HeldOut,
+        config: PretrainConfig, resources: Resources) -> None:
+    """Train in place. Raises DataError naming the documents where the loss is no longer finite."""
+    settings = training_config(config)
+    device = resolve_device(resources.device)
+    some = max(1, len(held_out.documents) // 8)
+
+    def evaluate(step: int) -> Mapping[str, float]:
+        bits = held_out_bits(model, held_out.documents[:some], source, config)
+        tokens = sum(len(document) for document in held_out.documents[:some])
+        return {"eval/loss": float(bits.sum() * np.log(2) / tokens)}
+
+    def on_step(step: int, figures: dict[str, float]) -> None:
+        run.log_metrics({name if "/" in name else f"train/{name}": value for name, value in figures.items()}, step)
+        run.progress(step, settings.steps, loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
+
+    try:
+        train(model, windows, language_modelling_loss, settings, checkpoint_dir=run.work / "checkpoints",
+              checkpoint_seconds=resources.checkpoint_seconds, device=device, compile=resources.compile,
+              on_step=on_step, evaluate=evaluate, evaluate_every=max(1, settings.steps // config.evaluations))
+    except NonFiniteLoss as error:
+        documents = source.documents_in(windows.spans_at(error.step))
+        raise DataError(f"pretrain: {error}. They are {', '.join(documents[:20])}"
+                        f"{' and others' if len(documents) > 20 else ''}") from error
+
+
+def held_out_bits(model: Transformer, documents: list[Any], source: Tokens, config: PretrainConfig) -> Any:
+    """Bits of each document (N,)."""
+    device = model.model.embed_tokens.weight.device
+    return document_bits(model, documents, start_token=source.document_end, context=config.context_length,
+                         device=device, precision=resolve_precision(config.precision))
+
+
+def measure(model: Transformer, windows: PackedWindows, source: Tokens, held_out: HeldOut,
+            config: PretrainConfig) -> dict[str, float]:
+    """Bits per byte of the model and of the 3-gram, and how many fewer the model takes, with 95% intervals."""
+    bits = held_out_bits(model, held_out.documents, source, config)
+    seen = windows.read_by(config.num_steps())[: max(1, config.ngram_tokens // config.context_length)]
+    grams = source.trigrams_in([windows.span(int(window)) for window in seen])
+    baseline = KneserNey(grams, source.vocab_size).document_bits(held_out.documents, source.document_end)
+    held_out_tokens = sum(len(document) for document in held_out.documents)
+    return {
+        **with_interval("eval/bits_per_byte", bits_per_byte(bits, held_out.num_bytes, config.seed)),
+        **with_interval("eval/ngram_bits_per_byte", bits_per_byte(baseline, held_out.num_bytes, config.seed)),
+        **with_interval("eval/bits_saved_per_byte",
+                        bootstrap_interval(baseline - bits, config.seed, weights=held_out.num_bytes)),
+        "eval/loss": float(bits.sum() * np.log(2) / held_out_tokens),
+        "eval/documents": len(held_out.documents),
+        "ngram_tokens": len(grams),
+        "train_tokens": config.num_steps() * config.batch_size * config.context_length,
+        "parameters": model.config.num_parameters(),
+    }
+
+
+def with_interval(name: str, interval: Interval) -> dict[str, float]:
+    """The three metrics of an estimate."""
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def write_samples(run: StageRun, model: Transformer, source: Tokens, held_out: HeldOut,
+                  config: PretrainConfig) -> None:
+    """samples.jsonl: the beginnings of held-out documents, how the model goes on, and how the document does."""
+    prefix = min(PREFIX_TOKENS, config.context_length // 2)
+    length = min(CONTINUATION_TOKENS, config.context_length - prefix)
+    chosen = [row for row, document in enumerate(held_out.documents) if len(document) > prefix + 1][: config.samples]
+    prompts = [held_out.documents[row][:prefix].tolist() for row in chosen]
+    written = generate(model, prompts, max_new_tokens=length, temperature=0.8, top_p=0.95,
+                       eos_token_id=source.document_end, pad_token_id=source.tokenizer.pad_id,
+                       seed=derive(config.seed, "samples")) if prompts else []
+    with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for row, prompt, continuation in zip(chosen, prompts, written, strict=True):
+            truth = held_out.documents[row][prefix : prefix + length].tolist()
+            line = {"document": held_out.doc_ids[row], "prefix": source.tokenizer.decode(prompt),
+                    "continuation": source.tokenizer.decode(continuation), "truth": source.tokenizer.decode(truth)}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")

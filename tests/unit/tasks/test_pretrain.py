@@ -1,0 +1,123 @@
+import json
+import math
+
+import pytest
+import torch
+
+from model.data import Span
+from model.export import load_causal
+from model.precision import resolve_precision
+from model.training import NonFiniteLoss
+from tasks.lineage.errors import ConfigError, DataError
+from tasks.lineage.store import Store
+from tasks.pretrain import PretrainConfig, build_model, pretrain
+from tasks.stage import Resources
+from tasks.tokens import Tokens
+from tests.tiny_artifacts import tokens_artifact
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "intermediate_size": 64, "context_length": 32, "batch_size": 8, "precision": "fp32", "evaluations": 2,
+        "samples": 3}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+
+
+def summary(artifact):
+    return next(record for record in Store().records() if record.output.digest == artifact.digest).metrics
+
+
+def test_it_learns_more_than_the_3_gram_and_writes_what_it_says():
+    config = PretrainConfig(**TINY, steps=250, lr=0.01, adamw_lr=0.01)
+    artifact = pretrain(tokens=tokens_artifact(), config=config, resources=Resources())
+    metrics = summary(artifact)
+    assert metrics["eval/bits_per_byte_high"] < metrics["eval/ngram_bits_per_byte"]
+    assert metrics["eval/bits_saved_per_byte_low"] > 0
+    for name in ("eval/bits_per_byte", "eval/ngram_bits_per_byte"):
+        assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+    assert metrics["train_tokens"] == 250 * 8 * 32
+    written = json.loads((artifact.path / "metrics.json").read_text())
+    assert written["eval/bits_per_byte"] == metrics["eval/bits_per_byte"] and written["steps"] == 250
+    samples = [json.loads(line) for line in (artifact.path / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 3 and samples[0].keys() == {"document", "prefix", "continuation", "truth"}
+    model, tokenizer = load_causal(artifact.path / "model")
+    assert model.config.hidden_size == 32 and tokenizer.vocab_size == model.config.vocab_size
+    with torch.no_grad():
+        ids = torch.tensor([[0, *tokenizer.encode("Return the file and")]])
+        assert torch.softmax(model(ids)[0, -1], 0).max() > 0.1
+
+
+def test_held_out_bits_of_the_exported_model_are_those_reported():
+    tokens = tokens_artifact()
+    artifact = pretrain(tokens=tokens, config=PretrainConfig(**TINY, steps=3), resources=Resources())
+    model, _ = load_causal(artifact.path / "model")
+    held_out = Tokens(tokens.path).held_out(10**9, 0)
+    assert len(held_out.documents) == 30
+    nats = 0.0
+    for document in held_out.documents:
+        ids = [0, *document.tolist()]
+        for start in range(0, len(ids) - 1, 32):
+            piece = torch.tensor([ids[start : start + 33]])
+            nats += torch.nn.functional.cross_entropy(model(piece[:, :-1])[0], piece[0, 1:], reduction="sum").item()
+    reported = summary(artifact)["eval/bits_per_byte"]
+    assert reported == pytest.approx(nats / math.log(2) / held_out.num_bytes.sum(), rel=1e-4)
+
+
+def test_a_rerun_gives_the_same_bytes_and_resources_do_not_change_the_key(tmp_path, monkeypatch):
+    digests = []
+    for number, resources in enumerate((Resources(), Resources(checkpoint_seconds=0.01))):
+        monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(number)))
+        digests.append(pretrain(tokens=tokens_artifact(), config=PretrainConfig(**TINY, steps=4), resources=resources))
+    assert digests[0] == digests[1]
+
+
+def test_document_masks_train():
+    config = PretrainConfig(**TINY, steps=3, document_mask=True)
+    artifact = pretrain(tokens=tokens_artifact(), config=config, resources=Resources())
+    assert math.isfinite(summary(artifact)["eval/bits_per_byte"])
+
+
+def test_too_little_text_says_what_to_do():
+    with pytest.raises(DataError, match="add text or shorten the context"):
+        pretrain(tokens=tokens_artifact(documents=1), config=PretrainConfig(**TINY, steps=3), resources=Resources())
+
+
+def test_no_held_out_document_says_what_to_do():
+    with pytest.raises(DataError, match=r"raise tokenize\.validation_share"):
+        pretrain(tokens=tokens_artifact(validation=0), config=PretrainConfig(**TINY, steps=3), resources=Resources())
+
+
+def test_a_diverging_run_names_the_documents_of_the_step(monkeypatch):
+    def diverge(model, windows, *args, **options):
+        assert windows.spans_at(1)
+        raise NonFiniteLoss(1, math.nan, 1.0)
+
+    monkeypatch.setattr("tasks.pretrain.train", diverge)
+    with pytest.raises(DataError, match=r"at step 1 .*They are train-\d+, train-\d+"):
+        pretrain(tokens=tokens_artifact(), config=PretrainConfig(**TINY, steps=3), resources=Resources())
+
+
+def test_documents_of_a_span_are_named():
+    source = Tokens(tokens_artifact().path)
+    shard = source.shards("train").shards[0]
+    end = int((shard == source.document_end).nonzero()[0][0])
+    assert source.documents_in([Span(0, 0, end + 1)]) == ["train-0"]
+    assert source.documents_in([Span(0, end, end + 2)]) == ["train-0", "train-1"]
+
+
+def test_sizes_that_do_not_fit_name_the_stage():
+    with pytest.raises(ConfigError, match=r"pretrain: .*num_attention_heads"):
+        build_model(PretrainConfig(hidden_size=30, num_attention_heads=4), 300)
+
+
+def test_budgets():
+    assert PretrainConfig(tokens=1000, batch_size=2, context_length=100).num_steps() == 5
+    assert PretrainConfig(tokens=1001, batch_size=2, context_length=100).num_steps() == 6
+    assert PretrainConfig(steps=7).num_steps() == 7
+
+
+def test_precision_is_made_concrete_before_the_key():
+    assert PretrainConfig().resolved().precision == resolve_precision("auto") != "auto"
+    assert PretrainConfig(precision="bf16").resolved().precision == "bf16"
