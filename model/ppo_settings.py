@@ -13,8 +13,8 @@ class PPOSettings:
     batch_size: int = 64  # responses an iteration
     max_new_tokens: int = 40
     temperature: float = 1.0  # log-probabilities are taken at this temperature too
-    epochs: int = 4  # passes over an iteration's responses
-    minibatches: int = 1  # updates a pass
+    epochs: int = 2  # passes over an iteration's responses
+    minibatches: int = 2  # updates a pass; 2 × 2 learns as 4 × 1 did on a toy reward, at half the cost
     lr: float = 3e-5
     value_lr: float = 1e-4
     linear_decay: bool = False  # of both rates, to 0 at the end (Huang et al. 2024); else constant
