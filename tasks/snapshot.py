@@ -41,12 +41,14 @@ class SnapshotConfig(StageConfig):
         description="Share of origins (packages, files, data sets) kept for evaluation: nothing of them is trained on. "
         "A source whose origins all fall on one side is split by document instead.",
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides which origins are kept for evaluation.")
+    seed: int = Field(
+        11, ge=0, le=2**31 - 1, title="Seed", description="Decides which origins are kept for evaluation."
+    )
 
 
 @stage(output="snapshot", retries=2, always=True)
 def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> None:
-    """Write items.parquet (files and data set splits, with size, digest, origin, licence), sources.json, quarantine.jsonl.
+    """Write items.parquet (files and splits, with size, digest, origin, licence), sources.json, quarantine.jsonl.
 
     Raises ConfigError if a source names nothing that can be read.
     """

@@ -5,7 +5,7 @@ A reader yields what it could read and, in their place among the rest, what it c
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -158,17 +158,23 @@ def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[P
     would take it above ``document_chars``: so paragraphs stay whole where they can.
     """
     with open_plain(path) as stream:
-        start = stream.peek(4)[:4] if hasattr(stream, "peek") else b""
-        if start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 and UTF-32: lines cannot be told before decoding
-            stream.close()
-            whole = read_whole(path, max_bytes)
-            yield from (
-                [whole]
-                if isinstance(whole, Rejected)
-                else _cut(enumerate(whole.text.splitlines(True), 1), document_chars)
-            )
+        if not _starts_wide(stream):
+            yield from _cut(_decoded(lines(stream, max_bytes)), document_chars)
             return
-        yield from _cut(_decoded(lines(stream, max_bytes)), document_chars)
+    whole = read_whole(path, max_bytes)
+    if isinstance(whole, Rejected):
+        yield whole
+    else:
+        yield from _cut(enumerate(whole.text.splitlines(keepends=True), 1), document_chars)
+
+
+def _starts_wide(stream: BinaryIO) -> bool:
+    """Whether a stream begins as UTF-16 or UTF-32 does: its lines cannot be told apart before decoding."""
+    try:
+        start = bytes(getattr(stream, "peek")(4)[:4])  # noqa: B009 (typing's BinaryIO has no peek)
+    except DAMAGED:
+        return False  # reading it will say so
+    return start.startswith((b"\xff\xfe", b"\xfe\xff"))
 
 
 def _decoded(numbered: Iterator[tuple[int, bytes | Rejected]]) -> Iterator[tuple[int, str | Rejected]]:
@@ -189,7 +195,7 @@ def _decode_short(line: bytes) -> str:
         return decode(line)
 
 
-def _cut(numbered: Any, document_chars: int) -> Iterator[Passage | Rejected]:
+def _cut(numbered: Iterable[tuple[int, str | Rejected]], document_chars: int) -> Iterator[Passage | Rejected]:
     held: list[str] = []
     size = first = last = 0
     started = False
