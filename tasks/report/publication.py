@@ -5,18 +5,69 @@ from pathlib import Path
 from typing import Any
 
 from tasks.lineage.record import Record
+from tasks.lineage.stage_run import read_metrics
 from tasks.lineage.store import Store
-from tasks.report import lineage_page
+from tasks.report import evaluation_files, lineage_page, plots
+from tasks.report.plots import Funnel
+from tasks.report.report_page import Picture
 
 RunUrl = Callable[[str | None], str]
 
 
 def write(record: Mapping[str, Any], folder: Path, run_url: RunUrl, flow_run_url: str = "") -> None:
-    """Writes `lineage.html` into `folder`. flow_run_url: a page of this flow run in Prefect, to find the others by."""
+    """Writes `lineage.html` into `folder`, and where there is something to draw plots/curves, plots/documents and a
+    report with the whole course in it. flow_run_url: a page of this flow run in Prefect, to find the others by."""
     subject = Record.model_validate(record)
-    graph = lineage_graph(subject, run_url, _prefect_pages(subject, flow_run_url))
+    records = ancestors(subject)
+    graph = lineage_graph(records, run_url, _prefect_pages(subject, flow_run_url))
     title = f"Lineage of {subject.output.kind} {subject.output.digest[:12]}"
     (folder / "lineage.html").write_text(lineage_page.render(graph, subject.key, title), encoding="utf-8")
+    evaluation = Store().object_path(subject.output.digest)
+    if subject.output.kind == "evaluation" and (evaluation / "metrics.json").is_file():
+        report = evaluation_files.page(evaluation, funnel_of(records), _course_pictures(records))
+        (folder / "report.html").write_text(report, encoding="utf-8")
+
+
+def write_plots(record: Mapping[str, Any], folder: Path) -> None:
+    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents."""
+    subject = Record.model_validate(record)
+    rows = _rows(subject)
+    if plots.has_curves(subject.stage, rows):
+        plots.write(plots.curves(subject.stage, rows), folder / "plots" / "curves")
+    kept = funnel_of({subject.key: subject})
+    if kept and kept[0].dropped:
+        plots.write(plots.funnel(kept), folder / "plots" / "documents")
+
+
+def funnel_of(records: Mapping[str, Record]) -> list[Funnel]:
+    """What each data stage kept and dropped, in the order of the work."""
+    found = []
+    for record in sorted(records.values(), key=lambda record: record.created):
+        if "documents_kept" in record.metrics:
+            dropped = {
+                name.removeprefix("dropped/"): int(count)
+                for name, count in record.metrics.items()
+                if name.startswith("dropped/") and count
+            }
+            found.append(Funnel(record.stage, int(record.metrics["documents_kept"]), dropped))
+    return found
+
+
+def _course_pictures(records: Mapping[str, Record]) -> list[Picture]:
+    """The funnel of all data stages and the training curves of every model in the course."""
+    pictures = []
+    kept = funnel_of(records)
+    if kept:
+        pictures.append(Picture("Documents that each data stage kept and dropped.", plots.svg(plots.funnel(kept))))
+    for record in sorted(records.values(), key=lambda record: record.created):
+        rows = _rows(record) if record.stage in plots.PANELS else []
+        if plots.has_curves(record.stage, rows):
+            pictures.append(Picture(f"The course of {record.stage}.", plots.svg(plots.curves(record.stage, rows))))
+    return pictures
+
+
+def _rows(record: Record) -> list[dict[str, Any]]:
+    return read_metrics(Store().metrics_path(record.key))
 
 
 def ancestors(subject: Record) -> dict[str, Record]:
@@ -32,9 +83,10 @@ def ancestors(subject: Record) -> dict[str, Record]:
     return found
 
 
-def lineage_graph(subject: Record, run_url: RunUrl, flow_run_page: Callable[[str | None], str]) -> dict[str, Any]:
-    """The subject's ancestors as {"nodes", "edges"} with what the lineage page shows."""
-    records = ancestors(subject)
+def lineage_graph(
+    records: Mapping[str, Record], run_url: RunUrl, flow_run_page: Callable[[str | None], str]
+) -> dict[str, Any]:
+    """The records, by key, as {"nodes", "edges"} with what the lineage page shows."""
     nodes = [
         {
             "id": record.key,

@@ -44,6 +44,8 @@ def _write_pages(entry: Entry, folder: Path) -> None:
         publication.write(
             entry.record, folder, run_url=server.run_url, flow_run_url=entry.prefect.get("flow_run_url", "")
         )
+        if entry.state == "ran":
+            publication.write_plots(entry.record, folder)
     except (PedigreeError, OSError, ValueError) as error:
         logger.warning("the pages about %s could not be drawn: %s", entry.name, error)
 
