@@ -5,10 +5,11 @@ source of truth. Removing the folder costs the time to parse again.
 """
 
 import contextlib
+import gc
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,8 @@ def documented(items: Sequence[Item]) -> list[ParsedFile]:
         table = pq.read_table(place)
         return _unpack(table, len(items))
     except (OSError, pa.ArrowException):  # not there, or damaged: parse
-        found = [_parse(item) for item in items]
+        with _no_garbage_collection():
+            found = [_parse(item) for item in items]
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):  # a full disk must not end the work: it goes on without remembering
@@ -66,6 +68,18 @@ def documented(items: Sequence[Item]) -> list[ParsedFile]:
         temporary.replace(place)
     temporary.unlink(missing_ok=True)
     return found
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Syntax trees have millions of nodes and no cycles: looking for cycles among them takes a sixth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _parse(item: Item) -> ParsedFile:

@@ -102,7 +102,8 @@ def _texts(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator
             if isinstance(passage, Rejected):
                 yield rejected_draft(blank, passage)
                 continue
-            place = item.uri if passage.whole else f"{item.uri}#line={passage.first},{passage.last}"
+            # RFC 5147: line=m,n is the text between line ends m and n
+            place = item.uri if passage.whole else f"{item.uri}#line={passage.first - 1},{passage.last}"
             yield replace(blank, text=passage.text, source=place, kind=kind)
 
 

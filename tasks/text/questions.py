@@ -168,5 +168,6 @@ def _stems(text: str) -> set[str]:
 
 
 def _pattern(response: str, known: set[str]) -> str:
-    masked = ["_" if word[:5] in known else word for word in words(response)]
+    text = re.sub(r"\w*(?:[a-z0-9][A-Z]|_)\w*", " _ ", response)  # identifiers, whether or not they are the object's
+    masked = ["_" if word[:5] in known else word for word in re.findall(r"_|\w+", text.lower())]
     return " ".join(word for word, before in zip(masked, ["", *masked], strict=False) if (word, before) != ("_", "_"))

@@ -78,7 +78,7 @@ def test_a_cut_compressed_file_gives_its_beginning_and_a_reject(tmp_path, ending
         (b"42", "not an object but int"),
         (b'{"text": ' + b"[" * 100_000, "nested too deeply"),
         (b'{"n": ' + b"9" * 5_000 + b"}", "not valid JSON"),
-        (bytes(range(0, 9)) * 20, "binary data"),
+        (bytes(range(9)) * 20, "binary data"),
     ],
 )
 def test_a_malformed_line_is_rejected_with_its_number_and_the_rest_is_read(tmp_path, line, reason):

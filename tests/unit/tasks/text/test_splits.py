@@ -48,7 +48,14 @@ def test_names_all_on_one_side_are_told():
 
 @pytest.mark.parametrize(
     ("package", "expected"),
-    [("mlflow-skinny", "mlflow"), ("mlflow", "mlflow"), ("httpx2", "httpx"), ("Zope.Interface", "zope"), ("7z", "7z"), ("3-2", "3")],
+    [
+        ("mlflow-skinny", "mlflow"),
+        ("mlflow", "mlflow"),
+        ("httpx2", "httpx"),
+        ("Zope.Interface", "zope"),
+        ("7z", "7z"),
+        ("3-2", "3"),
+    ],
 )
 def test_families(package, expected):
     assert family(package) == expected

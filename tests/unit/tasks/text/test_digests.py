@@ -1,0 +1,82 @@
+"""Remembered digests: right when files change, safe when the memory is damaged or shared."""
+
+import hashlib
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tasks.text.digests import DigestMemory
+
+
+@pytest.fixture
+def old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    os.utime(path, ns=(10**18, 10**18))
+    return path
+
+
+def look(place, path):
+    with DigestMemory(place) as memory:
+        return memory.digest(path), memory.hashed
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_file_is_read_once(tmp_path, old_file):
+    place = tmp_path / "cache" / "digests.sqlite"
+    assert look(place, old_file) == ((3, sha("one")), 1)
+    assert look(place, old_file) == ((3, sha("one")), 0)
+
+
+def test_a_changed_file_is_read_again_even_with_the_same_size(tmp_path, old_file):
+    place = tmp_path / "digests.sqlite"
+    look(place, old_file)
+    old_file.write_text("two")
+    os.utime(old_file, ns=(10**18 + 1, 10**18 + 1))
+    assert look(place, old_file) == ((3, sha("two")), 1)
+    replacement = old_file.with_name("b.txt")
+    replacement.write_text("six")
+    os.utime(replacement, ns=(10**18 + 1, 10**18 + 1))
+    replacement.replace(old_file)  # the same size and time, but another inode
+    assert look(place, old_file) == ((3, sha("six")), 1)
+
+
+def test_a_file_changed_just_now_is_not_remembered(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    place = tmp_path / "digests.sqlite"
+    assert look(place, path)[1] == 1
+    assert look(place, path)[1] == 1
+
+
+def test_a_damaged_memory_is_set_aside_and_built_anew(tmp_path, old_file):
+    place = tmp_path / "digests.sqlite"
+    place.write_bytes(b"not a database at all" * 100)
+    assert look(place, old_file) == ((3, sha("one")), 1)
+    assert look(place, old_file)[1] == 0
+    assert place.with_suffix(".damaged").exists()
+
+
+def test_an_unreadable_file_raises(tmp_path):
+    with DigestMemory(tmp_path / "digests.sqlite") as memory, pytest.raises(OSError):
+        memory.digest(tmp_path / "absent")
+
+
+def test_many_at_once_lose_nothing(tmp_path):
+    paths = []
+    for number in range(40):
+        path = tmp_path / f"{number}.txt"
+        path.write_text(str(number))
+        os.utime(path, ns=(10**18, 10**18))
+        paths.append(path)
+    place = tmp_path / "digests.sqlite"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda path: look(place, path), paths))
+    with sqlite3.connect(place) as database:
+        assert database.execute("SELECT count(*) FROM digests").fetchone() == (40,)
+    database.close()

@@ -1,0 +1,66 @@
+"""Data sets of the hub, at a fixed commit (the hub itself is replaced: no network here), and folders that are none."""
+
+from types import SimpleNamespace
+
+import datasets
+import huggingface_hub
+import pytest
+
+from tasks.lineage.errors import ConfigError
+from tasks.text.huggingface import read_dataset, splits_of
+from tasks.text.items import Item
+from tasks.text.sources import Source
+
+SOURCE = Source(kind="huggingface", path="someone/some-data", subset="small", revision="main")
+
+
+class Hub:
+    def dataset_info(self, name, revision=None):
+        assert (name, revision) == ("someone/some-data", "main")
+        return SimpleNamespace(sha="abc123", card_data={"license": "cc-by-4.0"})
+
+
+def builder(name, subset, revision):
+    assert (name, subset, revision) == ("someone/some-data", "small", "abc123")
+    splits = {"train": SimpleNamespace(num_bytes=10), "test": SimpleNamespace(num_bytes=None)}
+    return SimpleNamespace(info=SimpleNamespace(splits=splits), config=SimpleNamespace(name="small"))
+
+
+def test_a_hub_data_set_is_named_by_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
+    test, train = splits_of(SOURCE, tmp_path, lambda path: "")
+    assert train.uri == "hf://someone/some-data@abc123/small/train"
+    assert (train.size, train.license, train.origin) == (10, "cc-by-4.0", "hf://someone/some-data")
+    assert test.size == 0 and test.sha256 != train.sha256
+    [only] = splits_of(SOURCE.model_copy(update={"split": "test"}), tmp_path, lambda path: "")
+    assert only == test
+    with pytest.raises(ConfigError, match="has no split 'dev'"):
+        splits_of(SOURCE.model_copy(update={"split": "dev"}), tmp_path, lambda path: "")
+
+
+def test_a_hub_split_is_loaded_at_that_commit(monkeypatch):
+    def load(name, subset, split, revision):
+        assert (name, subset, split, revision) == ("someone/some-data", "small", "train", "abc123")
+        return datasets.Dataset.from_dict({"text": ["one", "two"]})
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    uri = "hf://someone/some-data@abc123/small/train"
+    rows = list(read_dataset(Item(uri, 0, "", "hf://someone/some-data", None, "dataset", 0, None)))
+    assert [(row.line, row.fields) for row in rows] == [(1, {"text": "one"}), (2, {"text": "two"})]
+
+
+def test_an_unreachable_hub_says_what_to_do(tmp_path, monkeypatch):
+    def fail(self, name, revision=None):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(Hub, "dataset_info", fail)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    with pytest.raises(ConfigError, match="neither a folder here nor to be had from the hub: no route"):
+        splits_of(SOURCE, tmp_path, lambda path: "")
+
+
+def test_a_folder_of_plain_files_is_pointed_to_the_other_kind(tmp_path):
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(ConfigError, match="read plain files with kind 'files'"):
+        splits_of(Source(kind="huggingface", path="plain"), tmp_path, lambda path: "")
