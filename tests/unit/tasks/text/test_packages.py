@@ -34,7 +34,7 @@ def test_documentation_is_found_and_the_rest_left_out(site):
         "zoo/tests/__init__.py", "zoo/_vendor/other.py", "zoo/test_animals.py", "zoo/conftest.py",
         "zoo/not-a-module.py", "zoo/data.json", "zoo/lib.so", "zoo-1.0.dist-info/licenses/LICENSE", "zoo/LICENSE.md",
     ]  # fmt: skip
-    install(site, "zoo", "1.0", {name: "" for name in names})
+    install(site, "zoo", "1.0", dict.fromkeys(names, ""))
     with (site / "zoo-1.0.dist-info" / "RECORD").open("a") as record:
         record.write("../../bin/zoo.py,,\n")
     [package] = packages.installed()
