@@ -4,6 +4,7 @@ Prompts come from origins that gave no training text and no training pairs; whic
 function of the pairs alone, so that two courses on the same data are compared on the same questions.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,17 +17,19 @@ from pydantic import Field
 from model.answers import score_answers
 from model.evaluation import document_bits
 from model.export import load_causal, load_scalar
-from model.precision import Precision, resolve_device, resolve_precision
+from model.precision import resolve_device, resolve_precision
+from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from tasks import scores
 from tasks.assessment import Assessor, Question
-from tasks.held_out import HeldOut, contamination, read_held_out
+from tasks.held_out import as_plain_text, contamination, read_prompts
 from tasks.lineage.errors import ConfigError
 from tasks.rankings import held_out_figures, read_rankings
 from tasks.rater import ReferenceRater
 from tasks.report import evaluation_files
 from tasks.scores import Answers, Figure, Values
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.tokens import HeldOut, Tokens
 
 NUM_SAMPLES = 12  # prompts whose answers stand side by side in the report
 SCORES_SCHEMA = pa.schema(
@@ -44,7 +47,7 @@ class EvaluateConfig(StageConfig):
 
     eval_prompts: int = Field(300, ge=1, title="Prompts", description="held-out prompts to answer, at most")
     samples: int = Field(2, ge=1, description="sampled answers to each prompt, besides the greedy one")
-    eval_documents: int = Field(400, ge=1, title="Documents", description="held-out documents to read, at most")
+    eval_tokens: int = Field(100_000, ge=1, title="Tokens", description="of held-out documents to read, at most")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off; as in ranking and PPO")
     temperature: float = Field(1.0, gt=0, le=5, description="of sampling; 1 draws from the model as it is")
     overlap_words: int = Field(13, ge=3, description="run of words that, found in training data, is contamination")
@@ -84,37 +87,35 @@ def evaluate(
     scorer, tokenizer = load_scalar(reward_model.path / "model", device=device)
     assessor = Assessor(tokenizer, scorer.eval(), config.rater, precision)
     artifacts = {"pretrained": pretrained, "finetuned": finetuned, "aligned": aligned}
-    held_out: HeldOut | None = None
+    models = _load(artifacts, tokenizer, device)
+    context = min(scorer.config.max_position_embeddings, *(m.config.max_position_embeddings for m in models.values()))
+    prompts = read_prompts(pairs, tokenizer, room=context - config.max_new_tokens, limit=config.eval_prompts)
+    documents = Tokens(tokens.path).held_out(config.eval_tokens, config.seed)
     answers: dict[str, dict[str, Answers]] = {}
     bits: dict[str, Values] = {}
-    for number, (name, artifact) in enumerate(artifacts.items()):
-        run.progress(number, len(artifacts) + 1)
-        model, its_tokenizer = load_causal(artifact.path / "model", device=device)
-        if its_tokenizer.to_json() != tokenizer.to_json():
-            raise ConfigError(f"the {name} model has another tokenizer than the reward model: evaluate one course only")
-        if held_out is None:
-            context = min(model.config.max_position_embeddings, scorer.config.max_position_embeddings)
-            held_out = read_held_out(
-                pairs,
-                tokens,
-                tokenizer,
-                room=context - config.max_new_tokens,
-                num_prompts=config.eval_prompts,
-                num_documents=config.eval_documents,
-            )
-        answers[name] = _answers(model.eval(), assessor, held_out.questions, config)
-        bits[name] = _bits(model, held_out, tokenizer.endoftext_id, device, precision)
-    assert held_out is not None
-    run.progress(len(artifacts), len(artifacts) + 1)
+    for number, (name, model) in enumerate(models.items()):
+        run.progress(number, len(models) + 1)
+        ask = _ask_in_its_way if name == "pretrained" else _ask
+        answers[name] = ask(model, assessor, prompts.questions, config)
+        bits[name] = document_bits(
+            model,
+            documents.documents,
+            start_token=tokenizer.endoftext_id,
+            context=model.config.max_position_embeddings,
+            device=device,
+            precision=precision,
+        )
+    run.progress(len(models), len(models) + 1)
 
-    found = contamination(held_out, corpus, pairs, config.overlap_words)
-    result = _result(config, held_out, answers, bits, found)
+    found = contamination(prompts, corpus, pairs, config.overlap_words)
+    result = _result(config, documents, answers, bits, found)
+    result["baseline"] = _baseline(pretrained)
     result |= _judged_reward_model(assessor, rankings, config)
-    _write_scores(run.output / "scores.parquet", answers, held_out.pair_ids)
+    _write_scores(run.output / "scores.parquet", answers, prompts.pair_ids)
     evaluation_files.write(
         run.output,
         result,
-        _side_by_side(held_out.questions, answers),
+        _side_by_side(prompts.questions, answers),
         ledgers={"deduplicate": corpus.path / "ledger.parquet", "pair": pairs.path / "ledger.parquet"},
         inputs={
             **{name: artifact.digest for name, artifact in artifacts.items()},
@@ -125,13 +126,29 @@ def evaluate(
             "corpus": corpus.digest,
         },
     )
-    run.log_metrics(_flat(result))
-    run.progress(len(artifacts) + 1, len(artifacts) + 1)
+    run.log_metrics(scores.metrics(result))
+    run.progress(len(models) + 1, len(models) + 1)
 
 
-def _answers(
-    model: Transformer, assessor: Assessor, questions: list[Question], config: EvaluateConfig
+def _load(artifacts: dict[str, Artifact], tokenizer: Tokenizer, device: torch.device) -> dict[str, Transformer]:
+    """The models by name. ConfigError unless all read and write with `tokenizer`."""
+    models = {}
+    for name, artifact in artifacts.items():
+        model, its_tokenizer = load_causal(artifact.path / "model", device=device)
+        if its_tokenizer.to_json() != tokenizer.to_json():
+            raise ConfigError(f"the {name} model has another tokenizer than the reward model: evaluate one course only")
+        models[name] = model.eval()
+    return models
+
+
+def _ask(
+    model: Transformer,
+    assessor: Assessor,
+    questions: list[Question],
+    config: EvaluateConfig,
+    ends_with_document: bool = False,
 ) -> dict[str, Answers]:
+    """Greedy and sampled answers."""
     ways = {"greedy": (0.0, 1), "sampled": (config.temperature, config.samples)}
     return {
         way: scores.answer(
@@ -142,27 +159,38 @@ def _answers(
             temperature=temperature,
             samples=samples,
             seed=config.seed,
+            ends_with_document=ends_with_document,
         )
         for way, (temperature, samples) in ways.items()
     }
 
 
-def _bits(
-    model: Transformer, held_out: HeldOut, start_token: int, device: torch.device, precision: Precision
-) -> Values:
-    return document_bits(
-        model,
-        held_out.documents,
-        start_token=start_token,
-        context=model.config.max_position_embeddings,
-        device=device,
-        precision=precision,
-    )
+def _ask_in_its_way(
+    model: Transformer, assessor: Assessor, questions: list[Question], config: EvaluateConfig
+) -> dict[str, Answers]:
+    """As `_ask`, for a model that never saw a chat: in chat format or as plain text, whichever gets the better chrF."""
+    chat = _ask(model, assessor, questions, config)
+    plain = _ask(model, assessor, as_plain_text(questions, assessor.tokenizer), config, ends_with_document=True)
+    return max(chat, plain, key=lambda ways: float(ways["greedy"].values["chrf"].mean()))
+
+
+def _baseline(pretrained: Artifact) -> dict[str, Figure]:
+    """What the pretrain stage measured of a 3-gram model on its held-out tokens, where its metrics say so."""
+    path = pretrained.path / "metrics.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    names = [f"eval/{name}" for name in ("ngram_bits_per_byte", "bits_saved_per_byte")]
+    return {
+        name.removeprefix("eval/"): {
+            "mean": known[name], "low": known[f"{name}_low"], "high": known[f"{name}_high"]
+        }
+        for name in names
+        if f"{name}_low" in known
+    }  # fmt: skip
 
 
 def _result(
     config: EvaluateConfig,
-    held_out: HeldOut,
+    documents: HeldOut,
     answers: dict[str, dict[str, Answers]],
     bits: dict[str, Values],
     found: dict[str, np.ndarray],
@@ -174,7 +202,7 @@ def _result(
     models: dict[str, dict[str, Figure]] = {}
     for name, ways in answers.items():
         models[name] = scores.summarise(values[name], seed)
-        models[name]["bits_per_byte"] = scores.estimate(bits[name], seed, held_out.document_bytes)
+        models[name]["bits_per_byte"] = scores.estimate(bits[name], seed, documents.num_bytes.astype(np.float64))
         for way, given in ways.items():
             models[name][f"distinct_2_{way}"] = {"mean": scores.distinct(given.texts)}
         if dirty.any() and not dirty.all():
@@ -192,9 +220,9 @@ def _result(
             **{name: int(flags.sum()) for name, flags in found.items()},
         },
         "counts": {
-            "prompts": len(held_out.questions),
+            "prompts": len(dirty),
             "samples": config.samples,
-            "documents": len(held_out.documents),
+            "documents": len(documents.documents),
         },
         "rater": config.rater.name,
     }
@@ -257,23 +285,3 @@ def _side_by_side(questions: list[Question], answers: dict[str, dict[str, Answer
         }
         for row, question in enumerate(questions[:NUM_SAMPLES])
     ]
-
-
-def _flat(result: dict[str, Any]) -> dict[str, float]:
-    """The figures under their metric names: eval/<model>/<figure>, with …_low and …_high."""
-    metrics: dict[str, float] = {}
-    groups: dict[str, dict[str, Figure]] = {f"eval/{name}/": figures for name, figures in result["models"].items()}
-    groups |= {f"eval/{name}/": figures for name, figures in result["differences"].items()}
-    groups["eval/"] = result["reward_model"]
-    for prefix, figures in groups.items():
-        for name, figure in figures.items():
-            metrics[f"{prefix}{name}"] = figure["mean"]
-            metrics |= {f"{prefix}{name}_{end}": figure[end] for end in ("low", "high") if end in figure}
-    contamination = result["contamination"]
-    return {
-        **metrics,
-        "eval/contaminated": contamination["contaminated"],
-        "eval/contaminated_text": contamination["in_text"],
-        "eval/contaminated_pairs": contamination["in_pairs"],
-        **{f"eval/{name}": count for name, count in result["counts"].items()},
-    }

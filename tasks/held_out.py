@@ -1,9 +1,7 @@
-"""The frozen held-out set of an evaluation: what it is, and how much of it stands in the training data."""
+"""The frozen held-out prompts of an evaluation: which they are, and how many stand in the training data."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +10,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from model.chat import render_prompt
-from model.data import Span, TokenShards
 from model.tokenizer import Tokenizer
 from tasks.assessment import Question
 from tasks.contamination import contaminated
@@ -22,21 +19,17 @@ from tasks.text.shards import read_corpus
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """What nothing was trained on."""
+class HeldOutPrompts:
+    """Prompts of origins that nothing was trained on, with the human answers."""
 
     questions: list[Question]
     pair_ids: list[str]
-    documents: list[np.ndarray]
-    document_bytes: np.ndarray
 
 
-def read_held_out(
-    pairs: Artifact, tokens: Artifact, tokenizer: Tokenizer, *, room: int, num_prompts: int, num_documents: int
-) -> HeldOut:
-    """Questions in the order of pair_id whose prompts have at most `room` tokens; documents in the order of doc_id.
+def read_prompts(pairs: Artifact, tokenizer: Tokenizer, *, room: int, limit: int) -> HeldOutPrompts:
+    """The first `limit` prompts of at most `room` tokens in the order of pair_id, a hash, so they are a fixed draw.
 
-    Ids are hashes, so the first ones are a fixed draw. DataError if there are no questions or no documents.
+    Raises DataError if there are none.
     """
     columns = ["pair_id", "prompt", "response"]
     table = pq.read_table(pairs.path / "pairs.parquet", columns=columns, filters=[("split", "=", "evaluation")])
@@ -44,7 +37,7 @@ def read_held_out(
     pair_ids: list[str] = []
     for row in sorted(table.to_pylist(), key=lambda row: str(row["pair_id"])):
         ids = render_prompt(tokenizer, row["prompt"])
-        if len(ids) <= room and len(questions) < num_prompts:
+        if len(ids) <= room and len(questions) < limit:
             questions.append(Question(row["prompt"], ids, row["response"].strip()))
             pair_ids.append(row["pair_id"])
     if not questions:
@@ -52,26 +45,22 @@ def read_held_out(
             f"there is nothing to evaluate on: none of {table.num_rows} pairs in the evaluation split leaves room for "
             "an answer. Give `pair` pairs of more origins, or lower evaluate.max_new_tokens"
         )
-    documents, document_bytes = _read_documents(tokens.path, num_documents)
-    return HeldOut(questions, pair_ids, documents, document_bytes)
+    return HeldOutPrompts(questions, pair_ids)
 
 
-def _read_documents(folder: Path, limit: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Tokens and UTF-8 bytes of the validation documents with the smallest ids, which are hashes."""
-    index = pq.read_table(folder / "index.parquet", filters=[("split", "=", "validation"), ("bytes", ">", 0)])
-    index = index.sort_by("doc_id").slice(0, limit)
-    if not index.num_rows:
-        raise DataError("the tokens hold no validation document to read: raise tokenize.validation_share")
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    shards = TokenShards(sorted(folder.glob("validation-*.bin")), meta["dtype"])
-    rows = index.to_pylist()
-    documents = [shards.read(Span(row["shard"], row["offset"], row["offset"] + row["length"])) for row in rows]
-    return documents, np.array([row["bytes"] for row in rows], dtype=np.float64)
+def as_plain_text(questions: list[Question], tokenizer: Tokenizer) -> list[Question]:
+    """The prompts as a text to continue, for a model that knows no chat format."""
+    return [
+        replace(question, ids=[tokenizer.endoftext_id, *tokenizer.encode(f"{question.prompt}\n")])
+        for question in questions
+    ]
 
 
-def contamination(held_out: HeldOut, corpus: Artifact, pairs: Artifact, num_words: int) -> dict[str, NDArray[np.bool_]]:
+def contamination(
+    prompts: HeldOutPrompts, corpus: Artifact, pairs: Artifact, num_words: int
+) -> dict[str, NDArray[np.bool_]]:
     """For each question whether its prompt or answer stands in the training text, or in training pairs."""
-    texts = [text for question in held_out.questions for text in (question.prompt, question.human)]
+    texts = [text for question in prompts.questions for text in (question.prompt, question.human)]
 
     def training_text() -> Iterator[pa.ChunkedArray]:
         for table in read_corpus(corpus.path, ["text", "split"]):

@@ -44,8 +44,11 @@ def answer(
     temperature: float,
     samples: int,
     seed: int,
+    ends_with_document: bool = False,
 ) -> Answers:
-    """Asks one model everything and scores what it says; temperature 0 is greedy."""
+    """Asks one model everything and scores what it says; temperature 0 is greedy.
+
+    ends_with_document: <|endoftext|> ends an answer as well as <|im_end|> does."""
     responses = answer_questions(
         model,
         assessor.tokenizer,
@@ -55,6 +58,9 @@ def answer(
         seed=seed,
         samples=samples,
     )
+    if ends_with_document:
+        end, mark = assessor.tokenizer.endoftext_id, assessor.tokenizer.im_end_id
+        responses = [[*ids[: ids.index(end)], mark] if end in ids else ids for ids in responses]
     repeated = [question for question in questions for _ in range(samples)]
     worth: Assessment = assessor.assess(repeated, responses)
     humans = [question.human for question in repeated]
@@ -114,3 +120,23 @@ def calibration(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) 
     order = np.argsort(np.abs(gaps), kind="stable")
     bins = np.array_split(gaps[order], max(1, min(CALIBRATION_BINS, len(gaps) // MIN_PAIRS_A_BIN)))
     return [{"gap": float(np.abs(part).mean()), "right": float((part > 0).mean()), "pairs": len(part)} for part in bins]
+
+
+def metrics(result: dict[str, Any]) -> dict[str, float]:
+    """The figures of an evaluation's metrics.json by metric name: eval/<model>/<figure>, with …_low and …_high."""
+    named: dict[str, float] = {}
+    groups: dict[str, dict[str, Figure]] = {f"eval/{name}/": figures for name, figures in result["models"].items()}
+    groups |= {f"eval/{name}/": figures for name, figures in result["differences"].items()}
+    groups["eval/"] = result["reward_model"]
+    for prefix, figures in groups.items():
+        for name, figure in figures.items():
+            named[f"{prefix}{name}"] = figure["mean"]
+            named |= {f"{prefix}{name}_{end}": figure[end] for end in ("low", "high") if end in figure}
+    contamination = result["contamination"]
+    return {
+        **named,
+        "eval/contaminated": contamination["contaminated"],
+        "eval/contaminated_text": contamination["in_text"],
+        "eval/contaminated_pairs": contamination["in_pairs"],
+        **{f"eval/{name}": count for name, count in result["counts"].items()},
+    }

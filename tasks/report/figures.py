@@ -19,24 +19,24 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
     "clean": (Headline("documents_kept", "documents kept", ",.0f"), Headline("documents_dropped", "dropped", ",.0f")),
     "deduplicate": (
         Headline("documents_kept", "documents kept", ",.0f"),
-        Headline("documents_dropped", "duplicates dropped", ",.0f"),
+        Headline("documents_dropped", "duplicates", ",.0f"),
     ),
-    "tokenize": (Headline("train_tokens", "training tokens", ",.0f"), Headline("documents_kept", "documents", ",.0f")),
+    "tokenize": (Headline("train_tokens", "tokens", ",.0f"), Headline("documents_kept", "documents", ",.0f")),
     "pair": (Headline("pairs", "pairs", ",.0f"), Headline("documents_kept", "pairs", ",.0f")),
     "pretrain": (
         Headline("eval/bits_per_byte", "bits per byte", ".3f"),
         Headline("eval/ngram_bits_per_byte", "3-gram baseline", ".3f"),
     ),
-    "finetune": (Headline("eval/chrf", "chrF", ".3f"), Headline("eval/chrf_pretrained", "before", ".3f")),
-    "rank": (Headline("prompts", "prompts ranked", ",.0f"), Headline("documents_kept", "prompts ranked", ",.0f")),
+    "finetune": (Headline("eval/chrf", "chrF", ".3f"), Headline("eval/chrf_pretrained", "chrF before", ".3f")),
+    "rank": (Headline("rank/prompts", "prompts ranked", ",.0f"),),
     "reward": (
         Headline("eval/pair_accuracy_model_model", "pairs right (models)", ".3f"),
         Headline("eval/pair_accuracy_human_model", "pairs right (human)", ".3f"),
     ),
-    "ppo": (Headline("eval/gold", "gold", ".3f"), Headline("eval/gold_sft", "before", ".3f")),
+    "ppo": (Headline("eval/gold", "gold score", ".3f"), Headline("eval/gold_sft", "gold before PPO", ".3f")),
     "evaluate": (
-        Headline("eval/aligned/gold_sampled", "gold, aligned", ".3f"),
-        Headline("eval/contaminated", "contaminated", ",.0f"),
+        Headline("eval/aligned/gold_sampled", "gold score, aligned", ".3f"),
+        Headline("eval/contaminated", "contaminated prompts", ",.0f"),
     ),
 }
 
@@ -66,4 +66,7 @@ def number(value: float) -> str:
 def interval(mean: float, low: float | None, high: float | None, decimals: int = 3) -> str:
     """`0.152 (0.148–0.156)`."""
     text = f"{mean:.{decimals}f}"
-    return text if low is None or high is None else f"{text} ({low:.{decimals}f}–{high:.{decimals}f})"
+    if low is None or high is None:
+        return text
+    dash = "–" if low >= 0 else " to "
+    return f"{text} ({low:.{decimals}f}{dash}{high:.{decimals}f})"

@@ -24,10 +24,10 @@ class Layout:
 class Sizes:
     """Pixels."""
 
-    node_width: float = 196
-    node_height: float = 84
-    gap_x: float = 72
-    gap_y: float = 26
+    node_width: float = 184
+    node_height: float = 86
+    gap_x: float = 52
+    gap_y: float = 24
     bend_height: float = 12
     margin: float = 24
 

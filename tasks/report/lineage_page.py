@@ -16,7 +16,7 @@ from tasks.report.layers import Layout, Sizes, layout
 
 SIZES = Sizes()
 SHORT_DIGEST = 12
-TEXT_WIDTH = 27  # characters that fit into a node
+TEXT_WIDTH = 25  # characters that fit into a node
 
 # Kind of artifact → family, which gives the colour.
 FAMILIES = {
@@ -95,8 +95,10 @@ def family(node: Mapping[str, Any]) -> str:
 
 
 def _drawing(nodes: Sequence[Mapping[str, Any]], plan: Layout, target: str | None) -> str:
+    direct = _without_shortcuts([(source, end) for source, end, _ in plan.edges])
     edges = "".join(
-        f'<path class="edge" data-from="{escape(source)}" data-to="{escape(end)}" d="{_curve(points)}"/>'
+        f'<path class="edge{"" if (source, end) in direct else " shortcut"}" data-from="{escape(source)}" '
+        f'data-to="{escape(end)}" d="{_curve(points)}"/>'
         for source, end, points in plan.edges
     )
     cards = "".join(_card(node, plan.nodes[str(node["id"])], str(node["id"]) == target) for node in nodes)
@@ -107,6 +109,32 @@ def _drawing(nodes: Sequence[Mapping[str, Any]], plan: Layout, target: str | Non
         '<path d="M0 0.8 L7.4 4 L0 7.2 Z" fill="context-stroke"/></marker></defs>'
         f"<g>{edges}</g><g>{cards}</g></svg>"
     )
+
+
+def _without_shortcuts(edges: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The edges that no longer way stands for (the transitive reduction); the others are drawn fainter."""
+    children: dict[str, set[str]] = {}
+    for source, end in edges:
+        children.setdefault(source, set()).add(end)
+    below: dict[str, set[str]] = {}
+
+    def reach(start: str) -> set[str]:
+        waiting = [start]
+        while waiting:
+            node = waiting[-1]
+            missing = [child for child in children.get(node, ()) if child not in below]
+            if missing:
+                waiting += missing
+            else:
+                below[node] = set().union(*({child} | below[child] for child in children.get(node, ())))
+                waiting.pop()
+        return below[start]
+
+    return {
+        (source, end)
+        for source, end in edges
+        if not any(end in reach(child) for child in children[source] if child != end)
+    }
 
 
 def _curve(points: Sequence[tuple[float, float]]) -> str:
@@ -128,14 +156,14 @@ def _card(node: Mapping[str, Any], place: tuple[float, float], is_target: bool) 
     lines = headline(str(node["stage"]), node.get("metrics") or {})
     url = safe_url(node.get("mlflow_url")) or safe_url(node.get("prefect_url"))
     figures = "".join(
-        f'<text class="figure" x="14" y="{56 + 15 * row}">{escape(_fit(line))}</text>' for row, line in enumerate(lines)
+        f'<text class="figure" x="14" y="{57 + 16 * row}">{escape(_fit(line))}</text>' for row, line in enumerate(lines)
     )
     body = (
         f'<rect class="card" width="{SIZES.node_width:.0f}" height="{SIZES.node_height:.0f}" rx="7"/>'
         f'<rect class="bar" width="5" height="{SIZES.node_height - 14:.0f}" y="7" rx="2.5"/>'
         f'<text class="stage" x="14" y="22">{escape(_fit(str(node["stage"]), 18))}</text>'
         f'<text class="kind" x="{SIZES.node_width - 10:.0f}" y="22">{escape(_fit(str(node["kind"]), 13))}</text>'
-        f'<text class="digest" x="14" y="39">{escape(str(node["digest"])[:SHORT_DIGEST])}</text>{figures}'
+        f'<text class="digest" x="14" y="40">{escape(str(node["digest"])[:SHORT_DIGEST])}</text>{figures}'
     )
     link = f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{body}</a>' if url else body
     classes = f"node {family(node)}{' target' if is_target else ''}"

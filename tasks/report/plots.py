@@ -34,7 +34,11 @@ STYLE = {
     "figure.facecolor": "white",
 }
 COLOURS = ("#6b4fbb", "#2a7f9e", "#c07a15", "#2e8b57", "#b4446c", "#7b8794", "#4169b0", "#8a6d3b")
-KEPT_COLOUR, DROPPED_COLOURS = "#2a7f9e", ("#c9d3dc", "#e0b36a", "#cf8a8a", "#a9b99a", "#b7a6d6", "#93b5c6", "#d8c9a0")
+KEPT_COLOUR = "#2a7f9e"
+DROPPED_COLOURS = (
+    *("#c9d3dc", "#e0b36a", "#cf8a8a", "#a9b99a", "#b7a6d6", "#8fb8c9", "#d8c9a0", "#9aa5b1"),
+    *("#e3a6c0", "#8fae7c", "#a08a70", "#7f8fc4", "#d98e63", "#6fa8a0", "#b9b35f", "#75627f"),
+)
 PNG_DPI = 144
 _NO_METADATA = {"Date": None, "Creator": None}
 

@@ -96,7 +96,7 @@ def lineage_graph(
             "key": record.key,
             "config": record.config,
             "metrics": record.metrics,
-            "made": record.created,
+            "made": f"{record.created[:19].replace('T', ' ')} UTC",
             "seconds": record.wall_seconds,
             "bytes": record.output.size,
             "git_commit": record.git_commit,

@@ -196,14 +196,13 @@ def _notes(result: Mapping[str, Any], found: Sequence[Claim]) -> str:
         "The gold score against human answers that nothing was trained on is."
     )
     notes.append(
-        "The pretrained model is asked in the same chat format as the others, which it never saw in training: its "
-        "answers show where fine-tuning started from, not all that it knows."
+        "The pretrained model never saw a chat: it is asked in chat format and by plain text to continue, and shown "
+        "with whichever got the better chrF."
     )
     failed = negatives(found)
     if failed:
         listed = "; ".join(
-            f"{escape(claim.question.lstrip('… '))} {VERDICT_NAMES[claim.verdict]} ({escape(claim.because)})"
-            for claim in failed
+            f"{escape(claim.question)} {VERDICT_NAMES[claim.verdict]} ({escape(claim.because)})" for claim in failed
         )
         notes.append(f"<b>What did not come out:</b> {listed}.")
     return "".join(f"<li>{note}</li>" for note in notes)

@@ -35,23 +35,37 @@ _DIFFERENCES = (
         3,
     ),
     _Difference(
-        "Does PPO raise the reward model's score?",
+        "Does PPO raise the reward model's score with sampled answers?",
         "aligned-finetuned",
         "reward_sampled",
         "reward, sampled",
         "higher",
         2,
     ),
-    _Difference("… and with greedy answers?", "aligned-finetuned", "reward_greedy", "reward, greedy", "higher", 2),
     _Difference(
-        "Does PPO raise the gold score, which it never saw?",
+        "Does PPO raise the reward model's score with greedy answers?",
+        "aligned-finetuned",
+        "reward_greedy",
+        "reward, greedy",
+        "higher",
+        2,
+    ),
+    _Difference(
+        "Does PPO raise the gold score with sampled answers?",
         "aligned-finetuned",
         "gold_sampled",
         "gold, sampled",
         "higher",
         3,
     ),
-    _Difference("… and with greedy answers?", "aligned-finetuned", "gold_greedy", "gold, greedy", "higher", 3),
+    _Difference(
+        "Does PPO raise the gold score with greedy answers?",
+        "aligned-finetuned",
+        "gold_greedy",
+        "gold, greedy",
+        "higher",
+        3,
+    ),
 )
 _PRICES = (
     ("length_sampled", "Are answers no longer than before PPO?", "tokens an answer, sampled", 1),
@@ -65,7 +79,8 @@ def claims(result: Mapping[str, Any]) -> list[Claim]:
     "yes" and "no" need a 95% interval that leaves 0 out; else it is "unclear".
     """
     differences = result["differences"]
-    found = [
+    found = _pretraining(result.get("baseline", {}))
+    found += [
         _improvement(item, differences[item.pair][item.figure])
         for item in _DIFFERENCES
         if item.figure in differences.get(item.pair, {})
@@ -89,6 +104,15 @@ def signed(estimate: Mapping[str, float], decimals: int) -> str:
     """`+0.012 (+0.004 to +0.020)`."""
     mean, low, high = (f"{estimate[name]:+.{decimals}f}" for name in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})".replace("-", "−")
+
+
+def _pretraining(baseline: Mapping[str, Mapping[str, float]]) -> list[Claim]:
+    saved = baseline.get("bits_saved_per_byte")
+    if not saved:
+        return []
+    verdict: Verdict = "yes" if saved["low"] > 0 else "no" if saved["high"] < 0 else "unclear"
+    because = f"bits saved a byte: {signed(saved, 3)}"
+    return [Claim("Does pretraining beat a 3-gram model of the same tokens?", verdict, because)]
 
 
 def _improvement(item: _Difference, estimate: Mapping[str, float]) -> Claim:

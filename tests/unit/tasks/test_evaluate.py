@@ -23,7 +23,7 @@ from tasks.scores import calibration, distinct
 
 TEXT = ["The function returns the number of rows in the table.", "It closes the file and frees what it held."]
 CONFIG = EvaluateConfig(
-    eval_prompts=6, samples=2, eval_documents=5, max_new_tokens=8, overlap_words=5, precision="fp32"
+    eval_prompts=6, samples=2, eval_tokens=10_000, max_new_tokens=8, overlap_words=5, precision="fp32"
 )
 
 
@@ -95,7 +95,8 @@ class Course:
             ids += encoded
         np.array(ids, "<u2").tofile(folder / "validation-00000.bin")
         pq.write_table(pa.Table.from_pylist(rows), folder / "index.parquet")
-        (folder / "meta.json").write_text(json.dumps({"dtype": "uint16"}))
+        self.tokenizer.save(folder / "tokenizer.json")
+        (folder / "meta.json").write_text(json.dumps({"dtype": "uint16", "vocab_size": self.tokenizer.vocab_size}))
         self.store("tokens", "tokens", folder)
 
     def put_pairs(self, rows: list[dict[str, str]]) -> None:
@@ -157,7 +158,7 @@ def test_all_models_are_compared_on_the_same_held_out_prompts(course: Course) ->
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
     gain = metrics["eval/aligned/reward_greedy"] - metrics["eval/finetuned/reward_greedy"]
     assert metrics["eval/aligned-finetuned/reward_greedy"] == pytest.approx(gain)
-    assert metrics["eval/prompts"] == 6 and metrics["eval/documents"] == 5
+    assert metrics["eval/prompts"] == 6 and metrics["eval/documents"] == 6
 
 
 def test_samples_plots_and_report_show_the_models_side_by_side(course: Course) -> None:
