@@ -176,7 +176,7 @@ def _load_weights(model: nn.Module, source: Path) -> None:
                 f"{name} in {source} has shape {tuple(tensors[name].shape)}, config.json says "
                 f"{tuple(tensor.shape)}: take both from the same model."
             )
-    model.load_state_dict({name: tensors[name].float() for name in expected})
+    model.load_state_dict({name: tensors[name] for name in expected})
 
 
 def _some(names: list[str]) -> str:

@@ -107,7 +107,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(TokenizerError, match="does not exist"):
         Tokenizer.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(TokenizerError, match="reads .* write it again"):
+    with pytest.raises(TokenizerError, match=r"reads .* write it again"):
         Tokenizer.load(tmp_path)
 
 

@@ -5,7 +5,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from model.config import ModelConfig
 from model.errors import InputError
-from model.transformer import Transformer
+from model.transformer import Transformer, default_positions
 
 SIZES = {
     "vocab_size": 60,
@@ -206,6 +206,14 @@ def test_initial_spread_is_smaller_where_layers_write_into_the_stream():
             continue
         expected = 0.02 / 4 if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
         assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
+
+
+def test_positions_count_from_the_first_real_token_and_from_each_segment():
+    mask = torch.tensor([[False, False, True, True], [True, True, True, False]])
+    assert default_positions(mask, None).tolist() == [[0, 0, 0, 1], [0, 1, 2, 2]]
+    segments = torch.tensor([[4, 4, 4, 1, 7, 7], [0, 0, 0, 0, 0, 0]])
+    assert default_positions(None, segments).tolist() == [[0, 1, 2, 0, 0, 1], [0, 1, 2, 3, 4, 5]]
+    assert default_positions(None, None) is None
 
 
 @pytest.mark.parametrize("method", ["sdpa", "matmul"])
