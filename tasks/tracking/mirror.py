@@ -24,6 +24,8 @@ __all__ = ["StageMirror", "close_flow", "experiment_url", "open_flow", "open_sta
 FOLLOW_SECONDS = 5.0
 JOIN_SECONDS = 15.0  # a request that hangs longer is left to the next sync
 
+MOST_REFUSALS = 3  # what MLflow calls wrong this often will not become right
+
 logger = logging.getLogger("pedigree.tracking")
 _open_flows: dict[str, tuple[Entry, int]] = {}  # entry id → entry and lock, of flows this process runs
 _catching_up: list[threading.Thread] = []
@@ -54,6 +56,8 @@ def close_flow(mlflow_run_id: str | None, state: Literal["FINISHED", "FAILED"]) 
             entry.save()
             if _attempt(entry, "begin", "end"):
                 entry.remove()
+            else:
+                entry.save()
             pending.release(lock)
             del _open_flows[identifier]
             break
@@ -157,6 +161,10 @@ def sync() -> int:
             if _attempt(entry, "begin", "figures", "end"):
                 entry.remove()
                 done += 1
+            elif entry.refusals >= MOST_REFUSALS:
+                logger.warning("MLflow refuses %s for good; it is kept as %s", entry.name, entry.set_aside())
+            elif entry.refusals:
+                entry.save()
             elif not server.answers():
                 break
     return done
@@ -191,9 +199,14 @@ def _attempt(entry: Entry, *steps: Literal["begin", "figures", "end"], tail: Met
             elif step == "end":
                 runs.end(client, entry)
     except Exception as error:  # whatever a server or network does must not end the training
-        server.forget_probe()
-        logger.warning("MLflow was not told of %s yet; it stays pending: %s", entry.name, _first_line(error))
         logger.debug("the mirror of %s failed", entry.name, exc_info=True)
+        if runs.refused(error):
+            entry.refusals += 1
+            if runs.run_is_gone(error):
+                entry.run_id, entry.parent_run_id, entry.begun = None, None, False
+        else:
+            server.distrust()
+        logger.warning("MLflow was not told of %s yet, `pedigree sync` will try again: %s", entry.name, _brief(error))
         return False
     return True
 
@@ -213,5 +226,5 @@ def _send_figures(client: Any, runs: Any, entry: Entry, tail: MetricsTail | None
         raise
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+def _brief(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -51,6 +51,7 @@ class Entry(BaseModel):
     record: dict[str, Any] | None = None
     output: str | None = None
     error: str | None = None
+    refusals: int = 0  # how often MLflow said that something in it is wrong
 
     @property
     def path(self) -> Path:
@@ -66,6 +67,13 @@ class Entry(BaseModel):
         """Everything of it: MLflow has it now."""
         for path in (self.path, self.kept_metrics, self.lock):
             path.unlink(missing_ok=True)
+
+    def set_aside(self) -> Path:
+        """Keeps the entry for a person to look at; `sync` passes it over. Returns where it is now."""
+        aside = self.path.with_suffix(".refused")
+        self.path.replace(aside)
+        self.lock.unlink(missing_ok=True)
+        return aside
 
     @property
     def lock(self) -> Path:

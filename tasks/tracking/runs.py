@@ -20,6 +20,8 @@ ITEMS_A_BATCH = 100
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 DATASET_DIGEST_LENGTH = 36
+# Without it MLflow shows the pages of an experiment with language-model *applications*: traces, judges, prompts.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 MODEL_KINDS = ("model", "reward_model")
 STATUS = {"ran": "FINISHED", "cached": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -35,7 +37,7 @@ def experiment_id(client: MlflowClient) -> str:
     found = client.get_experiment_by_name(server.EXPERIMENT)
     if found is None:
         try:
-            made: str = client.create_experiment(server.EXPERIMENT)
+            made: str = client.create_experiment(server.EXPERIMENT, tags=EXPERIMENT_TAGS)
         except MlflowException:  # another process was quicker
             found = client.get_experiment_by_name(server.EXPERIMENT)
             if found is None:
@@ -45,6 +47,16 @@ def experiment_id(client: MlflowClient) -> str:
             return made
     server.remember_experiment(found.experiment_id)
     return str(found.experiment_id)
+
+
+def refused(error: BaseException) -> bool:
+    """Whether MLflow found something wrong with the request itself, so that asking again will not help."""
+    return isinstance(error, MlflowException) and error.get_http_status_code() in (400, 404, 409, 413, 422)
+
+
+def run_is_gone(error: BaseException) -> bool:
+    """Whether MLflow no longer knows the run: it was purged, or the server has another database now."""
+    return isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
 def begin(client: MlflowClient, entry: Entry) -> str:
@@ -118,6 +130,9 @@ def end(client: MlflowClient, entry: Entry) -> None:
 
 def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
     tags = {
+        "mlflow.source.name": f"pedigree {entry.name}",
+        "mlflow.source.type": "JOB",
+        "mlflow.user": server.user(),
         "pedigree.role": entry.role,
         "pedigree.mirror": entry.id,
         "pedigree.flow_run_id": entry.flow_run_id,
@@ -145,6 +160,8 @@ def _closing_tags(entry: Entry, model_id: str | None) -> dict[str, str]:
     if entry.record is not None:
         tags["pedigree.digest"] = entry.record["output"]["digest"]
         tags["pedigree.key"] = entry.record["key"]  # of a snapshot it is known only now
+        if entry.record.get("git_commit"):
+            tags["mlflow.source.git.commit"] = entry.record["git_commit"]
         if entry.state == "cached" and entry.record.get("mlflow_run_id"):
             tags["pedigree.made_by"] = entry.record["mlflow_run_id"]
     if model_id:

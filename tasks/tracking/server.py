@@ -1,5 +1,6 @@
 """Where the MLflow server is, whether it answers, the addresses of its pages. Imports no mlflow: that costs 1.5 s."""
 
+import getpass
 import json
 import os
 import time
@@ -39,11 +40,11 @@ def answers() -> bool:
     base = address()
     if base is None:
         return False
-    if not base.startswith(("http://", "https://")):
-        return True
     asked, answered = _probes.get(base, (-1e9, False))
     if time.monotonic() - asked < (TRUST_UP_SECONDS if answered else TRUST_DOWN_SECONDS):
         return answered
+    if not base.startswith(("http://", "https://")):
+        return True
     try:
         answered = httpx.get(f"{base}/health", timeout=PROBE_SECONDS).status_code < 500
     except httpx.HTTPError:
@@ -52,8 +53,15 @@ def answers() -> bool:
     return answered
 
 
-def forget_probe() -> None:
-    """After a failed request: the next question asks the server again."""
+def distrust() -> None:
+    """After a request that the server failed: it is not asked again for a while."""
+    base = address()
+    if base is not None:
+        _probes[base] = (time.monotonic(), False)
+
+
+def forget_probes() -> None:
+    """The next question asks the server again."""
     _probes.clear()
 
 
@@ -84,6 +92,14 @@ def run_url(run_id: str | None) -> str:
     base = address()
     experiment = _experiments().get(base) if base else None
     return f"{base}/#/experiments/{experiment}/runs/{run_id}" if run_id and experiment else ""
+
+
+def user() -> str:
+    """Who runs this, for MLflow's "Created by"; empty for a user without a name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def _experiments_file() -> Path:

@@ -3,9 +3,11 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from mlflow import MlflowClient
@@ -74,7 +76,7 @@ def write_rows(path: Path, steps: range) -> None:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    address_book.forget_probe()
+    address_book.forget_probes()
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_with_the_server_down_nothing_waits_and_sync_catches_up(
     client: MlflowClient, server: Any, tmp_path: Path
 ) -> None:
     server.stop()
-    address_book.forget_probe()
+    address_book.forget_probes()
     began = time.monotonic()
     parent = mirror.open_flow("train", "flow-down", None, {})
     model = artifact("model", "made while MLflow was down")
@@ -192,7 +194,7 @@ def test_with_the_server_down_nothing_waits_and_sync_catches_up(
     assert pending.count() == 2
 
     server.start()
-    address_book.forget_probe()
+    address_book.forget_probes()
     assert mirror.sync() == 2
     assert pending.count() == 0
     assert list((home() / "mirror" / "pending").iterdir()) == []
@@ -266,3 +268,56 @@ def test_a_damaged_pending_file_is_put_aside_and_stops_nothing(tmp_path: Path) -
     (folder / "1-1-x.json").write_text('{"id": "1-1-')
     assert mirror.sync() == 0
     assert [path.name for path in folder.iterdir()] == ["1-1-x.damaged"]
+
+
+class _Sick(BaseHTTPRequestHandler):
+    """Says it is healthy and fails everything else, as MLflow does when its database is gone."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.path)
+        self.send_response(200 if self.path == "/health" else 503)
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_server_that_fails_every_request_is_not_asked_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    sick = ThreadingHTTPServer(("127.0.0.1", 0), _Sick)
+    threading.Thread(target=sick.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{sick.server_port}")
+    began = time.monotonic()
+    parent = mirror.open_flow("train", "flow-sick", None, {})
+    for number in range(6):
+        opened(f"stage{number}", parent, artifact("corpus", f"{number}")).finish("failed", None, None, "x")
+    mirror.close_flow(parent, "FAILED")
+    sick.shutdown()
+    sick.server_close()
+    assert time.monotonic() - began < 8
+    assert pending.count() == 7
+    assert len([path for path in _Sick.asked if path != "/health"]) <= 3
+
+
+def test_what_mlflow_refuses_for_good_is_put_aside_and_holds_nothing_up() -> None:
+    bad = pending.new_entry("stage", "bad", state="failed", ended=1, prefect={"x" * 300: "a tag with too long a name"})
+    bad.save()
+    good = pending.new_entry("stage", "good", state="failed", ended=2, key=sha("good"))
+    good.save()
+    assert mirror.sync() == 1
+    assert pending.count() == 1
+    for _ in range(mirror.MOST_REFUSALS):
+        mirror.sync()
+    assert pending.count() == 0
+    assert [path.suffix for path in (home() / "mirror" / "pending").iterdir()] == [".refused"]
+
+
+def test_a_run_that_mlflow_forgot_is_made_again(client: MlflowClient) -> None:
+    lost = pending.new_entry("stage", "lost", state="failed", ended=2, run_id="0" * 32, begun=True, key=sha("lost"))
+    lost.save()
+    assert mirror.sync() == 0
+    assert mirror.sync() == 1
+    experiment = client.get_experiment_by_name("pedigree")
+    assert len(client.search_runs([experiment.experiment_id], f"tags.`pedigree.key` = '{sha('lost')}'")) == 1
