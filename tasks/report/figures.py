@@ -30,8 +30,8 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
     "finetune": (Headline("eval/chrf", "chrF", ".3f"), Headline("eval/chrf_pretrained", "chrF before", ".3f")),
     "rank": (Headline("rank/prompts", "prompts ranked", ",.0f"),),
     "reward": (
-        Headline("eval/pair_accuracy_model_model", "pairs right (models)", ".3f"),
-        Headline("eval/pair_accuracy_human_model", "pairs right (human)", ".3f"),
+        Headline("eval/pair_accuracy_model_model", "model pairs right", ".3f"),
+        Headline("eval/pair_accuracy_human_model", "human pairs right", ".3f"),
     ),
     "ppo": (Headline("eval/gold", "gold score", ".3f"), Headline("eval/gold_sft", "gold before PPO", ".3f")),
     "evaluate": (

@@ -150,6 +150,7 @@ class StageMirror:
 
 def sync() -> int:
     """Mirrors what is pending and nobody is at work on; returns how many flow runs and stages MLflow now has."""
+    server.forget_probes()
     if not server.answers():
         return 0
     done = 0

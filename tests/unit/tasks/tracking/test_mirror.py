@@ -302,7 +302,8 @@ def test_a_server_that_fails_every_request_is_not_asked_at_every_step(monkeypatc
 
 
 def test_what_mlflow_refuses_for_good_is_put_aside_and_holds_nothing_up() -> None:
-    bad = pending.new_entry("stage", "bad", state="failed", ended=1, prefect={"x" * 300: "a tag with too long a name"})
+    overlong = pending.Input(kind="x" * 600, digest=sha("x"), key=sha("x"))
+    bad = pending.new_entry("stage", "bad", state="failed", ended=1, inputs={"corpus": overlong})
     bad.save()
     good = pending.new_entry("stage", "good", state="failed", ended=2, key=sha("good"))
     good.save()
