@@ -18,7 +18,7 @@ import xxhash
 
 NUM_CODE_POINTS = 0x110000
 PADDING = 8  # bytes after the last text, so that an 8-byte load at the last byte stays inside the buffer
-LONG_SPAN = 64  # bytes; longer spans are rare and hashed one by one
+LONG_SPAN = 256  # bytes; longer spans are rare and hashed one by one
 
 LETTER, DIGIT, MARK, SPACE, UNSPACED, UPPER = 1, 2, 4, 8, 16, 32
 WORD = LETTER | DIGIT | MARK
@@ -165,6 +165,13 @@ class TextBatch:
         """Characters in each text, (N,)."""
         sizes = np.diff(self.offsets)
         return sizes if self.continuation is None else sizes - self.per_document(self.continuation)
+
+    def num_chars_of(self, spans: Spans) -> np.ndarray:
+        """Characters in each span, (S,)."""
+        if self.continuation is None:
+            return spans.lengths.copy()
+        before = np.concatenate(([0], np.cumsum(~self.continuation)))
+        return before[spans.starts + spans.lengths] - before[spans.starts]
 
     @cached_property
     def classes(self) -> np.ndarray:

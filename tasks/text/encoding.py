@@ -1,0 +1,98 @@
+"""Mends what wrong decoding, control characters and unlike line ends did to text. Works on Arrow columns.
+
+Each repair first looks, with a search that costs little, whether a text needs it; only those that do are rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ftfy
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.text.spans import TextBatch
+
+# The first byte of a UTF-8 sequence read as Latin-1 or Windows-1252, with a second one behind it ("Ã©", "â€™", "ðŸ˜");
+# the same for Windows-1251 ("вЂ™", "Р°"), Mac Roman ("√©", "‚Äô") and code page 437 ("├⌐", "ΓÇÖ").
+GARBLED = (
+    "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+    "|\u0432\u0402|[\u0420\u0421][\u0080-\u00bf\u0402-\u040f\u0452-\u045f\u2013-\u203a]|\u221a[\u00a0-\u00ff\u2020-\u2126]"
+    "|\u201a\u00c4|\u251c[\u0080-\u25a0]|\u0393\u00c7|[\u0080-\u009f]"
+)
+LINE_ENDS = "\r\n?|[\u000b\u000c\u0085\u2028\u2029]"
+TERMINAL_CODES = "\x1b\\[[0-?]*[ -/]*[@-~]"
+# Control characters but tab and newline; soft hyphen; zero-width space and joiner of words, byte-order mark; marks that
+# turn the direction of writing; tags; noncharacters. Kept: U+200C and U+200D, which Persian, Hindi and emoji need.
+CONTROLS = (
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ufffe\uffff\U000e0000-\U000e007f]"
+)
+EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,24}\b"
+_CONTROL_BYTES = np.array([(byte < 0x20 and byte not in b"\t\n") or byte == 0x7F for byte in range(256)])
+MASKED_EMAIL = "name@example.com"  # a domain reserved for examples (RFC 2606)
+
+
+def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """The column with the texts where `needed` holds replaced by `function` of them."""
+    if not pc.any(needed).as_py():
+        return column
+    rows = np.flatnonzero(needed.to_numpy(zero_copy_only=False))
+    changed = function(column.take(pa.array(rows)))
+    order = np.arange(len(column))
+    order[rows] = len(column) + np.arange(len(rows))
+    return pa.concat_arrays([column, changed.cast(column.type)]).take(pa.array(order))
+
+
+def each(function: Callable[[str], str]) -> Callable[[pa.Array], pa.Array]:
+    """A function of a text as a function of a column."""
+    return lambda column: pa.array([function(text) for text in column.to_pylist()], pa.large_string())
+
+
+def substitute(column: pa.Array, pattern: str, replacement: str, hint: str | None = None) -> pa.Array:
+    """Replace a regular expression (RE2) where it occurs; texts without `hint` are not searched."""
+    needed = pc.match_substring(column, hint) if hint else pc.match_substring_regex(column, pattern)
+    return rewrite(column, needed, lambda part: pc.replace_substring_regex(part, pattern, replacement))
+
+
+def mend(column: pa.Array) -> tuple[pa.Array, int]:
+    """Undo decoding in a wrong encoding (ftfy, Speer 2019), make line ends \\n, drop control characters, compose (NFC).
+
+    Gives the column and how many texts were decoded anew.
+    """
+    wide = pc.invert(pc.string_is_ascii(column))
+    num_mended = 0
+    if pc.any(wide).as_py():
+        garbled = pc.and_(wide, pc.match_substring_regex(column, GARBLED))
+        before = column
+        column = rewrite(column, garbled, each(ftfy.fix_encoding))
+        num_mended = pc.sum(pc.not_equal(before, column)).as_py() or 0
+    return rewrite(column, pc.or_(wide, has_control_bytes(column)), _drop_controls), num_mended
+
+
+def has_control_bytes(column: pa.Array) -> pa.Array:
+    """True for each text with a control character of ASCII that is neither tab nor newline."""
+    batch = TextBatch(column)
+    places = np.flatnonzero(_CONTROL_BYTES.take(batch.bytes))
+    return pa.array(np.diff(np.searchsorted(places, batch.offsets)) > 0)
+
+
+def _drop_controls(column: pa.Array) -> pa.Array:
+    column = pc.replace_substring_regex(column, LINE_ENDS, "\n")
+    column = substitute(column, TERMINAL_CODES, "", hint="\x1b")
+    column = pc.replace_substring_regex(column, CONTROLS, "")
+    return pc.utf8_normalize(column, form="NFC")
+
+
+def mask_emails(column: pa.Array) -> tuple[pa.Array, int]:
+    """Replace e-mail addresses. Gives the column and how many texts had one."""
+    masked = substitute(column, EMAIL, MASKED_EMAIL, hint="@")
+    return masked, pc.sum(pc.not_equal(masked, column)).as_py() or 0
+
+
+def tidy(column: pa.Array) -> pa.Array:
+    """Drop blanks at line ends, more than one empty line in a row, and white space around the text."""
+    column = pc.replace_substring_regex(column, r"[ \t\x{00a0}]+\n", "\n")
+    column = substitute(column, r"\n{3,}", "\n\n", hint="\n\n\n")
+    return pc.utf8_rtrim_whitespace(pc.utf8_ltrim(column, "\n")) if len(column) else column

@@ -1,0 +1,229 @@
+"""What the rules of quality measure, for all texts of a batch at once. Every property is (N,), one value a text."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from tasks.text.shingles import hash_runs
+from tasks.text.spans import DIGIT, LETTER, SPACE, UNSPACED, WORD, Spans, TextBatch, mix64, sum_by_offsets
+
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's (Rae et al. 2021)
+_NEWLINE, _HASH, _FULL_STOP = ord("\n"), ord("#"), ord(".")
+_BULLETS = b"-*+"
+_PUNCTUATION = b".!?\"':;)"
+_WIDE_BULLETS = ("•", "‣", "◦", "·", "–", "●", "▪", "・")
+_WIDE_PUNCTUATION = ("。", "！", "？", "…", "”", "’", "»", "」", "։", "।", "؟")
+_ELLIPSIS = "…"
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole; 0 where there is nothing to take a part of."""
+    return part / np.maximum(whole, 1)
+
+
+class Features:
+    """Measurements of a batch, each made when first asked for."""
+
+    def __init__(self, batch: TextBatch) -> None:
+        self.batch = batch
+
+    def _count(self, flags: np.ndarray) -> np.ndarray:
+        """Characters of each text whose bytes hold True."""
+        if self.batch.continuation is not None:
+            flags = flags & ~self.batch.continuation
+        return self.batch.per_document(flags)
+
+    def _has(self, bits: int) -> np.ndarray:
+        return (self.batch.classes & bits) != 0
+
+    def _starting_with(self, characters: tuple[str, ...]) -> np.ndarray:
+        """True at bytes where one of some characters beyond ASCII begins, (B,)."""
+        flags = np.zeros(self.batch.num_bytes, bool)
+        if not self.batch.is_ascii:
+            leads, codes = self.batch.wide_characters
+            flags[leads[np.isin(codes, [ord(character) for character in characters])]] = True
+        return flags
+
+    @cached_property
+    def num_chars(self) -> np.ndarray:
+        return self.batch.num_chars
+
+    @cached_property
+    def num_letters(self) -> np.ndarray:
+        return self._count(self._has(LETTER))
+
+    @cached_property
+    def num_digits(self) -> np.ndarray:
+        return self._count(self._has(DIGIT))
+
+    @cached_property
+    def num_visible(self) -> np.ndarray:
+        """Characters other than white space."""
+        return self._count(~self._has(SPACE))
+
+    @cached_property
+    def num_unspaced(self) -> np.ndarray:
+        """Characters of scripts that write no spaces between words."""
+        return np.zeros(len(self.batch), np.int64) if self.batch.is_ascii else self._count(self._has(UNSPACED))
+
+    @cached_property
+    def num_broken(self) -> np.ndarray:
+        """U+FFFD, which stands where bytes could not be decoded."""
+        return self.batch.per_document(self._starting_with(("\ufffd",)))
+
+    @cached_property
+    def words(self) -> Spans:
+        """Words as Gopher counts them, between white space; each character by itself in scripts without spaces."""
+        return self.batch.runs(~self._has(SPACE), None if self.batch.is_ascii else self._has(UNSPACED))
+
+    @cached_property
+    def num_words(self) -> np.ndarray:
+        return np.bincount(self.words.documents, minlength=len(self.batch))
+
+    @cached_property
+    def word_offsets(self) -> np.ndarray:
+        """Where the words of each text begin in `words`, (N + 1,)."""
+        return np.concatenate(([0], np.cumsum(self.num_words)))
+
+    @cached_property
+    def addresses(self) -> np.ndarray:
+        """True for each word that holds "://", (W,): a URL may be long without being noise."""
+        data, flags = self.batch.bytes, np.zeros(self.batch.num_bytes, bool)
+        flags[:-2] = (data[:-2] == ord(":")) & (data[1:-1] == ord("/")) & (data[2:] == ord("/"))
+        places = np.flatnonzero(flags)
+        words = self.words
+        return np.searchsorted(places, words.starts + words.lengths) > np.searchsorted(places, words.starts)
+
+    @cached_property
+    def mean_word_chars(self) -> np.ndarray:
+        """Characters of the mean word that is no URL."""
+        sizes = self.batch.num_chars_of(self.words)
+        sizes[self.addresses] = 0
+        addresses = sum_by_offsets(self.addresses, self.word_offsets)
+        return share(sum_by_offsets(sizes, self.word_offsets), self.num_words - addresses)
+
+    @cached_property
+    def share_worded(self) -> np.ndarray:
+        """Share of words with a letter."""
+        words = self.words
+        before = np.concatenate(([0], np.cumsum(self._has(LETTER), dtype=np.int64)))
+        with_letter = before[words.starts + words.lengths] > before[words.starts]
+        return share(sum_by_offsets(with_letter, self.word_offsets), self.num_words)
+
+    @cached_property
+    def share_in_long_words(self) -> np.ndarray:
+        """Share of the bytes that lie in words of over 100 bytes other than URLs: keys and encoded files."""
+        lengths = np.where((self.words.lengths > 100) & ~self.addresses, self.words.lengths, 0)
+        return share(sum_by_offsets(lengths, self.word_offsets), np.diff(self.batch.offsets))
+
+    @cached_property
+    def num_symbols(self) -> np.ndarray:
+        """Hash marks and ellipses (Gopher)."""
+        data, inner = self.batch.bytes, ~self.batch.first_bytes
+        dots = data == _FULL_STOP
+        after_dot = np.zeros(len(data), bool)
+        after_dot[1:] = dots[:-1] & inner[1:]
+        row = dots & after_dot  # at least the second dot in a row
+        ellipses = np.zeros(len(data), bool)
+        ellipses[2:] = row[2:] & row[1:-1]
+        ellipses[3:] &= ~(row[3:] & row[2:-1] & row[1:-2])  # a row of dots counts once
+        return self.batch.per_document((data == _HASH) | ellipses | self._starting_with((_ELLIPSIS,)))
+
+    @cached_property
+    def num_braces(self) -> np.ndarray:
+        data = self.batch.bytes
+        return self.batch.per_document((data == ord("{")) | (data == ord("}")))
+
+    @cached_property
+    def num_stop_words(self) -> np.ndarray:
+        """Occurrences of `STOP_WORDS`, in any case."""
+        words = self.batch.runs(self._has(WORD))
+        short = np.flatnonzero((words.lengths >= 2) & (words.lengths <= 4))
+        loads = np.ndarray((max(len(self.batch.data) - 3, 0),), "<u4", self.batch.data, strides=(1,))
+        keep = np.array([0, 0, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF], np.uint32)[words.lengths[short]]
+        keys = (loads[words.starts[short]] | np.uint32(0x20202020)) & keep
+        wanted = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.uint32)
+        return np.bincount(words.documents[short[np.isin(keys, wanted)]], minlength=len(self.batch))
+
+    @cached_property
+    def lines(self) -> Spans:
+        """Lines that are not empty."""
+        return self.batch.runs(self.batch.bytes != _NEWLINE)
+
+    @cached_property
+    def num_lines(self) -> np.ndarray:
+        return np.bincount(self.lines.documents, minlength=len(self.batch))
+
+    def _share_of_lines(self, flags: np.ndarray) -> np.ndarray:
+        return share(np.bincount(self.lines.documents[flags], minlength=len(self.batch)), self.num_lines)
+
+    @cached_property
+    def share_bullets(self) -> np.ndarray:
+        """Share of lines that begin with a bullet and a blank."""
+        lines, data = self.lines, self.batch.data
+        after = np.searchsorted(self.words.starts, lines.starts)
+        first = self.words.starts[np.minimum(after, max(len(self.words) - 1, 0))] if len(self.words) else lines.starts
+        plain = np.isin(data[first], np.frombuffer(_BULLETS, np.uint8)) & (data[first + 1] == ord(" "))
+        return self._share_of_lines(plain | self._starting_with(_WIDE_BULLETS)[first])
+
+    def _last_lead(self) -> np.ndarray:
+        """First byte of the last character of each line."""
+        last = self.lines.starts + self.lines.lengths - 1
+        if self.batch.continuation is not None:
+            for _ in range(3):
+                last = last - self.batch.continuation[last]
+        return last
+
+    @cached_property
+    def share_ellipses(self) -> np.ndarray:
+        """Share of lines that end in an ellipsis."""
+        last, data = self._last_lead(), self.batch.data
+        back = np.minimum(self.lines.lengths - 1, 2)
+        dotted = (back == 2) & (data[last] == _FULL_STOP)
+        dotted &= (data[last - back // 2] == _FULL_STOP) & (data[last - back] == _FULL_STOP)
+        return self._share_of_lines(dotted | self._starting_with((_ELLIPSIS,))[last])
+
+    @cached_property
+    def share_punctuated(self) -> np.ndarray:
+        """Share of lines that end in punctuation, as sentences do (FineWeb, Penedo et al. 2024)."""
+        last = self._last_lead()
+        plain = np.isin(self.batch.data[last], np.frombuffer(_PUNCTUATION, np.uint8))
+        return self._share_of_lines(plain | self._starting_with(_WIDE_PUNCTUATION)[last])
+
+    @cached_property
+    def share_short_lines(self) -> np.ndarray:
+        """Share of lines of at most 30 bytes (FineWeb)."""
+        return self._share_of_lines(self.lines.lengths <= 30)
+
+    @cached_property
+    def share_repeated_lines(self) -> np.ndarray:
+        """Share of bytes in lines that stood before in the same text (Gopher's duplicate-line character fraction)."""
+        again = _seen_before(self.batch.hashes(self.lines), self.lines.documents)
+        offsets = np.concatenate(([0], np.cumsum(self.num_lines)))
+        repeated = sum_by_offsets(np.where(again, self.lines.lengths, 0), offsets)
+        return share(repeated, sum_by_offsets(self.lines.lengths, offsets))
+
+    @cached_property
+    def share_repeated_words(self) -> np.ndarray:
+        """Share of five-word sequences that stood before in the same text."""
+        size, words = 5, self.words
+        if len(words) < size:
+            return np.zeros(len(self.batch))
+        runs = hash_runs(self.batch.hashes(words), size)
+        texts = words.documents[: len(runs)]
+        inside = texts == words.documents[size - 1 :]
+        again = _seen_before(runs[inside], texts[inside])
+        repeated = np.bincount(texts[inside][again], minlength=len(self.batch))
+        return share(repeated, np.maximum(self.num_words - size + 1, 0))
+
+
+def _seen_before(hashes: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """True for each hash that stands earlier in the same text, (S,)."""
+    keys = mix64(hashes + texts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    again = np.zeros(len(keys), bool)
+    again[order[1:]] = ordered[1:] == ordered[:-1]
+    return again
