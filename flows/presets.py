@@ -19,6 +19,53 @@ FLOW_SECTIONS: dict[str, tuple[str, ...]] = {
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {},
-    "test": {},
-    "gpu": {},
+    # Every stage for real, in seconds: a few small packages, models of a few thousand parameters. It learns next to
+    # nothing; it shows that everything works.
+    "test": {
+        "snapshot": {"sources": [{"max_bytes": 3_000_000}], "evaluation_share": 0.3},
+        "tokenize": {"vocab_size": 512, "train_bytes": 300_000, "validation_share": 0.05},
+        "pretrain": {
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 64,
+            "context_length": 128,
+            "steps": 40,
+            "batch_size": 8,
+            "evaluations": 2,
+            "evaluation_tokens": 5_000,
+            "ngram_tokens": 200_000,
+            "samples": 4,
+        },
+        "rank": {"max_prompts": 48, "max_new_tokens": 12},
+        "reward": {"epochs": 1, "evaluate_every": 10},
+        "ppo": {
+            "iterations": 4,
+            "batch_size": 16,
+            "max_new_tokens": 12,
+            "epochs": 2,
+            "evaluation_prompts": 32,
+            "evaluation_samples": 1,
+            "watch_every": 2,
+            "watch_prompts": 16,
+        },
+    },
+    # The default text, a model some twenty times as large, and budgets to match.
+    "gpu": {
+        "tokenize": {"vocab_size": 16_384},
+        "pretrain": {
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 4,
+            "intermediate_size": 2048,
+            "context_length": 1024,
+            "tokens": 400_000_000,
+            "batch_size": 64,
+            "lr": 2e-3,
+        },
+        "ppo": {"iterations": 300, "batch_size": 256, "minibatches": 4},
+        "resources": {"device": "cuda", "compile": True},
+    },
 }

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flows import overrides, servers
 from flows.deploy import PRESET_TAG
+from flows.environment import PROJECT
 from flows.errors import FlowError, RunFailed
 from flows.follow import LiveTable, PlainLines, follow
 from flows.prefect_api import TERMINAL_STATES, PrefectApi, ui_address
@@ -21,6 +22,7 @@ from tasks.lineage import journal
 from tasks.lineage.home import home
 
 CANCEL_SECONDS = 60.0  # a training stage writes a checkpoint before it stops
+WIDE = 200  # characters
 GO_ON = "`pedigree run {flow}` goes on from there: finished stages are kept, the current one has its checkpoint."
 
 
@@ -30,7 +32,9 @@ def run(flow: str, preset: str, config: Path | None, assignments: list[str], as_
     Raises FlowError when it did not end well.
     """
     parameters = overrides.parameters(flow, preset, config, assignments)
-    console = Console(stderr=True) if as_json else Console()
+    if Path.cwd() != PROJECT:  # where the flow runs; the user's relative paths start from here
+        parameters = overrides.merge({"resources": {"root": str(Path.cwd())}}, parameters)
+    console = _console(as_json)
     running = servers.up(lambda line: console.print(line, highlight=False))
     assert running.prefect and running.mlflow
     os.environ["MLFLOW_TRACKING_URI"] = running.mlflow  # for the addresses of its pages
@@ -53,6 +57,12 @@ def run(flow: str, preset: str, config: Path | None, assignments: list[str], as_
         entry = journal.read_flow(ended["id"])
         assert entry is not None
         print_summary(console, entry, ui_address(running.prefect), running.mlflow)
+
+
+def _console(as_json: bool) -> Console:
+    """Where people read; wide where nobody measures the window, so that addresses stay whole."""
+    console = Console(stderr=as_json)
+    return console if console.is_terminal else Console(stderr=as_json, width=WIDE)
 
 
 def start(api: PrefectApi, flow: str, preset: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ SHOWN_CHARACTERS = 200
 
 def print_summary(console: Console, flow: dict[str, Any], prefect_page: str, mlflow_page: str) -> None:
     """flow: the journal's entry of a finished flow run."""
-    console.print(stage_table(flow))
+    console.print(stage_table(flow, full_links=not console.is_terminal))
     rows = answers(flow)
     if rows:
         console.print(answer_table(rows))
@@ -35,13 +35,14 @@ def print_summary(console: Console, flow: dict[str, Any], prefect_page: str, mlf
     console.print("The servers stay up; `pedigree down` (or `make down`) ends them.", highlight=False)
 
 
-def stage_table(flow: dict[str, Any]) -> Table:
+def stage_table(flow: dict[str, Any], *, full_links: bool = False) -> Table:
+    """A row per stage. In a terminal the link to MLflow is behind the run's short id; elsewhere it is written out."""
     table = Table(title=f"{flow['flow']}: {flow['state']}", title_justify="left")
     for column in ("stage", "state", "time", "held-out figure", "MLflow"):
         table.add_column(column, overflow="fold")
     for name, entry in flow["stages"].items():
         page = run_url(entry.get("mlflow_run_id"))
-        link = f"[link={page}]{page.rsplit('/', 1)[-1][:8]}[/link]" if page else ""
+        link = page if full_links else f"[link={page}]{page.rsplit('/', 1)[-1][:8]}[/link]" if page else ""
         figure = main_figure(name, entry.get("metrics") or {})
         table.add_row(name, entry["state"], duration(entry.get("seconds")), figure, link)
     return table
