@@ -4,9 +4,7 @@ Nothing is written into the store before the stage has succeeded. What an attemp
 it, whoever killed it, and the next attempt with the same key finds it.
 """
 
-import json
 import logging
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +19,11 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources
 from tasks.lineage.cost import Meter, numerics
 from tasks.lineage.errors import StoreFull, is_full
+from tasks.lineage.files import remove_tree
 from tasks.lineage.lock import locked
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Output, Record
-from tasks.lineage.stage_run import StageRun, summary
+from tasks.lineage.stage_run import Logger, StageRun, summary
 from tasks.lineage.store import Store
 
 DOCUMENT_FIGURES = ("documents_in", "documents_kept", "documents_dropped")
@@ -34,7 +33,7 @@ DOCUMENT_FIGURES = ("documents_in", "documents_kept", "documents_dropped")
 class Context:
     """Who runs the stage, for the record; and what wants to hear of its progress."""
 
-    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("pedigree.stage"))
+    logger: Logger = field(default_factory=lambda: logging.getLogger("pedigree.stage"))
     on_progress: Callable[[dict[str, Any]], None] | None = None
     on_start: Callable[[Path], None] | None = None  # called with the metrics file once real work begins
     flow_run_id: str | None = None
@@ -69,26 +68,29 @@ def execute(
         if hit is not None:
             return hit
         with locked(store.lock_path(use.key), name, context.logger):
-            hit = _look_up(use, store, context.logger)
+            hit = _look_up(use, store, context.logger, mend=True)
             return hit or _work(use, arguments, resources, context, store)
 
 
-def _look_up(use: Use, store: Store, logger: logging.Logger) -> Outcome | None:
-    """The stored outcome, or None where there is none, it may not be used, or it is damaged (said loudly)."""
+def _look_up(use: Use, store: Store, logger: Logger, mend: bool = False) -> Outcome | None:
+    """The stored outcome, or None where there is none, it may not be used, or it is damaged.
+
+    `mend`: say so loudly, and set the damaged output aside, since it is about to be made again.
+    """
     if use.recipe.always:
         return None
     record, problems = store.find(use.key)
     if record is None:
         return None
-    if problems:
+    if problems and mend:
         logger.warning(
             "%s: its stored output %s is damaged and is made again: %s",
             use.recipe.name,
             record.output.digest[:12],
             "; ".join(problems),
         )
-        return None
-    return Outcome(record, cached=True)
+        store.set_aside(record.output.digest)
+    return None if problems else Outcome(record, cached=True)
 
 
 def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context: Context, store: Store) -> Outcome:
@@ -102,8 +104,7 @@ def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context:
         metrics_file.unlink(missing_ok=True)
     metrics_file.touch()
     output = work / "output"
-    if output.exists():
-        shutil.rmtree(output)
+    remove_tree(output)
     output.mkdir(parents=True)
     if context.on_start is not None:
         context.on_start(metrics_file)
@@ -112,11 +113,11 @@ def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context:
     given = {
         name: value
         for name, value in (("config", use.config), ("resources", resources))
-        if name in use.recipe.signature.parameters
+        if name in use.recipe.parameters
     }
     use.recipe.function(run, **arguments, **given)
     outcome = _keep(use, store.commit(output, use.recipe.kind), summary(metrics_file), meter, resources, context, store)
-    shutil.rmtree(work)
+    remove_tree(work)
     return outcome
 
 
@@ -143,7 +144,7 @@ def _keep(
         key=key,
         stage=use.recipe.name,
         inputs=dict(use.inputs),
-        config=json.loads(canonical.encode(use.config_identity)),
+        config=use.config_identity,
         code=use.recipe.code.definitions,
         code_digest=use.recipe.code.digest,
         versions=use.recipe.versions,

@@ -1,6 +1,7 @@
 """Durable, atomic writing of small files, and making a whole folder safe on disk."""
 
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder, read-only parts included. Nothing happens if it is not there."""
+    for name, _, _ in os.walk(folder):
+        os.chmod(name, 0o755)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import logging
 import os
 import socket
 import time
@@ -10,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.lineage.stage_run import Logger
+
 POLL_SECONDS = 0.2
 
 
 @contextmanager
-def locked(path: Path, name: str, logger: logging.Logger) -> Iterator[bool]:
+def locked(path: Path, name: str, logger: Logger) -> Iterator[bool]:
     """Hold the lock `path` inside the block; waits for another holder, saying so once.
 
     Yields whether it had to wait. `name` is what the log calls the work.
@@ -30,7 +31,7 @@ def locked(path: Path, name: str, logger: logging.Logger) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, name: str, logger: logging.Logger) -> bool:
+def _acquire(descriptor: int, name: str, logger: Logger) -> bool:
     waited = False
     while True:
         try:

@@ -1,6 +1,7 @@
 """The declaration of a stage, and the key of one use of it."""
 
 import inspect
+import json
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from tasks.lineage.stage_run import StageRun
 
 CONTRACT_VERSION = 1
 """Raised when the engine itself changes what a stage's output means; every key changes with it."""
+
+
+_ALWAYS_ACCEPTED = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("config", "resources")]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,14 @@ class Recipe:
                     f"{self.name}: the parameter {parameter.name!r} must be annotated Artifact, dict[str, Artifact] or "
                     "Resources, or be the `config`"
                 )
-        return inspect.Signature([parameter.replace(annotation=hints[parameter.name]) for parameter in parameters[1:]])
+        free = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=None) for parameter in _ALWAYS_ACCEPTED]
+        taken = {parameter.name for parameter in parameters}
+        return inspect.Signature([*parameters[1:], *(parameter for parameter in free if parameter.name not in taken)])
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """Names that the function itself takes."""
+        return frozenset(inspect.signature(self.function).parameters)
 
     @cached_property
     def config_type(self) -> type[StageConfig]:
@@ -70,6 +81,14 @@ class Recipe:
     @property
     def input_names(self) -> list[str]:
         return [name for name in self.signature.parameters if name not in ("config", "resources")]
+
+    def checked_inputs(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The artifacts of a call by parameter name. Raises ConfigError if one is missing or is no artifact."""
+        missing = [name for name in self.input_names if name not in arguments]
+        if missing:
+            raise ConfigError(f"{self.name} needs {', '.join(missing)}: pass the Artifact that another stage returned")
+        flatten(arguments)
+        return dict(arguments)
 
     @cached_property
     def code(self) -> Fingerprint:
@@ -90,7 +109,9 @@ class Use:
 
     @cached_property
     def config_identity(self) -> dict[str, Any]:
-        return identity(self.config)
+        """The settings that enter the key, in JSON's own types. Raises CanonicalError."""
+        settings: dict[str, Any] = json.loads(canonical.encode(identity(self.config)))
+        return settings
 
     @cached_property
     def key(self) -> str:

@@ -26,6 +26,8 @@ class Node(NamedTuple):
 Target: TypeAlias = Node | str
 """A node of this repository, or the dotted name of something outside it (another library, the engine)."""
 
+_Seen: TypeAlias = frozenset[tuple[str, tuple[str, ...]]]
+
 
 class Mention(NamedTuple):
     """A dotted name as code uses it; if it is called with a literal string first, that string."""
@@ -66,20 +68,18 @@ def resolve(
         yield from follow(code, target, rest)
 
 
-def follow(
-    code: Codebase, target: Import, rest: tuple[str, ...] = (), seen: frozenset[Target] = frozenset()
-) -> Iterator[Target]:
+def follow(code: Codebase, target: Import, rest: tuple[str, ...] = (), seen: _Seen = frozenset()) -> Iterator[Target]:
     """What an imported name, with attributes `rest` taken from it, stands for."""
     rest = rest if target.attribute is None else (target.attribute, *rest)
     yield from _within(code, target.module, rest, seen)
 
 
-def _within(code: Codebase, name: str, rest: tuple[str, ...], seen: frozenset[Target]) -> Iterator[Target]:
+def _within(code: Codebase, name: str, rest: tuple[str, ...], seen: _Seen) -> Iterator[Target]:
     """What `name.rest` stands for, where `name` is a module, or leads to one."""
     full = ".".join((name, *rest))
-    if full in seen:  # two modules that import the name from each other
+    if (name, rest) in seen:  # two modules that import the name from each other
         return
-    seen |= {full}
+    seen |= {(name, rest)}
     if code.is_engine(name):
         yield full
         return

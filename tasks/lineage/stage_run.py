@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tasks.lineage.errors import StageError
 
 PROGRESS_SECONDS = 0.5  # at most two journal entries a second
+
+
+Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
 
 class StageRun:
@@ -27,7 +30,7 @@ class StageRun:
         output: Path,
         work: Path,
         metrics_file: Path,
-        logger: logging.Logger,
+        logger: Logger,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.output = output

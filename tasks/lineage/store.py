@@ -7,7 +7,6 @@ that someone wrote to it, and the next hit hashes it again before trusting it.
 
 import logging
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.lineage.errors import StageError
-from tasks.lineage.files import sync, write_atomically
+from tasks.lineage.files import remove_tree, sync, write_atomically
 from tasks.lineage.home import home
 from tasks.lineage.record import Output, Record
 from tasks.lineage.tree import hash_file, hash_tree, list_files, tree_digest
 
+MISSING = "missing"
 STORED_MTIME = 315532800  # 1980-01-01, the earliest that zip files can hold
 
 logger = logging.getLogger("pedigree.store")
@@ -64,7 +64,7 @@ class Store:
         target = self.object_path(output.digest)
         if target.exists():
             if not self.problems(output):
-                shutil.rmtree(folder)
+                remove_tree(folder)
                 return output
             self.set_aside(output.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,9 +82,12 @@ class Store:
         """
         root = self.object_path(output.digest)
         if not root.is_dir():
-            return ["missing"]
+            return [MISSING]
         expected = {file.path: file for file in output.files}
-        present = {path.relative_to(root).as_posix(): path for path in list_files(root)}
+        try:
+            present = {path.relative_to(root).as_posix(): path for path in list_files(root)}
+        except StageError as error:
+            return [str(error)]
         found = [f"{path}: missing" for path in sorted(expected.keys() - present.keys())]
         found += [f"{path}: not part of the output" for path in sorted(present.keys() - expected.keys())]
         for path in sorted(expected.keys() & present.keys()):
@@ -98,40 +101,53 @@ class Store:
                     os.utime(present[path], (STORED_MTIME, STORED_MTIME))
         return found
 
-    def set_aside(self, digest: str) -> Path:
+    def set_aside(self, digest: str) -> None:
         """Take a damaged object out of the store without destroying what a person may want to look at."""
         source = self.object_path(digest)
-        target = self.root / "aside" / f"{digest}.{uuid.uuid4().hex[:8]}"
+        if source.exists():
+            source.chmod(0o755)
+            self._move_aside(source)
+
+    def _move_aside(self, source: Path) -> None:
+        target = self.root / "aside" / f"{source.name}.{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        source.chmod(0o755)
         os.rename(source, target)
-        logger.warning("set aside the damaged object %s as %s", digest[:12], target)
-        return target
+        logger.warning("set aside the damaged %s as %s", source, target)
 
     # -- records -----------------------------------------------------------------------------------------------
 
     def record(self, key: str) -> Record | None:
         """The record of a key, or None. An unreadable one is set aside with a warning, and counts as none."""
-        path = self.record_path(key)
+        return self._read_record(self.record_path(key))
+
+    def _read_record(self, path: Path) -> Record | None:
         try:
             return Record.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            target = self.root / "aside" / f"{path.name}.{uuid.uuid4().hex[:8]}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
-            logger.warning("set aside the unreadable record %s as %s: %s", path.name, target, error)
+            logger.warning("the record %s cannot be read: %s", path, error)
+            self._move_aside(path)
             return None
 
     def write_record(self, record: Record) -> None:
-        """Make the work known; the last step of a commit."""
-        write_atomically(self.record_path(record.key), record.model_dump_json(indent=1).encode())
+        """Make the work known; the last step of a commit.
 
-    def records(self) -> Iterator[Record]:
-        """Every readable record, by key."""
-        for path in sorted((self.root / "records").glob("*.json")):
-            record = self.record(path.stem)
+        If the key gave another output before, that record moves to records/superseded: its output may be an input of
+        others, who can still be told where it came from.
+        """
+        path = self.record_path(record.key)
+        earlier = self.record(record.key)
+        if earlier is not None and earlier.output.digest != record.output.digest:
+            superseded = path.parent / "superseded" / f"{record.key}.{earlier.output.digest[:12]}.json"
+            superseded.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, superseded)
+        write_atomically(path, record.model_dump_json(indent=1).encode())
+
+    def records(self, superseded: bool = False) -> Iterator[Record]:
+        """Every readable record, by key; with those that a later run with the same key replaced, if `superseded`."""
+        for path in sorted((self.root / "records").glob("**/*.json" if superseded else "*.json")):
+            record = self._read_record(path)
             if record is not None:
                 yield record
 
@@ -141,18 +157,23 @@ class Store:
         return record, [] if record is None else self.problems(record.output)
 
     def verify(self, deep: bool = True) -> dict[str, Any]:
-        """Check everything: {"objects": count, "damaged": [{digest, stage, key, problems}], "missing": [the same]}."""
-        damaged: list[dict[str, Any]] = []
-        missing: list[dict[str, Any]] = []
-        digests = {path.name for path in (self.root / "objects").glob("*")}
+        """Check everything: {"objects": count, "damaged": [{digest, stage, key, problems}], "missing": [the same]}.
+
+        Objects that no record names (a process was killed between the two) are checked against their own name.
+        """
+        objects = {path.name for path in (self.root / "objects").glob("*")}
+        found: dict[str, list[dict[str, Any]]] = {"damaged": [], "missing": []}
         for record in self.records():
             problems = self.problems(record.output, deep)
-            entry = {"digest": record.output.digest, "stage": record.stage, "key": record.key, "problems": problems}
-            if problems == ["missing"]:
-                missing.append(entry)
-            elif problems:
-                damaged.append(entry)
-        return {"objects": len(digests), "damaged": damaged, "missing": missing}
+            if problems:
+                entry = {"digest": record.output.digest, "stage": record.stage, "key": record.key, "problems": problems}
+                found["missing" if problems == [MISSING] else "damaged"].append(entry)
+            objects.discard(record.output.digest)
+        for digest in sorted(objects if deep else ()):
+            if tree_digest(hash_tree(self.object_path(digest))) != digest:
+                problems = ["content differs from its digest"]
+                found["damaged"].append({"digest": digest, "stage": None, "key": None, "problems": problems})
+        return {"objects": sum(1 for _ in (self.root / "objects").glob("*")), **found}
 
 
 def _seal(folder: Path) -> None:
