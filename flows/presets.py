@@ -38,6 +38,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "ngram_tokens": 200_000,
             "samples": 4,
         },
+        "finetune": {"epochs": 1, "validation_pairs": 32, "eval_prompts": 24, "max_new_tokens": 12, "samples": 8},
         "rank": {"max_prompts": 48, "max_new_tokens": 12},
         "reward": {"epochs": 1, "evaluate_every": 10},
         "ppo": {
@@ -50,6 +51,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "watch_every": 2,
             "watch_prompts": 16,
         },
+        "evaluate": {"eval_prompts": 24, "samples": 1, "eval_tokens": 4_000, "max_new_tokens": 12},
     },
     # The default text, a model some twenty times as large, and budgets to match.
     "gpu": {

@@ -68,7 +68,7 @@ def test_an_unknown_name_says_which_names_there_are() -> None:
     with pytest.raises(NothingFound, match="none yet"):
         questions.lineage("pedigree-aligned")
     course()
-    with pytest.raises(NothingFound, match="pedigree-pretrained.*snapshot, tokenize"):
+    with pytest.raises(NothingFound, match=r"pedigree-pretrained.*snapshot, tokenize"):
         questions.lineage("nonsense")
 
 

@@ -66,7 +66,7 @@ def test_a_process_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) ->
     log = tmp_path / "it.log"
     log.write_text("address already in use")
     dead = Process(pid=2**22 + 1, started=0.0, log=str(log))
-    with pytest.raises(ServerFailed, match="(?s)ended by itself.*address already in use.*pedigree down"):
+    with pytest.raises(ServerFailed, match=r"(?s)ended by itself.*address already in use.*pedigree down"):
         servers._wait_for(dead, "Prefect", "http://127.0.0.1:9/health")
 
 
