@@ -40,6 +40,7 @@ RST_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?m)^\.\. (?:code|code-block|sourcecode)::.*$"), ""),
     (re.compile(r"(?m)^([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$"), ""),  # underlines of headings
     (re.compile(r"(?m)^:(?:orphan|tocdepth):.*$"), ""),
+    (re.compile(r"`([^`<>\n]+)`__?(?!\w)"), r"\1"),  # links by name
 )
 # Sphinx roles, :func:`~numpy.mean` → `mean`, :class:`the array <ndarray>` → `the array`; links `text <url>`_ → text.
 ROLE_SHORT = r":[A-Za-z][\w.+\-]*(?::[\w.+\-]+)?:`~(?:[\w]+\.)*(\w+)`"

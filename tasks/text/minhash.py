@@ -9,7 +9,7 @@ Banding: the signature is cut in b bands of r values, and two documents that agr
 For Jaccard similarity s, P(compared) = 1 − (1 − s^r)^b. With b = 21, r = 6 (126 of 128 values):
 
     s          0.3     0.4     0.5     0.6     0.7     0.8      0.9
-    P(s)     0.015   0.082   0.282   0.634   0.929   0.9983   0.9999999
+    P(s)     0.015   0.083   0.282   0.633   0.928   0.9983   0.9999999
 
 so that hardly a pair of s ≥ 0.8 is missed; the many pairs below that are found are removed by comparing them.
 """

@@ -1,0 +1,123 @@
+"""Shards, index and split of the tokenize stage."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from model.tokenizer import SPECIAL_TOKENS, Tokenizer
+from tasks.lineage.errors import DataError, StageError
+from tasks.stage import Resources
+from tasks.tokenize import ShardWriter, TokenizeConfig, check_identity, choose_sample, tokenize
+from tests.unit.tasks.corpora import corpus, document, ledger, read
+
+SMALL = {"vocab_size": 300, "train_bytes": 5000}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+
+
+def rows(count: int = 200):
+    texts = [f"Document {n} says: it's <|endoftext|> that ends naïve 東京 texts {n * 7}." for n in range(count)]
+    return [document(text, split="evaluation" if number % 10 == 0 else "train") for number, text in enumerate(texts)]
+
+
+def run(documents, **config):
+    return tokenize(corpus=corpus(documents), config=TokenizeConfig(**{**SMALL, **config}), resources=Resources())
+
+
+def test_every_document_can_be_read_back_by_the_index():
+    documents = rows()
+    result = run(documents)
+    tokenizer, meta = Tokenizer.load(result.path), json.loads((result.path / "meta.json").read_text())
+    texts = {row["doc_id"]: row["text"] for row in documents if row["split"] == "train"}
+    index = read(result, "index.parquet")
+    assert {row["doc_id"] for row in index} == set(texts)
+    used = {"train": 0, "validation": 0}
+    for row in index:
+        shard = np.fromfile(result.path / f"{row['split']}-{row['shard']:05d}.bin", meta["dtype"])
+        ids = shard[row["offset"] : row["offset"] + row["length"]].tolist()
+        assert ids[-1] == tokenizer.endoftext_id and ids[:-1] == tokenizer.encode(texts[row["doc_id"]])
+        assert row["bytes"] == len(texts[row["doc_id"]].encode())
+        assert row["offset"] == used[row["split"]]
+        used[row["split"]] += row["length"]
+    assert (meta["train_tokens"], meta["validation_tokens"]) == (used["train"], used["validation"])
+    assert meta["train_bytes"] == sum(row["bytes"] for row in index if row["split"] == "train")
+
+
+def test_special_tokens_have_the_first_ids_and_are_not_read_from_text():
+    result = run(rows())
+    meta = json.loads((result.path / "meta.json").read_text())
+    assert meta["special_tokens"] == {token: number for number, token in enumerate(SPECIAL_TOKENS)}
+    shard = np.fromfile(result.path / "train-00000.bin", "<u2")
+    documents = [row for row in read(result, "index.parquet") if row["split"] == "train"]
+    assert (shard == 0).sum() == len(documents) and not np.isin(shard, [1, 2, 3]).any()
+
+
+def test_splits_are_disjoint_stable_and_without_evaluation_text():
+    documents = rows()
+    index = read(run(documents, validation_share=0.2), "index.parquet")
+    split = {row["doc_id"]: row["split"] for row in index}
+    assert len(split) == len(index) == 180
+    assert 15 <= sum(side == "validation" for side in split.values()) <= 60
+    fewer = {row["doc_id"]: row["split"] for row in read(run(documents[:100], validation_share=0.2), "index.parquet")}
+    assert fewer.items() <= split.items()
+    other = {row["doc_id"]: row["split"] for row in read(run(documents, validation_share=0.2, seed=1), "index.parquet")}
+    assert other != split
+
+
+def test_a_small_corpus_still_has_a_validation_document():
+    index = read(run(rows(12), validation_share=1e-6), "index.parquet")
+    assert sorted(row["split"] for row in index).count("validation") == 1
+
+
+def test_the_ledger_names_what_was_held_out():
+    documents = rows()
+    entries = ledger(run(documents))
+    for row in documents:
+        assert entries[row["doc_id"]]["reason"] == ("evaluation_split" if row["split"] == "evaluation" else None)
+
+
+def test_text_to_learn_from_is_capped_and_chosen_by_hash():
+    doc_ids, sizes = [f"{number:032x}" for number in range(100)], np.full(100, 100)
+    allowed = np.arange(100) % 2 == 0
+    chosen = choose_sample(doc_ids, sizes, allowed, TokenizeConfig(train_bytes=1000))
+    assert chosen.sum() == 10 and not chosen[~allowed].any()
+    assert not np.array_equal(chosen, choose_sample(doc_ids, sizes, allowed, TokenizeConfig(train_bytes=1000, seed=1)))
+    back = choose_sample(doc_ids[::-1], sizes, allowed[::-1], TokenizeConfig(train_bytes=1000))
+    assert np.array_equal(back[::-1], chosen)
+
+
+def test_shards_roll_over(tmp_path):
+    writer = ShardWriter(tmp_path, "train", np.dtype("<u2"), shard_tokens=5)
+    rows = []
+    for number in range(4):
+        ids = np.arange(3) + 10 * number
+        rows += writer.write(pa.array([str(number)]), ids, np.array([3]), np.array([7])).to_pylist()
+    writer.close()
+    assert [(row["shard"], row["offset"]) for row in rows] == [(0, 0), (0, 3), (1, 0), (1, 3)]
+    assert np.fromfile(tmp_path / "train-00001.bin", "<u2").tolist() == [20, 21, 22, 30, 31, 32]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_documents_say_what_to_do(count):
+    with pytest.raises(DataError, match=r"at least 2 are needed.*add text"):
+        run(rows(count))  # the first is in the evaluation split
+
+
+def test_a_disagreeing_encoder_is_caught():
+    result = run(rows())
+    tokenizer = Tokenizer.load(result.path)
+    ids = np.array(tokenizer.encode("good text"))
+    check_identity(tokenizer, ["good text"], ids, np.array([len(ids)]))
+    with pytest.raises(StageError, match="disagree"):
+        check_identity(tokenizer, ["good text"], ids[::-1], np.array([len(ids)]))
+
+
+def test_same_input_gives_same_digest(tmp_path, monkeypatch):
+    first = run(rows())
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "elsewhere"))
+    assert run(rows()).digest == first.digest
