@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.lineage import journal
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources, StageConfig, neutral
-from tasks.lineage.errors import PedigreeError
+from tasks.lineage.errors import PedigreeError, StoreFull
 from tasks.lineage.execute import Context, Outcome, execute
 from tasks.lineage.explain import Plan, plan
 from tasks.lineage.fingerprint import locate
@@ -212,7 +212,7 @@ class _Report:
         text = str(error) if isinstance(error, PedigreeError) else f"{type(error).__name__}: {error}".rstrip(": ")
         if not isinstance(error, Exception):
             text = f"interrupted ({text}); run again, and it goes on from where it was"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StoreFull):
             self._note(state="failed", error=text, **self._end())
         if final:
             self._mirrors.pop(self._task_run_id, None)

@@ -48,10 +48,15 @@ def identity(config: BaseModel) -> dict[str, Any]:
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         extra = field.json_schema_extra
-        if isinstance(extra, dict) and NEUTRAL in extra and extra[NEUTRAL] == value:
+        if isinstance(extra, dict) and NEUTRAL in extra and _same(extra[NEUTRAL], value):
             continue
         found[name] = _identity(value)
     return found
+
+
+def _same(neutral_value: Any, value: Any) -> bool:
+    """Equality that tells True from 1, and a tuple from a list only by what is in it."""
+    return isinstance(neutral_value, bool) == isinstance(value, bool) and _identity(neutral_value) == _identity(value)
 
 
 def _identity(value: Any) -> Any:

@@ -18,13 +18,13 @@ from tasks.lineage import canonical
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources
 from tasks.lineage.cost import Meter, numerics
-from tasks.lineage.errors import StoreFull, is_full
-from tasks.lineage.files import remove_tree
-from tasks.lineage.lock import locked
+from tasks.lineage.errors import StoreError, StoreFull, is_full
+from tasks.lineage.files import end_last_line, remove_tree
+from tasks.lineage.lock import Lock, locked
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Output, Record
 from tasks.lineage.stage_run import Logger, StageRun, summary
-from tasks.lineage.store import Store
+from tasks.lineage.store import MISSING, Store
 
 DOCUMENT_FIGURES = ("documents_in", "documents_kept", "documents_dropped")
 
@@ -67,9 +67,9 @@ def execute(
         hit = _look_up(use, store, context.logger)
         if hit is not None:
             return hit
-        with locked(store.lock_path(use.key), name, context.logger):
+        with locked(store.lock_path(use.key), name, context.logger) as lock:
             hit = _look_up(use, store, context.logger, mend=True)
-            return hit or _work(use, arguments, resources, context, store)
+            return hit or _work(use, arguments, resources, context, store, lock)
 
 
 def _look_up(use: Use, store: Store, logger: Logger, mend: bool = False) -> Outcome | None:
@@ -93,8 +93,26 @@ def _look_up(use: Use, store: Store, logger: Logger, mend: bool = False) -> Outc
     return None if problems else Outcome(record, cached=True)
 
 
-def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context: Context, store: Store) -> Outcome:
+def _check_inputs(use: Use, store: Store) -> None:
+    """Raise StoreError unless every input is in the store, as whole as its record says."""
+    for name, artifact in use.inputs.items():
+        record = store.record(artifact.key)
+        if record is not None and record.output.digest == artifact.digest:
+            problems = store.problems(record.output)
+        else:
+            problems = [] if store.object_path(artifact.digest).is_dir() else [MISSING]
+        if problems:
+            raise StoreError(
+                f"{use.recipe.name}: its input {name} ({artifact}) is damaged in the store: {'; '.join(problems)}. "
+                "Run the flow that made it, which makes it again."
+            )
+
+
+def _work(
+    use: Use, arguments: Mapping[str, Any], resources: Resources, context: Context, store: Store, lock: Lock
+) -> Outcome:
     """Call the stage function in its work folder, store what it wrote, and record it."""
+    _check_inputs(use, store)
     work = store.work_path(use.key)
     metrics_file = store.metrics_path(use.key)
     metrics_file.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +120,7 @@ def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context:
         context.logger.info("%s: going on from the work of an earlier attempt", use.recipe.name)
     else:
         metrics_file.unlink(missing_ok=True)
-    metrics_file.touch()
+    end_last_line(metrics_file)
     output = work / "output"
     remove_tree(output)
     output.mkdir(parents=True)
@@ -116,6 +134,7 @@ def _work(use: Use, arguments: Mapping[str, Any], resources: Resources, context:
         if name in use.recipe.parameters
     }
     use.recipe.function(run, **arguments, **given)
+    lock.check()
     outcome = _keep(use, store.commit(output, use.recipe.kind), summary(metrics_file), meter, resources, context, store)
     remove_tree(work)
     return outcome

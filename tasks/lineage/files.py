@@ -22,6 +22,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+def end_last_line(path: Path) -> None:
+    """Make sure that `path` exists and that what is appended starts a line: a killed writer leaves half of one."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
+
 def remove_tree(folder: Path) -> None:
     """Delete a folder, read-only parts included. Nothing happens if it is not there."""
     for name, _, _ in os.walk(folder):

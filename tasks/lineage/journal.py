@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from tasks.lineage.errors import StoreFull, is_full
 from tasks.lineage.files import write_atomically
 from tasks.lineage.home import home
 
@@ -91,7 +92,15 @@ def _folder(flow_run_id: str) -> Path:
 
 
 def _write(flow_run_id: str, name: str, entry: dict[str, Any]) -> None:
-    write_atomically(_folder(flow_run_id) / f"{name}.json", json.dumps(entry, indent=1).encode())
+    """Replace an entry. Raises StoreFull where there is no room for it."""
+    try:
+        write_atomically(_folder(flow_run_id) / f"{name}.json", json.dumps(entry, indent=1).encode())
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise StoreFull(
+            f"no space left under {home()}: free some or set PEDIGREE_HOME to a larger disk, then run again"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -117,6 +126,8 @@ def _alive(process: dict[str, Any]) -> bool:
     if process.get("host") != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(process["pid"]).create_time() - process["created"]) < 1.0
+        known = psutil.Process(process["pid"])
+        same = abs(known.create_time() - process["created"]) < 1.0
+        return same and known.status() != psutil.STATUS_ZOMBIE  # killed, and its parent has not asked after it
     except psutil.NoSuchProcess:
         return False

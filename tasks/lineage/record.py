@@ -11,7 +11,7 @@ from tasks.lineage.artifact import Artifact
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")  # a metric may be NaN
 
 
 class StoredFile(_Model):

@@ -5,6 +5,7 @@ implies a whole object. As in the Nix store, every stored file carries one fixed
 that someone wrote to it, and the next hit hashes it again before trusting it.
 """
 
+import contextlib
 import logging
 import os
 import uuid
@@ -63,7 +64,7 @@ class Store:
         output = Output(kind=kind, digest=tree_digest(files), files=files)
         target = self.object_path(output.digest)
         if target.exists():
-            if not self.problems(output):
+            if not self.problems(output, deep=True):  # what is thrown away here is known to be whole
                 remove_tree(folder)
                 return output
             self.set_aside(output.digest)
@@ -78,7 +79,8 @@ class Store:
         """What is wrong with a stored output; empty if it is whole.
 
         Names and sizes are always compared. Contents are hashed where the modification time says that the file was
-        touched, and everywhere if `deep`.
+        touched, and everywhere if `deep`. A file found damaged is left with a new time, so that the next hit sees it
+        too, even where a fault of the disk had left the time as it was.
         """
         root = self.object_path(output.digest)
         if not root.is_dir():
@@ -95,10 +97,11 @@ class Store:
             if status.st_size != expected[path].size:
                 found.append(f"{path}: {status.st_size} bytes, {expected[path].size} expected")
             elif deep or int(status.st_mtime) != STORED_MTIME:
-                if hash_file(present[path]) != expected[path].sha256:
+                whole = hash_file(present[path]) == expected[path].sha256
+                if not whole:
                     found.append(f"{path}: content differs from its digest")
-                else:
-                    os.utime(present[path], (STORED_MTIME, STORED_MTIME))
+                with contextlib.suppress(PermissionError):  # another user's file is looked at again the next time
+                    os.utime(present[path], (STORED_MTIME, STORED_MTIME) if whole else None)
         return found
 
     def set_aside(self, digest: str) -> None:
@@ -170,10 +173,16 @@ class Store:
                 found["missing" if problems == [MISSING] else "damaged"].append(entry)
             objects.discard(record.output.digest)
         for digest in sorted(objects if deep else ()):
-            if tree_digest(hash_tree(self.object_path(digest))) != digest:
+            if not self._answers_to_its_name(digest):
                 problems = ["content differs from its digest"]
                 found["damaged"].append({"digest": digest, "stage": None, "key": None, "problems": problems})
         return {"objects": sum(1 for _ in (self.root / "objects").glob("*")), **found}
+
+    def _answers_to_its_name(self, digest: str) -> bool:
+        try:
+            return tree_digest(hash_tree(self.object_path(digest))) == digest
+        except StageError:  # a link or a special file, which no output has
+            return False
 
 
 def _seal(folder: Path) -> None:
