@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     lineage = _command(commands, "lineage", _lineage, "everything that a model is made of",
                        "pedigree lineage pedigree-aligned --json", json_output=True)  # fmt: skip
     lineage.add_argument("target", metavar="MODEL", help="registered model, stage, or the beginning of a digest")
+    lineage.add_argument("--documents", action="store_true",
+                         help="count its documents by origin and licence; with --json, name every one")  # fmt: skip
     _command(commands, "verify", _verify, "hash every stored byte; exit 1 when one differs", "pedigree verify --json",
              json_output=True)  # fmt: skip
     _command(commands, "sync", _sync, "tell MLflow what it missed while it was away", "pedigree sync")
@@ -122,7 +124,23 @@ def _why(options: argparse.Namespace) -> None:
             _say(f"  {change['what']}: {_short(change['before'])} -> {_short(change['after'])}")
 
 
+def _documents(options: argparse.Namespace) -> None:
+    answer = questions.documents(options.target)
+    if options.json:
+        _print_json(answer)
+        return
+    target = answer["target"]
+    _say(f"{target['kind']} {target['digest'][:12]} of {target['stage']}: {answer['documents']:,} documents")
+    for title, counts in (("licence", answer["licenses"]), ("origin", answer["origins"])):
+        _say(f"by {title}:")
+        for name, count in counts.items():
+            _say(f"  {count:>9,}  {name}")
+
+
 def _lineage(options: argparse.Namespace) -> None:
+    if options.documents:
+        _documents(options)
+        return
     graph = questions.lineage(options.target)
     if options.json:
         _print_json(graph)

@@ -1,11 +1,21 @@
 """`pedigree why`, `lineage`, `verify`: questions that the records answer by themselves, no server needed."""
 
+from collections import Counter
 from typing import Any
 
 from flows import latest
 from flows.errors import NothingFound
+from tasks.lineage.ancestry import ancestors
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
+
+LEARNED_FROM = {
+    "pretrain": frozenset({"train"}),
+    "finetune": frozenset({"finetune"}),
+    "rank": frozenset({"rank"}),
+    "ppo": frozenset({"ppo"}),
+}
+"""Stage → the splits of its documents that shape what it makes; it only measures itself on the others."""
 
 
 def verify() -> dict[str, Any]:
@@ -19,21 +29,40 @@ def lineage(target: str) -> dict[str, Any]:
     {"nodes": [{id, stage, kind, digest, key, config, code, versions, documents, created}], "edges": [[from, to], …]};
     an id is the key of the record.
     """
-    store = Store()
-    nodes: dict[str, dict[str, Any]] = {}
-    edges: list[list[str]] = []
-    waiting = [latest.find(target)]
-    while waiting:
-        record = waiting.pop()
-        if record.key in nodes:
-            continue
-        nodes[record.key] = _node(record)
-        for artifact in record.inputs.values():
-            edges.append([artifact.key, record.key])
-            ancestor = store.record(artifact.key)
-            if ancestor is not None:
-                waiting.append(ancestor)
-    return {"nodes": list(nodes.values()), "edges": sorted(edges)}
+    graph = ancestors(Store(), latest.find(target))
+    return {
+        "nodes": [_node(record) for record in graph["nodes"].values()],
+        "edges": [list(edge) for edge in graph["edges"]],
+    }
+
+
+def documents(target: str) -> dict[str, Any]:
+    """The documents that `target` learned from or holds.
+
+    {"target": {stage, kind, digest}, "documents": count, "origins": {origin: count}, "licenses": {licence or "unknown":
+    count}, the most frequent first, "ids": [doc_id of a text or pair_id of a prompt with its answer, …], sorted}
+    """
+    from tasks.lineage.documents import documents_of  # pyarrow takes longer to load than most commands to answer
+
+    record = latest.find(target)
+    ids: list[str] = []
+    origins: Counter[str] = Counter()
+    licenses: Counter[str] = Counter()
+    for document in documents_of(Store(), record, LEARNED_FROM):
+        ids.append(document.doc_id)
+        origins[document.origin] += 1
+        licenses[document.license or "unknown"] += 1
+    return {
+        "target": {"stage": record.stage, "kind": record.output.kind, "digest": record.output.digest},
+        "documents": len(ids),
+        "origins": _by_count(origins),
+        "licenses": _by_count(licenses),
+        "ids": sorted(ids),
+    }
+
+
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def why(stage: str) -> dict[str, Any]:

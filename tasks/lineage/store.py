@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import StageError
 from tasks.lineage.files import remove_tree, sync, write_atomically
 from tasks.lineage.home import home
@@ -123,6 +124,16 @@ class Store:
         """The record of a key, or None. An unreadable one is set aside with a warning, and counts as none."""
         return self._read_record(self.record_path(key))
 
+    def maker(self, artifact: Artifact) -> Record | None:
+        """The record of the work that made this very artifact, superseded or not; None if it is gone."""
+        record = self.record(artifact.key)
+        if record is not None and record.output.digest == artifact.digest:
+            return record
+        return self._read_record(self._superseded_path(artifact.key, artifact.digest))
+
+    def _superseded_path(self, key: str, digest: str) -> Path:
+        return self.root / "records" / "superseded" / f"{key}.{digest[:12]}.json"
+
     def _read_record(self, path: Path) -> Record | None:
         try:
             return Record.model_validate_json(path.read_bytes())
@@ -142,7 +153,7 @@ class Store:
         path = self.record_path(record.key)
         earlier = self.record(record.key)
         if earlier is not None and earlier.output.digest != record.output.digest:
-            superseded = path.parent / "superseded" / f"{record.key}.{earlier.output.digest[:12]}.json"
+            superseded = self._superseded_path(record.key, earlier.output.digest)
             superseded.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, superseded)
         write_atomically(path, record.model_dump_json(indent=1).encode())

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.lineage.ancestry import Ancestry, ancestors
 from tasks.lineage.record import Record
 from tasks.lineage.stage_run import read_metrics
 from tasks.lineage.store import Store
@@ -18,8 +19,9 @@ def write(record: Mapping[str, Any], folder: Path, run_url: RunUrl, flow_run_url
     """Writes `lineage.html` into `folder`, and where there is something to draw plots/curves, plots/documents and a
     report with the whole course in it. flow_run_url: a page of this flow run in Prefect, to find the others by."""
     subject = Record.model_validate(record)
-    records = ancestors(subject)
-    graph = lineage_graph(records, run_url, _prefect_pages(subject, flow_run_url))
+    ancestry = ancestors(Store(), subject)
+    records = ancestry["nodes"]
+    graph = lineage_graph(ancestry, run_url, _prefect_pages(subject, flow_run_url))
     title = f"Lineage of {subject.output.kind} {subject.output.digest[:12]}"
     (folder / "lineage.html").write_text(lineage_page.render(graph, subject.key, title), encoding="utf-8")
     evaluation = Store().object_path(subject.output.digest)
@@ -70,23 +72,9 @@ def _rows(record: Record) -> list[dict[str, Any]]:
     return read_metrics(Store().metrics_path(record.key))
 
 
-def ancestors(subject: Record) -> dict[str, Record]:
-    """Every record that `subject` was made from, and itself, by key. A record that is gone is left out."""
-    store = Store()
-    found = {subject.key: subject}
-    waiting = [subject]
-    while waiting:
-        for artifact in waiting.pop().inputs.values():
-            if artifact.key not in found and (record := store.record(artifact.key)) is not None:
-                found[artifact.key] = record
-                waiting.append(record)
-    return found
-
-
-def lineage_graph(
-    records: Mapping[str, Record], run_url: RunUrl, flow_run_page: Callable[[str | None], str]
-) -> dict[str, Any]:
-    """The records, by key, as {"nodes", "edges"} with what the lineage page shows."""
+def lineage_graph(ancestry: Ancestry, run_url: RunUrl, flow_run_page: Callable[[str | None], str]) -> dict[str, Any]:
+    """The records as {"nodes", "edges"} with what the lineage page shows. A record that is gone is left out."""
+    records = ancestry["nodes"]
     nodes = [
         {
             "id": record.key,
@@ -107,15 +95,7 @@ def lineage_graph(
         }
         for record in records.values()
     ]
-    edges = sorted(
-        {
-            (artifact.key, record.key)
-            for record in records.values()
-            for artifact in record.inputs.values()
-            if artifact.key in records
-        }
-    )
-    return {"nodes": nodes, "edges": [list(edge) for edge in edges]}
+    return {"nodes": nodes, "edges": [list(edge) for edge in ancestry["edges"] if edge[0] in records]}
 
 
 def _prefect_pages(subject: Record, flow_run_url: str) -> Callable[[str | None], str]:

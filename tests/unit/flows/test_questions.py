@@ -1,11 +1,14 @@
 """Lineage, verify, why and names of models, answered from records alone."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from flows import latest, questions
+from flows import cli, latest, questions
 from flows.align import starting_point
 from flows.errors import NothingFound
 from flows.settings import Start
@@ -62,6 +65,37 @@ def test_lineage_of_a_registered_model_reaches_the_snapshot() -> None:
     assert len(graph["edges"]) == 6
     assert graph == questions.lineage("ppo") == questions.lineage(made["ppo"].digest[:10])
     assert {"id", "stage", "kind", "digest", "config", "code"} <= graph["nodes"][0].keys()
+
+
+def test_documents_are_counted_by_origin_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store()
+    folder = store.root / "making"
+    folder.mkdir(parents=True)
+    rows = {
+        "doc_id": ["3", "1", "2"],
+        "source": ["s", "t", "u"],
+        "origin": ["numpy", "rich", "rich"],
+        "license": ["BSD-3-Clause", "MIT", None],
+    }
+    pq.write_table(pa.table(rows), folder / "documents-00000.parquet")
+    output = store.commit(folder, kind="corpus")
+    record = Record(
+        key="d" * 64, stage="collect", inputs={}, config={}, code={}, code_digest="b" * 64, versions={}, output=output,
+        wall_seconds=1, cpu_seconds=1, energy_wh=0, numerics={}, created="2026-01-02",
+    )  # fmt: skip
+    store.write_record(record)
+    make("pretrain", "m", "2026-01-03", corpus=record.artifact)
+    answer = questions.documents("collect")
+    assert answer["target"] == {"stage": "collect", "kind": "corpus", "digest": output.digest}
+    assert answer["documents"] == 3
+    assert list(answer["origins"].items()) == [("rich", 2), ("numpy", 1)]
+    assert answer["licenses"] == {"BSD-3-Clause": 1, "MIT": 1, "unknown": 1}
+    assert answer["ids"] == ["1", "2", "3"]
+    assert cli.main(["lineage", "collect", "--documents", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert cli.main(["lineage", "collect", "--documents"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 documents" in shown and "2  rich" in shown and "1  unknown" in shown
 
 
 def test_an_unknown_name_says_which_names_there_are() -> None:
