@@ -65,11 +65,14 @@ def execute(
     name = use.recipe.name
     with _explaining_full_disks(store, name):
         hit = _look_up(use, store, context.logger)
-        if hit is not None:
+        if hit is not None and not store.work_path(use.key).exists():
             return hit
         with locked(store.lock_path(use.key), name, context.logger) as lock:
             hit = _look_up(use, store, context.logger, mend=True)
-            return hit or _work(use, arguments, resources, context, store, lock)
+            if hit is not None:
+                remove_tree(store.work_path(use.key))  # of a process killed between its record and this
+                return hit
+            return _work(use, arguments, resources, context, store, lock)
 
 
 def _look_up(use: Use, store: Store, logger: Logger, mend: bool = False) -> Outcome | None:

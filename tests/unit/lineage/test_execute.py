@@ -173,6 +173,15 @@ def test_a_failed_attempt_leaves_its_work_and_no_output(store: Store) -> None:
     assert not store.work_path(bake.key_for()).exists()
 
 
+def test_work_left_by_a_process_killed_after_its_record_is_cleared_at_the_next_hit(store: Store) -> None:
+    made = bake()
+    left = store.work_path(made.key)
+    left.mkdir(parents=True)
+    (left / "checkpoint").write_text("large")
+    assert bake() == made
+    assert CALLS == ["bake"] and not left.exists()
+
+
 def test_a_torn_row_does_not_swallow_the_next_one(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1, "time": 1.0, "metrics": {"loss": 1.0}}\n{"step": 2, "ti')
