@@ -14,6 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
 from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text.encoding import mask_emails, mend, tidy
+from tasks.text.encoding import mask_emails, mend, rewrite, tidy
 from tasks.text.features import Features
 from tasks.text.markup import strip_markup
 from tasks.text.rules import (
@@ -97,37 +99,32 @@ class Cleaned:
     masked: int
 
 
-def clean_texts(
-    texts: pa.Array, kind: str, languages: list[str | None], config: CleanConfig, words: UndesirableWords
-) -> Cleaned:
-    """Clean texts of one kind. What becomes of a text depends on no other text."""
-    texts, mended = mend(texts)
-    texts = strip_markup(texts, kind)
+def clean_table(table: pa.Table, config: CleanConfig, words: UndesirableWords) -> Cleaned:
+    """Clean documents. What becomes of one depends on no other."""
+    kinds = pc.fill_null(table["kind"], "text").combine_chunks()
+    texts, mended = mend(pc.fill_null(table["text"], "").combine_chunks())
+    for kind in pc.unique(kinds).to_pylist():
+        texts = rewrite(texts, pc.equal(kinds, kind), partial(strip_markup, kind=kind))
     masked = 0
     if config.mask_emails:
         texts, masked = mask_emails(texts)
     texts = tidy(texts)
-    english = np.array([language in STOP_WORD_LANGUAGES for language in languages], bool)
-    reasons = first_reasons(Features(TextBatch(texts)), config.limits(kind), english, words.counts(texts))
-    return Cleaned(texts, reasons, mended, masked)
+    english = np.array([language in STOP_WORD_LANGUAGES for language in table["language"].to_pylist()], bool)
+    return Cleaned(texts, judge(texts, kinds, english, words.counts(texts), config), mended, masked)
 
 
-def clean_table(table: pa.Table, config: CleanConfig, words: UndesirableWords) -> Cleaned:
-    """Clean documents of any kinds, in their order."""
-    kinds = pc.fill_null(table["kind"], "text")
-    order, parts = [], []
-    for kind in sorted(pc.unique(kinds).to_pylist()):
-        rows = np.flatnonzero(pc.equal(kinds, kind).to_numpy())
-        some = table.take(pa.array(rows))
-        texts = pc.fill_null(some["text"], "").combine_chunks()
-        order.append(rows)
-        parts.append(clean_texts(texts, kind, some["language"].to_pylist(), config, words))
-    back = np.argsort(np.concatenate(order))
-    return Cleaned(
-        pa.concat_arrays([part.texts for part in parts]).take(pa.array(back)),
-        np.concatenate([part.reasons for part in parts])[back],
-        sum(part.mended for part in parts), sum(part.masked for part in parts),
-    )  # fmt: skip
+def judge(
+    texts: pa.Array, kinds: pa.Array, english: np.ndarray, undesirable: np.ndarray, config: CleanConfig
+) -> np.ndarray:
+    """Index in `REASONS` of the rule that each text breaks, −1 if none, (N,), by the preset for its kind."""
+    reasons = np.full(len(texts), -1, np.int64)
+    plain = pc.string_is_ascii(texts)  # these go apart, because they are quicker to measure
+    for kind, is_plain in product(pc.unique(kinds).to_pylist(), (True, False)):
+        rows = np.flatnonzero(pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain)).to_numpy(zero_copy_only=False))
+        if len(rows):
+            features = Features(TextBatch(texts.take(pa.array(rows))))
+            reasons[rows] = first_reasons(features, config.limits(kind), english[rows], undesirable[rows])
+    return reasons
 
 
 @stage(output="corpus", retries=2, libraries=("ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"))

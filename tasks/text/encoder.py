@@ -170,14 +170,11 @@ class BatchEncoder:
     def _learn(self, batch: TextBatch, words: Spans, hashes: np.ndarray, unknown: np.ndarray) -> None:
         new, where = np.unique(hashes[unknown], return_index=True)
         data = batch.bytes.tobytes()
-        ids: list[int] = []
-        counts = []
-        for word in unknown[where].tolist():
-            start = int(words.starts[word])
-            content = data[start : start + int(words.lengths[word])].decode("latin-1").translate(self._alphabet)
-            tokens = self._model.tokenize(content)
-            ids.extend(token.id for token in tokens)
-            counts.append(len(tokens))
+        chosen, tokenize, alphabet = unknown[where], self._model.tokenize, self._alphabet
+        places = zip(words.starts[chosen].tolist(), (words.starts + words.lengths)[chosen].tolist(), strict=True)
+        tokens = [tokenize(data[start:end].decode("latin-1").translate(alphabet)) for start, end in places]
+        ids = [token.id for word in tokens for token in word]
+        counts = [len(word) for word in tokens]
         first, last = self._words, self._words + len(new)
         begin, end = self._used, self._used + len(ids)
         self._counts, self._begins = _grown(self._counts, last), _grown(self._begins, last)

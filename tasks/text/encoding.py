@@ -13,8 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.text.spans import TextBatch
-
 # The first byte of a UTF-8 sequence read as Latin-1 or Windows-1252, with a second one behind it ("Ã©", "â€™", "ðŸ˜");
 # the same for Windows-1251 ("вЂ™", "Р°"), Mac Roman ("√©", "‚Äô") and code page 437 ("├⌐", "ΓÇÖ").
 GARBLED = (
@@ -31,7 +29,7 @@ CONTROLS = (
     "\ufffe\uffff\U000e0000-\U000e007f]"
 )
 EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,24}\b"
-_CONTROL_BYTES = np.array([(byte < 0x20 and byte not in b"\t\n") or byte == 0x7F for byte in range(256)])
+ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
 MASKED_EMAIL = "name@example.com"  # a domain reserved for examples (RFC 2606)
 
 
@@ -51,10 +49,15 @@ def each(function: Callable[[str], str]) -> Callable[[pa.Array], pa.Array]:
     return lambda column: pa.array([function(text) for text in column.to_pylist()], pa.large_string())
 
 
-def substitute(column: pa.Array, pattern: str, replacement: str, hint: str | None = None) -> pa.Array:
-    """Replace a regular expression (RE2) where it occurs; texts without `hint` are not searched."""
-    needed = pc.match_substring(column, hint) if hint else pc.match_substring_regex(column, pattern)
-    return rewrite(column, needed, lambda part: pc.replace_substring_regex(part, pattern, replacement))
+def substitute(column: pa.Array, hint: str, *rules: tuple[str, str]) -> pa.Array:
+    """Apply rules (regular expression, replacement; RE2) in turn to the texts in which the expression `hint` occurs."""
+
+    def apply(part: pa.Array) -> pa.Array:
+        for pattern, replacement in rules:
+            part = pc.replace_substring_regex(part, pattern, replacement)
+        return part
+
+    return rewrite(column, pc.match_substring_regex(column, hint), apply)
 
 
 def mend(column: pa.Array) -> tuple[pa.Array, int]:
@@ -64,19 +67,16 @@ def mend(column: pa.Array) -> tuple[pa.Array, int]:
     """
     wide = pc.invert(pc.string_is_ascii(column))
     num_mended = 0
-    if pc.any(wide).as_py():
-        garbled = pc.and_(wide, pc.match_substring_regex(column, GARBLED))
-        before = column
-        column = rewrite(column, garbled, each(ftfy.fix_encoding))
-        num_mended = pc.sum(pc.not_equal(before, column)).as_py() or 0
-    return rewrite(column, pc.or_(wide, has_control_bytes(column)), _drop_controls), num_mended
 
+    def mend_wide(part: pa.Array) -> pa.Array:
+        nonlocal num_mended
+        mended = rewrite(part, pc.match_substring_regex(part, GARBLED), each(ftfy.fix_encoding))
+        num_mended = pc.sum(pc.not_equal(part, mended)).as_py() or 0
+        return each(compose)(_drop_controls(mended))
 
-def has_control_bytes(column: pa.Array) -> pa.Array:
-    """True for each text with a control character of ASCII that is neither tab nor newline."""
-    batch = TextBatch(column)
-    places = np.flatnonzero(_CONTROL_BYTES.take(batch.bytes))
-    return pa.array(np.diff(np.searchsorted(places, batch.offsets)) > 0)
+    column = rewrite(column, wide, mend_wide)
+    controlled = pc.and_(pc.match_substring_regex(column, ASCII_CONTROLS), pc.invert(wide))
+    return rewrite(column, controlled, _drop_controls), num_mended
 
 
 def compose(text: str) -> str:
@@ -85,20 +85,18 @@ def compose(text: str) -> str:
 
 
 def _drop_controls(column: pa.Array) -> pa.Array:
-    column = pc.replace_substring_regex(column, LINE_ENDS, "\n")
-    column = substitute(column, TERMINAL_CODES, "", hint="\x1b")
-    column = pc.replace_substring_regex(column, CONTROLS, "")
-    return each(compose)(column)
+    for pattern, replacement in ((LINE_ENDS, "\n"), (TERMINAL_CODES, ""), (CONTROLS, "")):
+        column = pc.replace_substring_regex(column, pattern, replacement)
+    return column
 
 
 def mask_emails(column: pa.Array) -> tuple[pa.Array, int]:
     """Replace e-mail addresses. Gives the column and how many texts had one."""
-    masked = substitute(column, EMAIL, MASKED_EMAIL, hint="@")
+    masked = substitute(column, "[0-9A-Za-z]@[0-9A-Za-z]", (EMAIL, MASKED_EMAIL))
     return masked, pc.sum(pc.not_equal(masked, column)).as_py() or 0
 
 
 def tidy(column: pa.Array) -> pa.Array:
     """Drop blanks at line ends, more than one empty line in a row, and white space around the text."""
-    column = pc.replace_substring_regex(column, r"[ \t\x{00a0}]+\n", "\n")
-    column = substitute(column, r"\n{3,}", "\n\n", hint="\n\n\n")
+    column = substitute(column, r"[ \t\x{a0}]\n|\n\n\n", (r"[ \t\x{a0}]+\n", "\n"), (r"\n{3,}", "\n\n"))
     return pc.utf8_rtrim_whitespace(pc.utf8_ltrim(column, "\n")) if len(column) else column

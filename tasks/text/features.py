@@ -16,6 +16,7 @@ _PUNCTUATION = b".!?\"':;)"
 _WIDE_BULLETS = ("•", "‣", "◦", "·", "–", "●", "▪", "・")
 _WIDE_PUNCTUATION = ("。", "！", "？", "…", "”", "’", "»", "」", "։", "।", "؟")
 _ELLIPSIS = "…"
+_TEXT_BITS = np.uint64(20)  # of a 64-bit key, for the number of the text; the rest for a hash
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -99,10 +100,12 @@ class Features:
     @cached_property
     def mean_word_chars(self) -> np.ndarray:
         """Characters of the mean word that is no URL."""
-        sizes = self.batch.num_chars_of(self.words)
-        sizes[self.addresses] = 0
-        addresses = sum_by_offsets(self.addresses, self.word_offsets)
-        return share(sum_by_offsets(sizes, self.word_offsets), self.num_words - addresses)
+        which = np.flatnonzero(self.addresses)
+        words, texts = self.words, self.words.documents[which]
+        sizes = self.batch.num_chars_between(words.starts[which], words.starts[which] + words.lengths[which])
+        in_addresses = np.bincount(texts, weights=sizes, minlength=len(self.batch))
+        return share(self.num_visible - in_addresses,
+                     self.num_words - np.bincount(texts, minlength=len(self.batch)))
 
     @cached_property
     def share_worded(self) -> np.ndarray:
@@ -214,8 +217,10 @@ class Features:
         runs = hash_runs(self.batch.hashes(words), size)
         texts = words.documents[: len(runs)]
         inside = texts == words.documents[size - 1 :]
-        again = _seen_before(runs[inside], texts[inside])
-        repeated = np.bincount(texts[inside][again], minlength=len(self.batch))
+        keys = runs[inside] >> _TEXT_BITS | texts[inside].astype(np.uint64) << (np.uint64(64) - _TEXT_BITS)
+        keys.sort()
+        repeats = keys[1:][keys[1:] == keys[:-1]] >> (np.uint64(64) - _TEXT_BITS)
+        repeated = np.bincount(repeats.astype(np.int64), minlength=len(self.batch))
         return share(repeated, np.maximum(self.num_words - size + 1, 0))
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from resiliparse.extract.html2text import extract_plain_text
 
-from tasks.text.encoding import each, rewrite, substitute
+from tasks.text.encoding import each, substitute
 from tasks.text.html import html_to_text
 
 # Lines of web pages that say nothing of their subject (after C4, Raffel et al. 2020).
@@ -76,11 +75,9 @@ def _apply(rules: tuple[tuple[re.Pattern[str], str], ...], text: str) -> str:
 
 
 def strip_roles(column: pa.Array) -> pa.Array:
-    """Sphinx roles and links replaced by what they show."""
-    roles = pc.match_substring(column, ":`")
-    column = rewrite(column, roles, lambda part: pc.replace_substring_regex(
-        pc.replace_substring_regex(part, ROLE_SHORT, r"`\1`"), ROLE, r"`\1`"))
-    return substitute(column, RST_LINK, r"\1", hint=">`_")
+    """Sphinx roles and links, and links as Markdown writes them, replaced by what they show."""
+    return substitute(column, r":`|>`_|\]\(http", (ROLE_SHORT, r"`\1`"), (ROLE, r"`\1`"), (RST_LINK, r"\1"),
+                      (MARKDOWN_LINK, r"\1"))  # fmt: skip
 
 
 def strip_markup(column: pa.Array, kind: str) -> pa.Array:
@@ -92,5 +89,5 @@ def strip_markup(column: pa.Array, kind: str) -> pa.Array:
     if kind == "rst":
         return strip_roles(each(strip_rst)(column))
     if kind == "docstring":
-        return substitute(strip_roles(column), MARKDOWN_LINK, r"\1", hint="](http")
+        return strip_roles(column)
     return column

@@ -166,12 +166,12 @@ class TextBatch:
         sizes = np.diff(self.offsets)
         return sizes if self.continuation is None else sizes - self.per_document(self.continuation)
 
-    def num_chars_of(self, spans: Spans) -> np.ndarray:
-        """Characters in each span, (S,)."""
+    def num_chars_between(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Characters from byte `starts` to byte `ends`, each (S,)."""
         if self.continuation is None:
-            return spans.lengths.copy()
-        before = np.concatenate(([0], np.cumsum(~self.continuation)))
-        return before[spans.starts + spans.lengths] - before[spans.starts]
+            return ends - starts
+        others = np.flatnonzero(self.continuation)
+        return ends - starts - (np.searchsorted(others, ends) - np.searchsorted(others, starts))
 
     @cached_property
     def classes(self) -> np.ndarray:

@@ -68,7 +68,7 @@ def test_samples_show_a_few_rejects_of_every_rule():
 
 
 def test_text_is_mended_masked_and_bare():
-    text = "Itâ€™s the page of jane@corp.test, \x00which is about the river and the boats that cross it.  \n\n\n\nEnd.\n"
+    text = "Itâ€™s the page of jane@corp.test, \x00which is about the river and the boats on it.  \n\n\n\nEnd.\n"
     first = read(run([document(text)]))[0]["text"]
     assert first.startswith("It’s the page of name@example.com, which is about")
     assert "\x00" not in first and "\n\n\n" not in first and not first.endswith("\n")

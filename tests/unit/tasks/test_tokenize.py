@@ -9,7 +9,7 @@ import pytest
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tasks.lineage.errors import DataError, StageError
 from tasks.stage import Resources
-from tasks.tokenize import ShardWriter, TokenizeConfig, check_identity, choose_sample, tokenize
+from tasks.tokenize import Sample, ShardWriter, TokenizeConfig, check_identity, hash_points, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 SMALL = {"vocab_size": 300, "train_bytes": 5000}
@@ -81,14 +81,30 @@ def test_the_ledger_names_what_was_held_out():
         assert entries[row["doc_id"]]["reason"] == ("evaluation_split" if row["split"] == "evaluation" else None)
 
 
-def test_text_to_learn_from_is_capped_and_chosen_by_hash():
-    doc_ids, sizes = [f"{number:032x}" for number in range(100)], np.full(100, 100)
-    allowed = np.arange(100) % 2 == 0
-    chosen = choose_sample(doc_ids, sizes, allowed, TokenizeConfig(train_bytes=1000))
-    assert chosen.sum() == 10 and not chosen[~allowed].any()
-    assert not np.array_equal(chosen, choose_sample(doc_ids, sizes, allowed, TokenizeConfig(train_bytes=1000, seed=1)))
-    back = choose_sample(doc_ids[::-1], sizes, allowed[::-1], TokenizeConfig(train_bytes=1000))
-    assert np.array_equal(back[::-1], chosen)
+def test_text_to_learn_from_is_capped_and_chosen_by_hash_in_any_order():
+    texts = [f"{number:03d}".ljust(40 + number % 7, "é") for number in range(300)]
+    points = hash_points([row["doc_id"] for row in map(document, texts)], 0, "vocabulary")
+    points[::2] = np.inf
+    chosen = []
+    mixed = np.random.default_rng(0).permutation(300)
+    for order, size in ((np.arange(300), 300), (np.arange(300)[::-1], 7), (mixed, 1)):
+        sample = Sample(limit=1000)
+        for begin in range(0, 300, size):
+            rows = order[begin : begin + size]
+            sample.add(points[rows], pa.chunked_array([[texts[row] for row in rows]]))
+        chosen.append(sample.texts())
+    assert chosen[0] == chosen[1] == chosen[2]
+    sizes = [len(text.encode()) for text in chosen[0]]
+    assert sum(sizes[:-1]) < 1000 <= sum(sizes)
+    assert all(int(text[:3]) % 2 for text in chosen[0])
+    assert max(points[int(text[:3])] for text in chosen[0]) == np.sort(points)[len(sizes) - 1]
+
+
+def test_seeds_and_uses_give_other_points():
+    doc_ids = [document(str(number))["doc_id"] for number in range(2000)]
+    first, second = hash_points(doc_ids, 0, "a"), hash_points(doc_ids, 0, "b")
+    assert abs(first.mean() - 0.5) < 0.03 and abs(np.corrcoef(first, second)[0, 1]) < 0.1
+    assert abs(np.corrcoef(first, hash_points(doc_ids, 1, "a"))[0, 1]) < 0.1
 
 
 def test_shards_roll_over(tmp_path):
