@@ -50,7 +50,7 @@ class PPOConfig(StageConfig):
     temperature: float = Field(1.0, gt=0, le=5, description="of sampling, and of the log-probabilities")
     epochs: int = Field(2, ge=1, description="passes over an iteration's responses")
     minibatches: int = Field(2, ge=1, description="updates a pass")
-    lr: float = Field(3e-5, gt=0, lt=1, description="learning rate of the policy")
+    lr: float = Field(5e-5, gt=0, lt=1, description="learning rate of the policy")
     value_lr: float = Field(1e-4, gt=0, lt=1, description="learning rate of the value model")
     linear_decay: bool = Field(False, description="let both rates fall to 0 over the iterations")
     grad_clip: float | None = Field(1.0, gt=0, description="largest gradient norm, of each model; empty for none")

@@ -57,7 +57,7 @@ class RankConfig(StageConfig):
     """Rankings of the fine-tuned model's answers. The default rater, `reference`, is a stand-in for people."""
 
     num_responses: int = Field(4, ge=4, le=64, description="answers the model gives to each prompt")
-    max_prompts: int | None = Field(4000, ge=2, description="prompts to rank, chosen by hash; empty for all there are")
+    max_prompts: int | None = Field(8000, ge=2, description="prompts to rank, chosen by hash; empty for all there are")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off")
     temperature: float = Field(1.0, gt=0, le=5, description="of sampling; 1 draws from the model as it is")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of prompts the reward model never sees")

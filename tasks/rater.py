@@ -137,7 +137,7 @@ class ReferenceRater(BaseModel):
     degenerate_penalty: float = Field(
         0.5, ge=0, le=1, description="safety is multiplied by this for repetition, and again for being cut off"
     )
-    tie_margin: float = Field(0.05, ge=0, lt=1, description="answers whose scores differ by less share a rank")
+    tie_margin: float = Field(0.1, ge=0, lt=1, description="answers whose scores differ by less share a rank")
 
     @property
     def annotator(self) -> str:

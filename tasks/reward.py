@@ -28,17 +28,19 @@ class RewardConfig(StageConfig):
     """Pairwise reward model (Ouyang et al. 2022, §3.5): all pairs of a ranking in one batch, ties left out."""
 
     num_hidden_layers: int | None = Field(
-        None, ge=1, description="depth; empty for two thirds of the policy's. Must come out smaller than the policy"
+        None, ge=1, description="depth; empty for four fifths of the policy's. Must come out smaller than the policy"
     )
     start: Literal["finetuned", "scratch"] = Field(
         "finetuned", description="first layers of the fine-tuned model, or fresh weights"
     )
     epochs: int = Field(2, ge=1, description="passes over the training rankings; more than two overfits small sets")
     batch_size: int = Field(16, ge=1, description="prompts a step, each with all its answers")
-    lr: float = Field(2e-4, gt=0, lt=1, description="learning rate of AdamW")
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: for matrices, with AdamW for the rest")
+    lr: float = Field(2e-3, gt=0, lt=1, description="peak learning rate of matrices")
+    adamw_lr: float | None = Field(1e-3, gt=0, lt=1, description="peak rate of embeddings, head and norms; empty: lr")
     weight_decay: float = Field(0.1, ge=0, description="of matrices")
     human_weight: float = Field(
-        0.25, ge=0, le=1, description="weight in the loss of a pair of a human and a model answer; model pairs have 1"
+        1.0, ge=0, le=1, description="weight in the loss of a pair of a human and a model answer; model pairs have 1"
     )
     margin: float = Field(
         0.0,
@@ -56,7 +58,7 @@ class RewardConfig(StageConfig):
 
 def build_model(policy: Transformer, config: RewardConfig) -> ScalarModel:
     """The untrained reward model. ConfigError unless it has fewer parameters than `policy`."""
-    depth = config.num_hidden_layers or max(1, round(policy.config.num_hidden_layers * 2 / 3))
+    depth = config.num_hidden_layers or max(1, round(policy.config.num_hidden_layers * 4 / 5))
     if depth > policy.config.num_hidden_layers:
         raise ConfigError(
             f"reward.num_hidden_layers is {depth}, the policy has {policy.config.num_hidden_layers}: "
@@ -214,7 +216,8 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
         steps=steps,
         batch_size=config.batch_size,
         lr=config.lr,
-        optimizer="adamw",
+        adamw_lr=config.adamw_lr,
+        optimizer=config.optimizer,
         weight_decay=config.weight_decay,
         decay_fraction=0.9,
         precision=precision,
