@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.lineage.config import Resources
+from tasks.lineage.errors import ConfigError
 
 WATTS_PER_CORE = 10.0
 """Assumed draw of one busy core, with its share of memory and board. Server processors list 3–6 W a core at their
@@ -63,9 +64,17 @@ def numerics(resources: Resources) -> dict[str, Any]:
 
 
 def library_versions(libraries: Sequence[str]) -> dict[str, str]:
-    """Installed versions of the named distributions, and Python's. Raises PackageNotFoundError."""
-    versions = {name: importlib.metadata.version(name) for name in libraries}
-    return dict(sorted({**versions, "python": ".".join(platform.python_version_tuple()[:2])}.items()))
+    """Installed versions of the named distributions, and Python's, without the build ("+cpu"), which is numerics.
+
+    Raises ConfigError, naming the distribution that is not installed.
+    """
+    versions = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in libraries:
+        version = _version(name)
+        if version is None:
+            raise ConfigError(f"the library {name!r} is not installed; install it, or name the distribution correctly")
+        versions[name] = version.partition("+")[0]
+    return dict(sorted(versions.items()))
 
 
 @cache

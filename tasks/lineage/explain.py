@@ -106,6 +106,8 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     elif isinstance(value, list | tuple):
         items = [(str(index), item) for index, item in enumerate(value)]
     else:
+        items = []
+    if not items:
         return {prefix: value}
     nested = [flat(item, f"{prefix}.{name}" if prefix else name) for name, item in items]
     return {name: item for group in nested for name, item in group.items()}

@@ -6,20 +6,25 @@ import uuid
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader or a crash sees the old file or the new one, nothing between."""
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write `content` to `path` so that a reader, or whoever comes after a kill, sees the old file or the new one.
+
+    durable: also after a power cut, at the price of waiting for the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if durable:
+        sync(path.parent)
 
 
 def end_last_line(path: Path) -> None:

@@ -94,7 +94,8 @@ def _folder(flow_run_id: str) -> Path:
 def _write(flow_run_id: str, name: str, entry: dict[str, Any]) -> None:
     """Replace an entry. Raises StoreFull where there is no room for it."""
     try:
-        write_atomically(_folder(flow_run_id) / f"{name}.json", json.dumps(entry, indent=1).encode())
+        path = _folder(flow_run_id) / f"{name}.json"
+        write_atomically(path, json.dumps(entry, indent=1).encode(), durable=False)  # training must not wait for it
     except OSError as error:
         if not is_full(error):
             raise

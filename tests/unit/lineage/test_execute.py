@@ -211,10 +211,10 @@ def test_a_killed_process_is_shown_as_interrupted_even_before_its_parent_asks_af
 
 
 def test_a_full_disk_under_the_journal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
+    def full(*names: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StoreFull, match="free some or set PEDIGREE_HOME"):
         journal.begin_flow("train", "r")
     assert journal.read_flow("r") is None
