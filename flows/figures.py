@@ -6,14 +6,17 @@ from typing import Any
 MAIN_FIGURES = {
     "pretrain": ("eval/bits_per_byte", "bits per byte"),
     "finetune": ("eval/chrf", "chrF"),
+    "rank": ("rank/score", "mean score"),
     "reward": ("eval/pair_accuracy_model_model", "pair accuracy"),
     "ppo": ("eval/gold", "gold score"),
+    "evaluate": ("eval/aligned/chrf_greedy", "greedy chrF"),
 }
 BASELINES = {
     "pretrain": ("eval/ngram_bits_per_byte", "3-gram"),
     "finetune": ("eval/chrf_pretrained", "pretrained"),
     "reward": ("eval/pair_accuracy_length_only", "length only"),
     "ppo": ("eval/gold_sft", "fine-tuned"),
+    "evaluate": ("eval/finetuned/chrf_greedy", "fine-tuned"),
 }
 
 
@@ -22,7 +25,7 @@ def main_figure(stage: str, metrics: dict[str, float]) -> str:
     name, label = MAIN_FIGURES.get(stage, ("", ""))
     if name in metrics:
         text = f"{label} {metrics[name]:.3f}{_interval(name, metrics)}"
-        baseline, its_label = BASELINES[stage]
+        baseline, its_label = BASELINES.get(stage, ("", ""))
         return f"{text}, {its_label} {metrics[baseline]:.3f}" if baseline in metrics else text
     if "documents_kept" in metrics:
         dropped = int(metrics.get("documents_dropped", 0))

@@ -17,7 +17,9 @@ from tasks.stage import Artifact, Resources
 from tests.alignment_world import pair_rows, store, store_model, toy_config, toy_tokenizer
 
 WORSE = ["Write a long text about it.", "It is not known.", "file file file file", "Of the"]
-CONFIG = RewardConfig(num_hidden_layers=2, epochs=12, batch_size=8, lr=3e-3, human_weight=0.5, precision="fp32")
+CONFIG = RewardConfig(
+    num_hidden_layers=2, epochs=12, batch_size=8, optimizer="adamw", lr=3e-3, adamw_lr=None, human_weight=0.5
+)
 
 
 def answer(text: str, author: str, rank: int, score: float) -> dict[str, object]:
