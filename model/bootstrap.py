@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from model.seeding import numpy_generator
 
-_ELEMENTS_AT_ONCE = 4_000_000   # 32 MB of indices
+_ELEMENTS_AT_ONCE = 4_000_000  # 32 MB of indices
 
 
 class Interval(NamedTuple):
@@ -18,8 +18,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_interval(values: ArrayLike, seed: int = 0, *, weights: ArrayLike | None = None,
-                       resamples: int = 1000, confidence: float = 0.95) -> Interval:
+def bootstrap_interval(
+    values: ArrayLike,
+    seed: int = 0,
+    *,
+    weights: ArrayLike | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
     """The mean of `values` and its interval, resampling the values with replacement.
 
     With `weights` the estimate is Σ values / Σ weights (bits over bytes, say), numerator and denominator of one unit
@@ -29,8 +35,10 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0, *, weights: ArrayLike |
     numerators = np.asarray(values, dtype=np.float64)
     denominators = np.ones_like(numerators) if weights is None else np.asarray(weights, dtype=np.float64)
     if numerators.ndim != 1 or numerators.size == 0 or denominators.shape != numerators.shape:
-        raise ValueError(f"bootstrap needs one value (and weight) for each of at least one unit; "
-                         f"got shapes {numerators.shape} and {denominators.shape}")
+        raise ValueError(
+            f"bootstrap needs one value (and weight) for each of at least one unit; "
+            f"got shapes {numerators.shape} and {denominators.shape}"
+        )
     if not (np.isfinite(numerators).all() and np.isfinite(denominators).all()):
         raise ValueError("bootstrap needs finite values; drop or repair the units that are NaN or infinite first")
     random = numpy_generator(seed, "bootstrap")

@@ -68,7 +68,7 @@ class Checkpoints:
         (temporary / _STATE).write_text(json.dumps({**content, "sha256": _sha256_json(content)}), encoding="utf-8")
         for path in (temporary / _TENSORS, temporary / _STATE, temporary):
             _fsync(path)
-        if target.exists():          # a damaged one of the same step, which `newest` passed over
+        if target.exists():  # a damaged one of the same step, which `newest` passed over
             shutil.rmtree(target)
         temporary.rename(target)
         _fsync(self.directory)
@@ -156,8 +156,10 @@ def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "m
     saved = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     differing = sorted(own.keys() ^ saved.keys()) or sorted(n for n in own if own[n].shape != saved[n].shape)
     if differing:
-        raise CheckpointMismatch(f"the checkpoint was saved from another model: {differing[0]!r} and "
-                                 f"{len(differing) - 1} more differ; use an empty checkpoint folder for this one")
+        raise CheckpointMismatch(
+            f"the checkpoint was saved from another model: {differing[0]!r} and "
+            f"{len(differing) - 1} more differ; use an empty checkpoint folder for this one"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(saved[name])
@@ -170,8 +172,10 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors |= {f"random.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    return tensors, {"python": [version, list(words), gauss],
-                     "numpy": [name, np.asarray(keys).tolist(), position, has_gauss, cached]}
+    return tensors, {
+        "python": [version, list(words), gauss],
+        "numpy": [name, np.asarray(keys).tolist(), position, has_gauss, cached],
+    }
 
 
 def restore_random_state(tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -216,9 +220,15 @@ def numerics(device: str | torch.device = "cpu", compile: bool = False) -> dict[
 def note_other_numerics(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Logs and returns how the numerics of a checkpoint differ from those it is resumed under (empty: not at all)."""
     names = sorted(saved.keys() | current.keys())
-    changes = [f"{name}: {saved.get(name)!r} -> {current.get(name)!r}" for name in names
-               if saved.get(name) != current.get(name)]
+    changes = [
+        f"{name}: {saved.get(name)!r} -> {current.get(name)!r}"
+        for name in names
+        if saved.get(name) != current.get(name)
+    ]
     if changes:
-        _logger.warning("Resuming under other numerics (%s): the result will be of the same recipe, but its bytes may "
-                        "differ from those of an uninterrupted run.", "; ".join(changes))
+        _logger.warning(
+            "Resuming under other numerics (%s): the result will be of the same recipe, but its bytes may "
+            "differ from those of an uninterrupted run.",
+            "; ".join(changes),
+        )
     return changes

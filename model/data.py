@@ -30,7 +30,8 @@ class TokenShards:
     def __init__(self, paths: Sequence[Path], dtype: str) -> None:
         kind = np.dtype(dtype).newbyteorder("<")
         self.shards: list[NDArray[np.unsignedinteger]] = [
-            np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, kind) for path in paths]
+            np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, kind) for path in paths
+        ]
 
     @property
     def num_tokens(self) -> int:
@@ -50,16 +51,19 @@ class PackedWindows:
     "segment_ids", which count the documents of a row (the end token belongs to the document it ends).
     """
 
-    def __init__(self, shards: TokenShards, *, context: int, batch_size: int, seed: int,
-                 document_end: int | None = None) -> None:
+    def __init__(
+        self, shards: TokenShards, *, context: int, batch_size: int, seed: int, document_end: int | None = None
+    ) -> None:
         self.shards, self.context, self.batch_size, self.seed = shards, context, batch_size, seed
         self.document_end = document_end
         counts = [max(0, (len(shard) - 1) // context) for shard in shards.shards]
-        self._first = np.concatenate([[0], np.cumsum(counts)])       # the first window of each shard, and the end
+        self._first = np.concatenate([[0], np.cumsum(counts)])  # the first window of each shard, and the end
         self.num_windows = int(self._first[-1])
         if self.num_windows == 0:
-            raise ValueError(f"{shards.num_tokens} tokens do not fill one row of {context} tokens and its last target; "
-                             f"add text or shorten the context")
+            raise ValueError(
+                f"{shards.num_tokens} tokens do not fill one row of {context} tokens and its last target; "
+                f"add text or shorten the context"
+            )
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
@@ -82,7 +86,7 @@ class PackedWindows:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """ "input_ids" and "targets" (B, T) int64, and "segment_ids" (B, T) where asked for."""
-        tokens = torch.from_numpy(np.stack([self.shards.read(span) for span in self.spans_at(step)]))   # (B, T + 1)
+        tokens = torch.from_numpy(np.stack([self.shards.read(span) for span in self.spans_at(step)]))  # (B, T + 1)
         batch = {"input_ids": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
         if self.document_end is not None:
             ends = (batch["input_ids"] == self.document_end).long()
@@ -92,11 +96,13 @@ class PackedWindows:
     def steps_reading(self, span: Span, steps: int) -> list[int]:
         """Which of the first `steps` steps read any token of `span`."""
         first, last = self._first[span.shard], self._first[span.shard + 1]
-        low = first + max(0, (span.start - 1) // self.context)       # a window's last target is the next one's first
+        low = first + max(0, (span.start - 1) // self.context)  # a window's last target is the next one's first
         high = min(last, first + (span.stop - 1) // self.context + 1)
         epochs = -(-steps * self.batch_size // self.num_windows)
-        rows = [epoch * self.num_windows + np.flatnonzero((self._order(epoch) >= low) & (self._order(epoch) < high))
-                for epoch in range(epochs)]
+        rows = [
+            epoch * self.num_windows + np.flatnonzero((self._order(epoch) >= low) & (self._order(epoch) < high))
+            for epoch in range(epochs)
+        ]
         found = np.unique(np.concatenate(rows) // self.batch_size) if rows else np.zeros(0, np.int64)
         return [int(step) for step in found if step < steps]
 
@@ -105,8 +111,9 @@ class PackedWindows:
         return self._order(0)[: steps * self.batch_size]
 
 
-def overlapping(spans: Sequence[Span], shard: NDArray[np.integer], offset: NDArray[np.integer],
-                length: NDArray[np.integer]) -> NDArray[np.int64]:
+def overlapping(
+    spans: Sequence[Span], shard: NDArray[np.integer], offset: NDArray[np.integer], length: NDArray[np.integer]
+) -> NDArray[np.int64]:
     """The rows of a document index (N,) whose tokens [offset, offset + length) of `shard` meet any of the spans."""
     meets = np.zeros(len(shard), dtype=bool)
     for span in spans:
@@ -121,8 +128,9 @@ class Example(NamedTuple):
     loss_mask: list[bool]
 
 
-def collate(examples: Sequence[Example], pad_token_id: int, multiple: int = 1,
-            context: int | None = None) -> dict[str, Tensor]:
+def collate(
+    examples: Sequence[Example], pad_token_id: int, multiple: int = 1, context: int | None = None
+) -> dict[str, Tensor]:
     """ "input_ids", "targets" (B, T) and "loss_mask" (B, T) bool, padded right to the longest example, or further to a
     multiple of `multiple` (few shapes, for a compiler), but not beyond `context`.
 
@@ -136,8 +144,11 @@ def collate(examples: Sequence[Example], pad_token_id: int, multiple: int = 1,
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         mask[row, : len(example.ids)] = torch.tensor(example.loss_mask)
-    return {"input_ids": ids[:, :-1].contiguous(), "targets": ids[:, 1:].contiguous(),
-            "loss_mask": mask[:, 1:].contiguous()}
+    return {
+        "input_ids": ids[:, :-1].contiguous(),
+        "targets": ids[:, 1:].contiguous(),
+        "loss_mask": mask[:, 1:].contiguous(),
+    }
 
 
 class ExampleBatches:
@@ -147,8 +158,17 @@ class ExampleBatches:
     batches, and the batches shuffled. The examples left over at the end of an epoch wait for another epoch's order.
     """
 
-    def __init__(self, examples: Sequence[Example], *, batch_size: int, seed: int, pad_token_id: int, bucket: int = 16,
-                 multiple: int = 1, context: int | None = None) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int,
+        seed: int,
+        pad_token_id: int,
+        bucket: int = 16,
+        multiple: int = 1,
+        context: int | None = None,
+    ) -> None:
         if not examples:
             raise ValueError("there are no examples to learn from; add pairs, or allow longer ones")
         self.examples, self.seed, self.pad_token_id = examples, seed, pad_token_id
@@ -167,7 +187,7 @@ class ExampleBatches:
             for start in range(0, len(order), size)
             for batch in self._by_length(order[start : start + size]).reshape(-1, self.batch_size)
         ]
-        return np.stack(batches)[random.permutation(len(batches))]       # (steps_per_epoch, B)
+        return np.stack(batches)[random.permutation(len(batches))]  # (steps_per_epoch, B)
 
     def _by_length(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return rows[np.argsort(self._lengths[rows], kind="stable")]

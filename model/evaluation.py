@@ -20,8 +20,14 @@ Integers = NDArray[np.int64]
 
 
 @torch.no_grad()
-def example_losses(model: Any, examples: Sequence[Example], *, device: str | torch.device = "cpu",
-                   precision: Precision = "fp32", batch_tokens: int = 8192) -> tuple[Floats, Integers]:
+def example_losses(
+    model: Any,
+    examples: Sequence[Example],
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    batch_tokens: int = 8192,
+) -> tuple[Floats, Integers]:
     """For each example the summed negative log-likelihood in nats of its tokens under the mask, and their number.
 
     The first token of an example is never predicted. `model`: a `Transformer` on `device`, put into eval mode.
@@ -47,9 +53,16 @@ def example_losses(model: Any, examples: Sequence[Example], *, device: str | tor
     return losses, counts
 
 
-def document_bits(model: Any, documents: Sequence[NDArray[np.integer]], *, start_token: int, context: int,
-                  device: str | torch.device = "cpu", precision: Precision = "fp32",
-                  batch_tokens: int = 8192) -> Floats:
+def document_bits(
+    model: Any,
+    documents: Sequence[NDArray[np.integer]],
+    *,
+    start_token: int,
+    context: int,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    batch_tokens: int = 8192,
+) -> Floats:
     """The bits a model needs for all tokens of each document: (N,).
 
     A document is read on its own after `start_token` (which stands before it in training too: the end of the document

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}     # of fp32 logits at once: about a last-level cache; a GPU's share
+_CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}  # of fp32 logits at once: about a last-level cache; a GPU's share
 
 
 def chunk_rows(weight: Tensor) -> int:
@@ -29,8 +29,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Σ scale · (-log softmax(hidden · weightᵀ)[target]), with the gradients taken in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, rows: int,
-                dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, rows: int, dtype: torch.dtype
+    ) -> Tensor:
         states, matrix = hidden.to(dtype), weight.to(dtype)
         hidden_gradient = torch.empty_like(states)
         weight_gradient = torch.zeros_like(weight)
@@ -38,7 +39,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden.shape[0], rows):
             chunk, wanted = states[start : start + rows], targets[start : start + rows, None]
             share = scale[start : start + rows, None]
-            logits = (chunk @ matrix.mT).to(scale.dtype)                        # (rows, V)
+            logits = (chunk @ matrix.mT).to(scale.dtype)  # (rows, V)
             chosen = logits.gather(1, wanted)
             normaliser = logits.logsumexp(1, keepdim=True)
             total = total + ((normaliser - chosen) * share).sum()
@@ -54,8 +55,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None, None
 
 
-def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, mask: Tensor | None = None, *,
-                  rows: int | None = None) -> Tensor:
+def cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, mask: Tensor | None = None, *, rows: int | None = None
+) -> Tensor:
     """The mean negative log-likelihood in nats, differentiable in `hidden` and `weight`.
 
     hidden (…, D), weight (V, D), targets (…) token ids, mask (…) bool: the positions that count (None: all; where none
@@ -68,7 +70,7 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, mask: Tensor 
         scale = torch.full(wanted.shape, 1 / wanted.numel(), dtype=exact, device=states.device)
     else:
         counted = mask.reshape(-1)
-        if not torch.compiler.is_compiling():      # leaves the head's work for the other positions out
+        if not torch.compiler.is_compiling():  # leaves the head's work for the other positions out
             places = counted.nonzero().squeeze(1)
             states, wanted, counted = states[places], wanted[places], counted[places]
         scale = counted.to(exact) / counted.sum().clamp(min=1)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)   # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
 ITERATIONS = 5
 EPSILON = 1e-7
 
@@ -23,23 +23,31 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     x = matrices.to(dtype)
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=EPSILON)
     for _ in range(ITERATIONS):
-        gram = torch.bmm(x, x.mT)                                     # (N, R, R)
+        gram = torch.bmm(x, x.mT)  # (N, R, R)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)                   # a x + (b G + c G²) x
+        x = torch.baddbmm(x, polynomial, x, beta=a)  # a x + (b G + c G²) x
     return x
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for matrices. Decoupled weight decay; Nesterov momentum kept as an exponential average."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.1,
-                 dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        weight_decay: float = 0.1,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "dtype": dtype})
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
-                    raise ValueError(f"Muon takes matrices only, not a parameter of shape {tuple(parameter.shape)}; "
-                                     f"give it to AdamW")
+                    raise ValueError(
+                        f"Muon takes matrices only, not a parameter of shape {tuple(parameter.shape)}; give it to AdamW"
+                    )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -39,10 +39,10 @@ def window_trigrams(rows: NDArray[np.integer], document_end: int) -> Integers:
 class _Order:
     """One order: discounted shares by n-gram key, and the mass left for the order below by context key."""
 
-    keys: Integers           # sorted n-gram keys
-    shares: Floats           # max(count - D, 0) / total of the context
-    contexts: Integers       # sorted context keys
-    rest: Floats             # γ of each context
+    keys: Integers  # sorted n-gram keys
+    shares: Floats  # max(count - D, 0) / total of the context
+    contexts: Integers  # sorted context keys
+    rest: Floats  # γ of each context
 
 
 def _lookup(keys: Integers, values: Floats, wanted: Integers, default: float) -> Floats:
@@ -86,8 +86,10 @@ class KneserNey:
         keys, counts = np.unique(self._key(counted), return_counts=True)
         pairs, before_pair = np.unique(keys % vocabulary**2, return_counts=True)
         words, before_word = np.unique(pairs % vocabulary, return_counts=True)
-        self._orders = [_build(*counted_keys, vocabulary, discount)
-                        for counted_keys in ((words, before_word), (pairs, before_pair), (keys, counts))]
+        self._orders = [
+            _build(*counted_keys, vocabulary, discount)
+            for counted_keys in ((words, before_word), (pairs, before_pair), (keys, counts))
+        ]
 
     def _key(self, grams: Integers) -> Integers:
         return (grams[:, 0] * self.vocabulary + grams[:, 1]) * self.vocabulary + grams[:, 2]

@@ -81,23 +81,36 @@ class Optimizers:
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restores what `state_tensors` gave. Raises ValueError if it belongs to other parameters."""
         parameters = {self._names[parameter]: parameter for parameter in self.parameters()}
-        owners = {parameter: optimizer for optimizer in self.optimizers
-                  for group in optimizer.param_groups for parameter in group["params"]}
+        owners = {
+            parameter: optimizer
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
         for optimizer in self.optimizers:
             optimizer.state.clear()
         for full_name, value in tensors.items():
             key, _, name = full_name.partition(".")
             if name not in parameters:
-                raise ValueError(f"the optimiser state holds {full_name!r}, but the model has no trainable parameter "
-                                 f"{name!r}: it was saved from another model")
+                raise ValueError(
+                    f"the optimiser state holds {full_name!r}, but the model has no trainable parameter "
+                    f"{name!r}: it was saved from another model"
+                )
             parameter = parameters[name]
             device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
             owners[parameter].state[parameter][key] = value.detach().clone().to(device)
 
 
-def build_optimizers(model: nn.Module, optimizer: OptimizerName = "adamw", *, lr: float, adamw_lr: float | None = None,
-                     weight_decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95),
-                     muon_dtype: torch.dtype = torch.float32) -> Optimizers:
+def build_optimizers(
+    model: nn.Module,
+    optimizer: OptimizerName = "adamw",
+    *,
+    lr: float,
+    adamw_lr: float | None = None,
+    weight_decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.95),
+    muon_dtype: torch.dtype = torch.float32,
+) -> Optimizers:
     """The optimisers for `model` (also an `nn.ModuleDict` of several models).
 
     `lr` is the rate of the hidden matrices and `adamw_lr` (None: the same) that of all else; Muon's updates are scaled

@@ -21,14 +21,14 @@ def has_fast_bf16(device: str | torch.device = "auto") -> bool:
 
 
 def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str | torch.device = "auto") -> Precision:
-    """"auto" becomes bf16 where it is fast, else fp32; anything else is returned as it is."""
+    """ "auto" becomes bf16 where it is fast, else fp32; anything else is returned as it is."""
     if precision != "auto":
         return precision
     return "bf16" if has_fast_bf16(device) else "fp32"
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """"auto" becomes cuda where there is a GPU, else cpu."""
+    """ "auto" becomes cuda where there is a GPU, else cpu."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

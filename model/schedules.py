@@ -6,8 +6,9 @@ from typing import Literal
 Schedule = Literal["wsd", "cosine", "constant"]
 
 
-def learning_rate_factor(schedule: Schedule, step: int, steps: int, *, warmup_fraction: float = 0.03,
-                         decay_fraction: float = 0.6) -> float:
+def learning_rate_factor(
+    schedule: Schedule, step: int, steps: int, *, warmup_fraction: float = 0.03, decay_fraction: float = 0.6
+) -> float:
     """The factor at `step` (0-based) of `steps`.
 
     All warm up linearly over the first `warmup_fraction` of the steps, reaching 1 at its last. Then

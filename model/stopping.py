@@ -34,8 +34,9 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received.set()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if not self._installed:
             return
         signal.signal(signal.SIGTERM, signal.SIG_DFL if self._former is None else self._former)

@@ -42,9 +42,11 @@ class NonFiniteLoss(ValueError):
     """The loss or the gradient of `batches(step)` is NaN or infinite; the weights are still those before it."""
 
     def __init__(self, step: int, loss: float, grad_norm: float) -> None:
-        super().__init__(f"training diverged at step {step} (counted from 0): loss {loss}, gradient norm {grad_norm}; "
-                         f"lower the learning rate, warm up for longer, clip harder, or look at the documents of this "
-                         f"step")
+        super().__init__(
+            f"training diverged at step {step} (counted from 0): loss {loss}, gradient norm {grad_norm}; "
+            f"lower the learning rate, warm up for longer, clip harder, or look at the documents of this "
+            f"step"
+        )
         self.step = step
 
 
@@ -63,7 +65,7 @@ class TrainingConfig:
     steps: int
     batch_size: int = 16
     lr: float = 3e-3
-    adamw_lr: float | None = None            # rate of embeddings, heads and norms; None: lr
+    adamw_lr: float | None = None  # rate of embeddings, heads and norms; None: lr
     optimizer: OptimizerName = "muon"
     weight_decay: float = 0.1
     beta2: float = 0.95
@@ -71,7 +73,7 @@ class TrainingConfig:
     warmup_fraction: float = 0.03
     decay_fraction: float = 0.6
     grad_clip: float | None = 1.0
-    accumulation: int = 1                    # micro-batches a step, weighted by their "tokens" figure if they have one
+    accumulation: int = 1  # micro-batches a step, weighted by their "tokens" figure if they have one
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -87,10 +89,21 @@ Loss = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Figures]]
 OnStep = Callable[[int, dict[str, float]], None]
 
 
-def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig, *, checkpoint_dir: Path | None = None,
-          checkpoint_seconds: float = 30, device: str | torch.device = "cpu", compile: bool = False,
-          on_step: OnStep | None = None, evaluate: Callable[[int], Mapping[str, float]] | None = None,
-          evaluate_every: int | None = None, should_stop: Callable[[], bool] | None = None) -> None:
+def train(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    config: TrainingConfig,
+    *,
+    checkpoint_dir: Path | None = None,
+    checkpoint_seconds: float = 30,
+    device: str | torch.device = "cpu",
+    compile: bool = False,
+    on_step: OnStep | None = None,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    evaluate_every: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> None:
     """Trains `model` in place for `config.steps` steps, going on from `checkpoint_dir` if it holds a checkpoint.
 
     `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. After each step
@@ -127,8 +140,15 @@ def train(model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, model: nn.Module, batches: Batches, loss: Loss, config: TrainingConfig, device: torch.device,
-                 compile: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        loss: Loss,
+        config: TrainingConfig,
+        device: torch.device,
+        compile: bool,
+    ) -> None:
         self.model = model.to(device).train()
         self.batches = batches
         self.loss: Loss = torch.compile(loss, dynamic=False) if compile else loss
@@ -137,16 +157,27 @@ class _Run:
         self.numerics = numerics(device, compile)
         muon_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.optimizers: Optimizers = build_optimizers(
-            model, config.optimizer, lr=config.lr, adamw_lr=config.adamw_lr, weight_decay=config.weight_decay,
-            betas=(0.9, config.beta2), muon_dtype=muon_dtype)
+            model,
+            config.optimizer,
+            lr=config.lr,
+            adamw_lr=config.adamw_lr,
+            weight_decay=config.weight_decay,
+            betas=(0.9, config.beta2),
+            muon_dtype=muon_dtype,
+        )
         self.parameters = self.optimizers.parameters()
 
     def step(self, step: int) -> dict[str, float]:
         """Makes one step (0-based) and returns its figures."""
         began = time.perf_counter()
         config = self.config
-        factor = learning_rate_factor(config.schedule, step, config.steps, warmup_fraction=config.warmup_fraction,
-                                      decay_fraction=config.decay_fraction)
+        factor = learning_rate_factor(
+            config.schedule,
+            step,
+            config.steps,
+            warmup_fraction=config.warmup_fraction,
+            decay_fraction=config.decay_fraction,
+        )
         self.optimizers.set_factor(factor)
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in self.batches(step).items()}
         loss, extra = self._backward(batch)
@@ -215,13 +246,20 @@ class _Run:
         differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
         if differing:
             name = differing[0]
-            raise CheckpointMismatch(f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not "
-                                     f"{own.get(name)!r}; use another checkpoint folder, or delete this one to restart")
+            raise CheckpointMismatch(
+                f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not "
+                f"{own.get(name)!r}; use another checkpoint folder, or delete this one to restart"
+            )
         note_other_numerics(checkpoint.state["numerics"], self.numerics)
         restore_model(self.model, checkpoint.tensors)
         prefix = "optimizer."
-        self.optimizers.load_state_tensors({name.removeprefix(prefix): tensor
-                                            for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)})
+        self.optimizers.load_state_tensors(
+            {
+                name.removeprefix(prefix): tensor
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith(prefix)
+            }
+        )
         restore_random_state(checkpoint.tensors, checkpoint.state["random"])
         _logger.info("Going on after step %d of %d from %s", checkpoint.step, self.config.steps, checkpoints.directory)
         return checkpoint.step

@@ -56,10 +56,15 @@ class CleanConfig(StageConfig):
     html: RuleLimits = Field(HTML, title="Web pages")
     text: RuleLimits = Field(TEXT, title="Plain text")
     code: RuleLimits = Field(CODE, title="Code")
-    mask_emails: bool = Field(True, title="Mask e-mail addresses",
-                              description="write name@example.com in place of every e-mail address")
-    undesirable_words: list[str] = Field([], max_length=10_000, title="More undesirable words",
-                                         description="words or phrases added to the built-in list; any case")
+    mask_emails: bool = Field(
+        True, title="Mask e-mail addresses", description="write name@example.com in place of every e-mail address"
+    )
+    undesirable_words: list[str] = Field(
+        [],
+        max_length=10_000,
+        title="More undesirable words",
+        description="words or phrases added to the built-in list; any case",
+    )
     rejects_per_rule: int = Field(5, ge=0, le=1000, title="Rejects to show", description="in samples.jsonl, per rule")
 
     def limits(self, kind: str) -> RuleLimits:
@@ -150,8 +155,12 @@ def clean(run: StageRun, corpus: Artifact, config: CleanConfig, resources: Resou
                 })  # fmt: skip
             ledger.add_table(ledger_rows(table, cleaned, kept))
             writer.write(table.set_column(table.column_names.index("text"), "text", cleaned.texts).filter(kept))
-            figures.update(bytes_in=pc.sum(pc.binary_length(table["text"])).as_py() or 0, done=table.num_rows,
-                           mended_encodings=cleaned.mended, masked_emails=cleaned.masked)
+            figures.update(
+                bytes_in=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
+                done=table.num_rows,
+                mended_encodings=cleaned.mended,
+                masked_emails=cleaned.masked,
+            )
             seconds = max(time.monotonic() - began, 1e-9)
             run.progress(figures["done"], total, megabytes_per_second=figures["bytes_in"] / 1e6 / seconds)
         counts = ledger.close()
@@ -166,15 +175,17 @@ def clean(run: StageRun, corpus: Artifact, config: CleanConfig, resources: Resou
 def ledger_rows(table: pa.Table, cleaned: Cleaned, kept: pa.Array) -> pa.Table:
     """Ledger rows of documents."""
     names = np.array([*REASONS, ""])  # −1 reads the last, and is masked
-    return pa.table({
-        "doc_id": table["doc_id"],
-        "source": table["source"],
-        "kept": kept,
-        "reason": pa.array(names[cleaned.reasons], pa.string(), mask=cleaned.reasons < 0),
-        "duplicate_of": pa.nulls(table.num_rows, pa.string()),
-        "bytes_in": pc.cast(pc.fill_null(pc.binary_length(table["text"]), 0), pa.int64()),
-        "bytes_out": pc.if_else(kept, pc.cast(pc.binary_length(cleaned.texts), pa.int64()), 0),
-    })
+    return pa.table(
+        {
+            "doc_id": table["doc_id"],
+            "source": table["source"],
+            "kept": kept,
+            "reason": pa.array(names[cleaned.reasons], pa.string(), mask=cleaned.reasons < 0),
+            "duplicate_of": pa.nulls(table.num_rows, pa.string()),
+            "bytes_in": pc.cast(pc.fill_null(pc.binary_length(table["text"]), 0), pa.int64()),
+            "bytes_out": pc.if_else(kept, pc.cast(pc.binary_length(cleaned.texts), pa.int64()), 0),
+        }
+    )
 
 
 def nothing_left(counts: LedgerCounts, blame: Counter[tuple[str, str]], config: CleanConfig) -> str:
@@ -182,6 +193,8 @@ def nothing_left(counts: LedgerCounts, blame: Counter[tuple[str, str]], config: 
     (kind, reason), dropped = min(blame.items(), key=lambda entry: (-entry[1], entry[0]))
     preset = {"rst": "markdown"}.get(kind, kind if kind in type(config).model_fields else "text")
     limit = LIMIT_OF[reason]
-    return (f"clean dropped all {counts.documents_in} documents; the rule {reason} dropped most ({dropped}, of kind "
-            f"{kind}). Loosen clean.{preset}.{limit} (now {getattr(config.limits(kind), limit)}) or leave it empty to "
-            "turn the rule off, or give other text.")
+    return (
+        f"clean dropped all {counts.documents_in} documents; the rule {reason} dropped most ({dropped}, of kind "
+        f"{kind}). Loosen clean.{preset}.{limit} (now {getattr(config.limits(kind), limit)}) or leave it empty to "
+        "turn the rule off, or give other text."
+    )

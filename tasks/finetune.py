@@ -30,7 +30,7 @@ from tasks.pairs import HumanPair, read_pairs
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.chrf import chrf_scores
 
-SHAPE_MULTIPLE = 32       # compiled, rows are padded to a multiple of this, so that there are few shapes to compile
+SHAPE_MULTIPLE = 32  # compiled, rows are padded to a multiple of this, so that there are few shapes to compile
 
 
 class FinetuneConfig(StageConfig):
@@ -67,11 +67,14 @@ def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneCo
     pretrained, tokenizer = load_causal(model.path / "model", device=device)
     policy = copy.deepcopy(pretrained)
     training = examples_of(read_pairs(pairs.path, "finetune", config.max_pairs, config.seed), policy, tokenizer)
-    validation = examples_of(read_pairs(pairs.path, "validation", config.validation_pairs, config.seed), policy,
-                             tokenizer)
+    validation = examples_of(
+        read_pairs(pairs.path, "validation", config.validation_pairs, config.seed), policy, tokenizer
+    )
     if not training.examples:
-        raise DataError(f"there is no pair to fine-tune on ({training.too_long} are too long for a context of "
-                        f"{policy.config.max_position_embeddings} tokens): add pairs, or raise pretrain.context_length")
+        raise DataError(
+            f"there is no pair to fine-tune on ({training.too_long} are too long for a context of "
+            f"{policy.config.max_position_embeddings} tokens): add pairs, or raise pretrain.context_length"
+        )
     run.logger.info("%d pairs to learn from, %d left out as too long", len(training.examples), training.too_long)
     fit(run, policy, training.examples, validation.examples, tokenizer, config, resources)
     save_pretrained(policy, tokenizer, run.output / "model")
@@ -103,17 +106,42 @@ def _precision(config: FinetuneConfig) -> Precision:
     return resolve_precision(config.precision)
 
 
-def fit(run: StageRun, model: Transformer, training: list[Example], validation: list[Example], tokenizer: Tokenizer,
-        config: FinetuneConfig, resources: Resources) -> None:
+def fit(
+    run: StageRun,
+    model: Transformer,
+    training: list[Example],
+    validation: list[Example],
+    tokenizer: Tokenizer,
+    config: FinetuneConfig,
+    resources: Resources,
+) -> None:
     """Train in place. Raises DataError where the loss is no longer finite."""
     device = resolve_device(resources.device)
-    batches = ExampleBatches(training, batch_size=config.batch_size, seed=config.seed, pad_token_id=tokenizer.pad_id,
-                             multiple=SHAPE_MULTIPLE if resources.compile else 1,
-                             context=model.config.max_position_embeddings)
-    names = ("batch_size", "lr", "adamw_lr", "optimizer", "weight_decay", "schedule", "warmup_fraction",
-             "decay_fraction", "grad_clip", "seed")
-    settings = TrainingConfig(steps=config.steps or config.epochs * batches.steps_per_epoch,
-                              precision=_precision(config), **{name: getattr(config, name) for name in names})
+    batches = ExampleBatches(
+        training,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        pad_token_id=tokenizer.pad_id,
+        multiple=SHAPE_MULTIPLE if resources.compile else 1,
+        context=model.config.max_position_embeddings,
+    )
+    names = (
+        "batch_size",
+        "lr",
+        "adamw_lr",
+        "optimizer",
+        "weight_decay",
+        "schedule",
+        "warmup_fraction",
+        "decay_fraction",
+        "grad_clip",
+        "seed",
+    )
+    settings = TrainingConfig(
+        steps=config.steps or config.epochs * batches.steps_per_epoch,
+        precision=_precision(config),
+        **{name: getattr(config, name) for name in names},
+    )
 
     def evaluate(step: int) -> Mapping[str, float]:
         losses, counts = example_losses(model, validation, device=device, precision=settings.precision)
@@ -124,25 +152,50 @@ def fit(run: StageRun, model: Transformer, training: list[Example], validation: 
         run.progress(step, settings.steps, loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
 
     try:
-        train(model, batches, language_modelling_loss, settings, checkpoint_dir=run.work / "checkpoints",
-              checkpoint_seconds=resources.checkpoint_seconds, device=device, compile=resources.compile,
-              on_step=on_step, evaluate=evaluate if validation else None, evaluate_every=batches.steps_per_epoch)
+        train(
+            model,
+            batches,
+            language_modelling_loss,
+            settings,
+            checkpoint_dir=run.work / "checkpoints",
+            checkpoint_seconds=resources.checkpoint_seconds,
+            device=device,
+            compile=resources.compile,
+            on_step=on_step,
+            evaluate=evaluate if validation else None,
+            evaluate_every=batches.steps_per_epoch,
+        )
     except NonFiniteLoss as error:
-        raise DataError(f"finetune: {error}; its pairs are rows {batches.rows_at(error.step).tolist()} of the split "
-                        f"finetune") from error
+        raise DataError(
+            f"finetune: {error}; its pairs are rows {batches.rows_at(error.step).tolist()} of the split finetune"
+        ) from error
 
 
-def answers(model: Transformer, tokenizer: Tokenizer, prompts: Sequence[list[int]],
-            config: FinetuneConfig) -> list[str]:
+def answers(
+    model: Transformer, tokenizer: Tokenizer, prompts: Sequence[list[int]], config: FinetuneConfig
+) -> list[str]:
     """Greedy answers as text, each ending at the end of a turn or of a document."""
-    written = generate(model, prompts, max_new_tokens=config.max_new_tokens, temperature=0.0,
-                       eos_token_id=tokenizer.im_end_id, pad_token_id=tokenizer.pad_id, seed=config.seed)
+    written = generate(
+        model,
+        prompts,
+        max_new_tokens=config.max_new_tokens,
+        temperature=0.0,
+        eos_token_id=tokenizer.im_end_id,
+        pad_token_id=tokenizer.pad_id,
+        seed=config.seed,
+    )
     ended = [ids[: ids.index(tokenizer.endoftext_id)] if tokenizer.endoftext_id in ids else ids for ids in written]
     return [text.strip() for text in tokenizer.decode_batch(ended)]
 
 
-def compare_answers(run: StageRun, held_out: Sequence[HumanPair], policy: Transformer, pretrained: Transformer,
-                    tokenizer: Tokenizer, config: FinetuneConfig) -> dict[str, float]:
+def compare_answers(
+    run: StageRun,
+    held_out: Sequence[HumanPair],
+    policy: Transformer,
+    pretrained: Transformer,
+    tokenizer: Tokenizer,
+    config: FinetuneConfig,
+) -> dict[str, float]:
     """chrF of both models on the held-out prompts, with 95% intervals; writes samples.jsonl. No held-out prompt, no
     figures."""
     room = policy.config.max_position_embeddings - config.max_new_tokens
@@ -154,18 +207,27 @@ def compare_answers(run: StageRun, held_out: Sequence[HumanPair], policy: Transf
         return {"eval/prompts": 0.0}
     pairs, chats = [pair for pair, _ in kept], [ids for _, ids in kept]
     plain = [[tokenizer.endoftext_id, *tokenizer.encode(f"{pair.prompt}\n")] for pair in pairs]
-    texts = {"finetuned": answers(policy, tokenizer, chats, config),
-             "pretrained": answers(pretrained, tokenizer, chats, config),
-             "pretrained_plain": answers(pretrained, tokenizer, plain, config)}
+    texts = {
+        "finetuned": answers(policy, tokenizer, chats, config),
+        "pretrained": answers(pretrained, tokenizer, chats, config),
+        "pretrained_plain": answers(pretrained, tokenizer, plain, config),
+    }
     human = [pair.response for pair in pairs]
     scores = {name: chrf_scores(answered, human) for name, answered in texts.items()}
     with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
         for number, pair in enumerate(pairs[: config.samples]):
-            row = {"prompt": pair.prompt, "human": pair.response, "pretrained": texts["pretrained"][number],
-                   "finetuned": texts["finetuned"][number]}
+            row = {
+                "prompt": pair.prompt,
+                "human": pair.response,
+                "pretrained": texts["pretrained"][number],
+                "finetuned": texts["finetuned"][number],
+            }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return {**score_figures(scores, config.seed), **length_figures(texts["finetuned"], human),
-            "eval/prompts": float(len(pairs))}
+    return {
+        **score_figures(scores, config.seed),
+        **length_figures(texts["finetuned"], human),
+        "eval/prompts": float(len(pairs)),
+    }
 
 
 def score_figures(scores: Mapping[str, NDArray[np.float64]], seed: int) -> dict[str, float]:
@@ -181,8 +243,10 @@ def score_figures(scores: Mapping[str, NDArray[np.float64]], seed: int) -> dict[
 
 def length_figures(ours: Sequence[str], human: Sequence[str]) -> dict[str, float]:
     """Mean characters of the answers, ours and people's, so that a score won by length is seen."""
-    return {"eval/length": float(np.mean([len(text) for text in ours])),
-            "eval/length_human": float(np.mean([len(text) for text in human]))}
+    return {
+        "eval/length": float(np.mean([len(text) for text in ours])),
+        "eval/length_human": float(np.mean([len(text) for text in human])),
+    }
 
 
 def with_interval(name: str, interval: Interval) -> dict[str, float]:

@@ -27,7 +27,7 @@ from tasks.lineage.errors import ConfigError, DataError
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.tokens import HeldOut, Tokens
 
-PREFIX_TOKENS = 32            # of a held-out document, to be continued in samples.jsonl
+PREFIX_TOKENS = 32  # of a held-out document, to be continued in samples.jsonl
 CONTINUATION_TOKENS = 64
 
 
@@ -75,11 +75,20 @@ class PretrainConfig(StageConfig):
 
 def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
     """The untrained model. Raises ConfigError for sizes that do not fit together."""
-    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
-             "tie_word_embeddings")
+    names = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+        "tie_word_embeddings",
+    )
     try:
-        sizes = ModelConfig(vocab_size=vocab_size, max_position_embeddings=config.context_length,
-                            **{name: getattr(config, name) for name in names})
+        sizes = ModelConfig(
+            vocab_size=vocab_size,
+            max_position_embeddings=config.context_length,
+            **{name: getattr(config, name) for name in names},
+        )
     except ValueError as error:
         raise ConfigError(f"pretrain: {error}") from error
     return Transformer(sizes, generator=generator(config.seed, "pretrain", "weights"))
@@ -87,10 +96,24 @@ def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
 
 def training_config(config: PretrainConfig) -> TrainingConfig:
     """What the engine is told."""
-    names = ("batch_size", "lr", "adamw_lr", "optimizer", "weight_decay", "schedule", "warmup_fraction",
-             "decay_fraction", "grad_clip", "accumulation", "seed")
-    return TrainingConfig(steps=config.num_steps(), precision=resolve_precision(config.precision),
-                          **{name: getattr(config, name) for name in names})
+    names = (
+        "batch_size",
+        "lr",
+        "adamw_lr",
+        "optimizer",
+        "weight_decay",
+        "schedule",
+        "warmup_fraction",
+        "decay_fraction",
+        "grad_clip",
+        "accumulation",
+        "seed",
+    )
+    return TrainingConfig(
+        steps=config.num_steps(),
+        precision=resolve_precision(config.precision),
+        **{name: getattr(config, name) for name in names},
+    )
 
 
 @stage(output="model", retries=2, libraries=("numpy", "safetensors", "tokenizers", "torch"))
@@ -101,9 +124,13 @@ def pretrain(run: StageRun, tokens: Artifact, config: PretrainConfig, resources:
     windows = make_windows(source, config)
     held_out = source.held_out(config.evaluation_tokens, config.seed)
     model = build_model(config, source.vocab_size)
-    run.logger.info("%d parameters, %d steps of %d tokens; the text has %d training tokens",
-                    model.config.num_parameters(), config.num_steps(), config.batch_size * config.context_length,
-                    windows.shards.num_tokens)
+    run.logger.info(
+        "%d parameters, %d steps of %d tokens; the text has %d training tokens",
+        model.config.num_parameters(),
+        config.num_steps(),
+        config.batch_size * config.context_length,
+        windows.shards.num_tokens,
+    )
     fit(run, model, windows, source, held_out, config, resources)
     save_pretrained(model, source.tokenizer, run.output / "model")
     figures = measure(model, windows, source, held_out, config)
@@ -116,14 +143,26 @@ def pretrain(run: StageRun, tokens: Artifact, config: PretrainConfig, resources:
 def make_windows(source: Tokens, config: PretrainConfig) -> PackedWindows:
     """The training batches. Raises DataError where the text does not fill one row."""
     try:
-        return PackedWindows(source.shards("train"), context=config.context_length, batch_size=config.batch_size,
-                             seed=config.seed, document_end=source.document_end if config.document_mask else None)
+        return PackedWindows(
+            source.shards("train"),
+            context=config.context_length,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            document_end=source.document_end if config.document_mask else None,
+        )
     except ValueError as error:
         raise DataError(f"pretrain: {error} (pretrain.context_length)") from error
 
 
-def fit(run: StageRun, model: Transformer, windows: PackedWindows, source: Tokens, held_out: HeldOut,
-        config: PretrainConfig, resources: Resources) -> None:
+def fit(
+    run: StageRun,
+    model: Transformer,
+    windows: PackedWindows,
+    source: Tokens,
+    held_out: HeldOut,
+    config: PretrainConfig,
+    resources: Resources,
+) -> None:
     """Train in place. Raises DataError naming the documents where the loss is no longer finite."""
     settings = training_config(config)
     device = resolve_device(resources.device)
@@ -139,24 +178,42 @@ def fit(run: StageRun, model: Transformer, windows: PackedWindows, source: Token
         run.progress(step, settings.steps, loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
 
     try:
-        train(model, windows, language_modelling_loss, settings, checkpoint_dir=run.work / "checkpoints",
-              checkpoint_seconds=resources.checkpoint_seconds, device=device, compile=resources.compile,
-              on_step=on_step, evaluate=evaluate, evaluate_every=max(1, settings.steps // config.evaluations))
+        train(
+            model,
+            windows,
+            language_modelling_loss,
+            settings,
+            checkpoint_dir=run.work / "checkpoints",
+            checkpoint_seconds=resources.checkpoint_seconds,
+            device=device,
+            compile=resources.compile,
+            on_step=on_step,
+            evaluate=evaluate,
+            evaluate_every=max(1, settings.steps // config.evaluations),
+        )
     except NonFiniteLoss as error:
         documents = source.documents_in(windows.spans_at(error.step))
-        raise DataError(f"pretrain: {error}. They are {', '.join(documents[:20])}"
-                        f"{' and others' if len(documents) > 20 else ''}") from error
+        raise DataError(
+            f"pretrain: {error}. They are {', '.join(documents[:20])}{' and others' if len(documents) > 20 else ''}"
+        ) from error
 
 
 def held_out_bits(model: Transformer, documents: list[Any], source: Tokens, config: PretrainConfig) -> Any:
     """Bits of each document (N,)."""
     device = model.model.embed_tokens.weight.device
-    return document_bits(model, documents, start_token=source.document_end, context=config.context_length,
-                         device=device, precision=resolve_precision(config.precision))
+    return document_bits(
+        model,
+        documents,
+        start_token=source.document_end,
+        context=config.context_length,
+        device=device,
+        precision=resolve_precision(config.precision),
+    )
 
 
-def measure(model: Transformer, windows: PackedWindows, source: Tokens, held_out: HeldOut,
-            config: PretrainConfig) -> dict[str, float]:
+def measure(
+    model: Transformer, windows: PackedWindows, source: Tokens, held_out: HeldOut, config: PretrainConfig
+) -> dict[str, float]:
     """Bits per byte of the model and of the 3-gram, and how many fewer the model takes, with 95% intervals."""
     bits = held_out_bits(model, held_out.documents, source, config)
     seen = windows.read_by(config.num_steps())[: max(1, config.ngram_tokens // config.context_length)]
@@ -166,8 +223,9 @@ def measure(model: Transformer, windows: PackedWindows, source: Tokens, held_out
     return {
         **with_interval("eval/bits_per_byte", bits_per_byte(bits, held_out.num_bytes, config.seed)),
         **with_interval("eval/ngram_bits_per_byte", bits_per_byte(baseline, held_out.num_bytes, config.seed)),
-        **with_interval("eval/bits_saved_per_byte",
-                        bootstrap_interval(baseline - bits, config.seed, weights=held_out.num_bytes)),
+        **with_interval(
+            "eval/bits_saved_per_byte", bootstrap_interval(baseline - bits, config.seed, weights=held_out.num_bytes)
+        ),
         "eval/loss": float(bits.sum() * np.log(2) / held_out_tokens),
         "eval/documents": len(held_out.documents),
         "ngram_tokens": len(grams),
@@ -181,19 +239,33 @@ def with_interval(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def write_samples(run: StageRun, model: Transformer, source: Tokens, held_out: HeldOut,
-                  config: PretrainConfig) -> None:
+def write_samples(run: StageRun, model: Transformer, source: Tokens, held_out: HeldOut, config: PretrainConfig) -> None:
     """samples.jsonl: the beginnings of held-out documents, how the model goes on, and how the document does."""
     prefix = min(PREFIX_TOKENS, config.context_length // 2)
     length = min(CONTINUATION_TOKENS, config.context_length - prefix)
     chosen = [row for row, document in enumerate(held_out.documents) if len(document) > prefix + 1][: config.samples]
     prompts = [held_out.documents[row][:prefix].tolist() for row in chosen]
-    written = generate(model, prompts, max_new_tokens=length, temperature=0.8, top_p=0.95,
-                       eos_token_id=source.document_end, pad_token_id=source.tokenizer.pad_id,
-                       seed=derive(config.seed, "samples")) if prompts else []
+    written = (
+        generate(
+            model,
+            prompts,
+            max_new_tokens=length,
+            temperature=0.8,
+            top_p=0.95,
+            eos_token_id=source.document_end,
+            pad_token_id=source.tokenizer.pad_id,
+            seed=derive(config.seed, "samples"),
+        )
+        if prompts
+        else []
+    )
     with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
         for row, prompt, continuation in zip(chosen, prompts, written, strict=True):
             truth = held_out.documents[row][prefix : prefix + length].tolist()
-            line = {"document": held_out.doc_ids[row], "prefix": source.tokenizer.decode(prompt),
-                    "continuation": source.tokenizer.decode(continuation), "truth": source.tokenizer.decode(truth)}
+            line = {
+                "document": held_out.doc_ids[row],
+                "prefix": source.tokenizer.decode(prompt),
+                "continuation": source.tokenizer.decode(continuation),
+                "truth": source.tokenizer.decode(truth),
+            }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

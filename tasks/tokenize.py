@@ -37,22 +37,42 @@ SHARD_TOKENS = 1 << 27
 CHECKED_DOCUMENTS = 64  # per run, encoded by `tokenizers` too and compared
 
 EMPTY = SCHEMA.empty_table().select(["doc_id", "split"])
-INDEX = pa.schema([
-    ("doc_id", pa.string()), ("split", pa.string()), ("shard", pa.int32()),
-    ("offset", pa.int64()), ("length", pa.int32()), ("bytes", pa.int32()),
-])
+INDEX = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("split", pa.string()),
+        ("shard", pa.int32()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+        ("bytes", pa.int32()),
+    ]
+)
 
 
 class TokenizeConfig(StageConfig):
     """Byte-level BPE (Sennrich et al. 2016) learnt from the training text, and token shards."""
 
-    vocab_size: int = Field(4096, ge=SMALLEST_VOCABULARY, le=1 << 20, title="Vocabulary",
-                            description="tokens, with the 256 bytes and the four special tokens")
-    validation_share: float = Field(0.01, gt=0, lt=0.5, title="Validation share",
-                                    description="share of training documents held out to measure pretraining")
-    train_bytes: int = Field(10_000_000, ge=1000, title="Bytes to learn from",
-                             description="text that the tokenizer is learnt from, at most; documents chosen by hash "
-                             "(4,096 tokens from 10 MB compress within 0.2% of those from 30 MB)")
+    vocab_size: int = Field(
+        4096,
+        ge=SMALLEST_VOCABULARY,
+        le=1 << 20,
+        title="Vocabulary",
+        description="tokens, with the 256 bytes and the four special tokens",
+    )
+    validation_share: float = Field(
+        0.01,
+        gt=0,
+        lt=0.5,
+        title="Validation share",
+        description="share of training documents held out to measure pretraining",
+    )
+    train_bytes: int = Field(
+        10_000_000,
+        ge=1000,
+        title="Bytes to learn from",
+        description="text that the tokenizer is learnt from, at most; documents chosen by hash "
+        "(4,096 tokens from 10 MB compress within 0.2% of those from 30 MB)",
+    )
     seed: int = Field(0, ge=0, description="chooses validation documents and the text that is learnt from")
 
 
@@ -124,12 +144,17 @@ class ShardWriter:
             self._shard, self._offset = self._shard + 1, 0
             self._file = self._open()
         ids.astype(self._dtype).tofile(self._file)
-        rows = pa.table([
-            doc_ids, pa.array([self._split] * len(lengths), pa.string()),
-            pa.array(np.full(len(lengths), self._shard, np.int32)),
-            pa.array(self._offset + np.cumsum(lengths) - lengths),
-            pa.array(lengths.astype(np.int32)), pa.array(sizes.astype(np.int32)),
-        ], schema=INDEX)
+        rows = pa.table(
+            [
+                doc_ids,
+                pa.array([self._split] * len(lengths), pa.string()),
+                pa.array(np.full(len(lengths), self._shard, np.int32)),
+                pa.array(self._offset + np.cumsum(lengths) - lengths),
+                pa.array(lengths.astype(np.int32)),
+                pa.array(sizes.astype(np.int32)),
+            ],
+            schema=INDEX,
+        )
         self._offset += len(ids)
         self.tokens += len(ids)
         self.bytes += int(sizes.sum())
@@ -164,8 +189,10 @@ def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, leng
     begin = 0
     for text, length in zip(texts, lengths.tolist(), strict=True):
         if ids[begin : begin + length].tolist() != tokenizer.encode(text):
-            raise StageError(f"the batch encoder and tokenizers disagree on {text[:80]!r}: this is a fault in "
-                             "tasks/text/encoder.py; report it with the text")
+            raise StageError(
+                f"the batch encoder and tokenizers disagree on {text[:80]!r}: this is a fault in "
+                "tasks/text/encoder.py; report it with the text"
+            )
         begin += length
 
 
@@ -177,9 +204,11 @@ def tokenize(run: StageRun, corpus: Artifact, config: TokenizeConfig, resources:
     )
     trained_on = pc.equal(table["split"], TRAIN).to_numpy()
     if trained_on.sum() < 2:
-        raise DataError(f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
-                        "of them for validation: add text, cut long files into documents, or loosen the rules of "
-                        "`clean`")
+        raise DataError(
+            f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
+            "of them for validation: add text, cut long files into documents, or loosen the rules of "
+            "`clean`"
+        )
     doc_ids = table["doc_id"].to_pylist()
     validation = assign_splits(doc_ids, trained_on, config)
     points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
@@ -196,8 +225,9 @@ def write_shards(
     encoder = BatchEncoder(tokenizer.backend)
     began, done, checked = time.monotonic(), 0, False
     with ExitStack() as stack:
-        shards = {split: stack.enter_context(closing(ShardWriter(run.output, split, dtype)))
-                  for split in (TRAIN, VALIDATION)}
+        shards = {
+            split: stack.enter_context(closing(ShardWriter(run.output, split, dtype))) for split in (TRAIN, VALIDATION)
+        }
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
@@ -210,8 +240,12 @@ def write_shards(
                 batch = TextBatch(part["text"])
                 ids, lengths = encoder.encode(batch)
                 if not checked:
-                    check_identity(tokenizer, part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist(), ids,
-                                   lengths[:CHECKED_DOCUMENTS])
+                    check_identity(
+                        tokenizer,
+                        part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist(),
+                        ids,
+                        lengths[:CHECKED_DOCUMENTS],
+                    )
                     checked = True
                 ids, lengths = with_ends(ids, lengths, tokenizer.endoftext_id)
                 index.write_table(shards[split].write(part["doc_id"], ids, lengths, np.diff(batch.offsets)))
@@ -234,12 +268,14 @@ def ledger_rows(table: pa.Table, trained_on: np.ndarray) -> pa.Table:
     """Ledger rows of documents: kept if they are in the shards."""
     sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
     kept = pa.array(trained_on)
-    return pa.table({
-        "doc_id": table["doc_id"],
-        "source": table["source"],
-        "kept": kept,
-        "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
-        "duplicate_of": pa.nulls(table.num_rows, pa.string()),
-        "bytes_in": sizes,
-        "bytes_out": pc.if_else(kept, sizes, 0),
-    })
+    return pa.table(
+        {
+            "doc_id": table["doc_id"],
+            "source": table["source"],
+            "kept": kept,
+            "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
+            "duplicate_of": pa.nulls(table.num_rows, pa.string()),
+            "bytes_in": sizes,
+            "bytes_out": pc.if_else(kept, sizes, 0),
+        }
+    )

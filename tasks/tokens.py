@@ -49,15 +49,19 @@ class Tokens:
         document). Raises DataError where there is none."""
         index = pq.read_table(self.path / "index.parquet", filters=[("split", "=", "validation"), ("bytes", ">", 0)])
         if index.num_rows == 0:
-            raise DataError("the tokens hold no validation document, so nothing can be measured: add text, or raise "
-                            "tokenize.validation_share")
+            raise DataError(
+                "the tokens hold no validation document, so nothing can be measured: add text, or raise "
+                "tokenize.validation_share"
+            )
         lengths = index["length"].to_numpy()
         order = numpy_generator(seed, "held out").permutation(index.num_rows)
         before = np.cumsum(lengths[order]) - lengths[order]
         chosen = index.take(order[before < max_tokens])
         shards = self.shards("validation")
-        documents = [shards.read(Span(row["shard"], row["offset"], row["offset"] + row["length"]))
-                     for row in chosen.select(["shard", "offset", "length"]).to_pylist()]
+        documents = [
+            shards.read(Span(row["shard"], row["offset"], row["offset"] + row["length"]))
+            for row in chosen.select(["shard", "offset", "length"]).to_pylist()
+        ]
         return HeldOut(chosen["doc_id"].to_pylist(), documents, chosen["bytes"].to_numpy().astype(np.int64))
 
     def trigrams_in(self, spans: list[Span]) -> NDArray[np.int64]:

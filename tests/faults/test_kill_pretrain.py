@@ -29,8 +29,14 @@ print(artifact.path)
 def start(home: Path, optimizer: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PEDIGREE_HOME": str(home), "OMP_NUM_THREADS": "1"}
     script = SCRIPT.format(steps=STEPS, optimizer=optimizer)
-    return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def finish(home: Path, optimizer: str) -> tuple[Path, str]:

@@ -95,7 +95,7 @@ def test_another_model_is_refused():
 
 
 def test_all_global_generators_are_restored(tmp_path):
-    random.gauss(0, 1), np.random.standard_normal()      # leaves a cached second draw in both
+    random.gauss(0, 1), np.random.standard_normal()  # leaves a cached second draw in both
     tensors, state = random_state()
     Checkpoints(tmp_path).save(1, tensors, state)
     drawn = [(torch.rand(3).tolist(), random.gauss(0, 1), np.random.standard_normal(3).tolist())]
@@ -121,7 +121,7 @@ def test_the_clock_bounds_the_share_of_time(monkeypatch):
     now[0] = 10.0
     assert clock.due()
     with clock.measured():
-        now[0] = 15.0          # saving took 5 s: the next is due 50 s later
+        now[0] = 15.0  # saving took 5 s: the next is due 50 s later
     now[0] = 64.0
     assert not clock.due()
     now[0] = 65.0

@@ -53,7 +53,7 @@ def test_a_batch_depends_on_seed_and_step_alone(shards):
 def test_segments_count_the_documents_of_a_row(shards):
     packed = windows(shards, document_end=7, batch_size=6)
     rows = dict(zip(packed.windows_at(0), packed(0)["segment_ids"].tolist(), strict=True))
-    assert rows[1] == [0, 0, 0, 1, 1]       # tokens 5 6 7 8 9
+    assert rows[1] == [0, 0, 0, 1, 1]  # tokens 5 6 7 8 9
     assert rows[0] == [0] * 5
 
 
@@ -64,8 +64,11 @@ def test_steps_that_read_a_document_are_computed(tmp_path_factory, start, length
     np.arange(23, dtype="<u2").tofile(path)
     packed = windows(TokenShards([path], "uint16"), context=context, batch_size=2)
     document = Span(0, start, min(23, start + length))
-    brute = [step for step in range(steps)
-             if any(s.start < document.stop and s.stop > document.start for s in packed.spans_at(step))]
+    brute = [
+        step
+        for step in range(steps)
+        if any(s.start < document.stop and s.stop > document.start for s in packed.spans_at(step))
+    ]
     assert packed.steps_reading(document, steps) == brute
     in_order = dict.fromkeys(window for step in range(steps) for window in packed.windows_at(step))
     assert packed.read_by(steps).tolist() == list(in_order)

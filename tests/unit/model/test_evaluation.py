@@ -8,15 +8,23 @@ from model.data import Example
 from model.evaluation import bits_per_byte, document_bits, example_losses
 from model.transformer import Transformer
 
-CONFIG = ModelConfig(vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
-                     max_position_embeddings=16)
+CONFIG = ModelConfig(
+    vocab_size=20,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    max_position_embeddings=16,
+)
 
 
 def test_example_losses_equal_one_at_a_time():
     model = Transformer(CONFIG)
     random = np.random.default_rng(0)
-    examples = [Example(random.integers(0, 20, length).tolist(), (random.random(length) < 0.6).tolist())
-                for length in (5, 2, 9, 9, 16)]
+    examples = [
+        Example(random.integers(0, 20, length).tolist(), (random.random(length) < 0.6).tolist())
+        for length in (5, 2, 9, 9, 16)
+    ]
     losses, counts = example_losses(model, examples, batch_tokens=20)
     for example, loss, count in zip(examples, losses, counts, strict=True):
         ids, mask = torch.tensor([example.ids]), torch.tensor(example.loss_mask)

@@ -24,8 +24,9 @@ def test_gradients_are_right_in_float64():
 def test_it_equals_torchs_cross_entropy_for_every_chunk_size(rows, masked):
     hidden, weight, targets = case()
     mask = torch.arange(13) % 2 == 0 if masked else None
-    ours = cross_entropy(hidden.view(1, 13, 5), weight, targets.view(1, 13), None if mask is None else mask.view(1, 13),
-                         rows=rows)
+    ours = cross_entropy(
+        hidden.view(1, 13, 5), weight, targets.view(1, 13), None if mask is None else mask.view(1, 13), rows=rows
+    )
     ours_gradients = torch.autograd.grad(3 * ours, (hidden, weight))
     theirs = F.cross_entropy(hidden @ weight.T, targets if mask is None else targets.where(mask, -100))
     torch.testing.assert_close(ours, theirs)
@@ -53,15 +54,16 @@ def test_bf16_products_are_near_the_exact_loss():
         loss = cross_entropy(hidden, weight, targets)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(cross_entropy(hidden, weight, targets).item(), rel=0.02)
-    gradient, = torch.autograd.grad(loss, weight)
-    exact, = torch.autograd.grad(cross_entropy(hidden, weight, targets), weight)
+    (gradient,) = torch.autograd.grad(loss, weight)
+    (exact,) = torch.autograd.grad(cross_entropy(hidden, weight, targets), weight)
     torch.testing.assert_close(gradient, exact, rtol=0.1, atol=0.02)
 
 
 def test_token_losses_are_those_of_each_position():
     hidden, weight, targets = case()
-    torch.testing.assert_close(token_losses(hidden, weight, targets),
-                               F.cross_entropy(hidden @ weight.T, targets, reduction="none").detach())
+    torch.testing.assert_close(
+        token_losses(hidden, weight, targets), F.cross_entropy(hidden @ weight.T, targets, reduction="none").detach()
+    )
     assert token_losses(hidden[:0], weight, targets[:0]).shape == (0,)
 
 

@@ -37,8 +37,11 @@ def learn(model, optimizers, steps):
 
 def test_groups():
     names = {group: [name for name, _ in members] for group, members in classify(Tiny()).items()}
-    assert names == {"hidden": ["up.weight", "down.weight", "square.weight"], "head": ["lm_head.weight"],
-                     "plain": ["embed.weight", "norm.weight", "norm.bias", "up.bias"]}
+    assert names == {
+        "hidden": ["up.weight", "down.weight", "square.weight"],
+        "head": ["lm_head.weight"],
+        "plain": ["embed.weight", "norm.weight", "norm.bias", "up.bias"],
+    }
     assert [name for name, _ in classify(Tiny(tied=True))["head"]] == []
 
 
@@ -64,7 +67,7 @@ def test_muon_equals_torchs_muon_in_bf16():
     learn(ours, [mine], 5)
     learn(theirs, [reference], 5)
     for a, b in zip(*matrices, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=2e-3)      # steps move weights by 0.02 × 0.2 each; bf16 noise
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-3)  # steps move weights by 0.02 × 0.2 each; bf16 noise
         assert (a - b).abs().mean() < 2e-4
 
 

@@ -70,6 +70,7 @@ def kill_at(step):
     def on_step(done, figures):
         if done == step:
             raise Killed
+
     return on_step
 
 
@@ -81,9 +82,16 @@ def test_a_run_killed_at_any_steps_ends_with_the_same_bytes(optimizer, kills):
     with tempfile.TemporaryDirectory() as folder:
         for kill in kills:
             with pytest.raises(Killed):
-                train(Net(), batches, loss, config, checkpoint_dir=Path(folder), checkpoint_seconds=0,
-                      on_step=kill_at(kill))
-                raise Killed          # the kill came after all the steps that were left
+                train(
+                    Net(),
+                    batches,
+                    loss,
+                    config,
+                    checkpoint_dir=Path(folder),
+                    checkpoint_seconds=0,
+                    on_step=kill_at(kill),
+                )
+                raise Killed  # the kill came after all the steps that were left
         model = Net()
         train(model, batches, loss, config, checkpoint_dir=Path(folder), checkpoint_seconds=0)
     assert_same(weights(model), uninterrupted(config))
@@ -93,8 +101,15 @@ def test_resuming_does_not_repeat_steps(tmp_path):
     with pytest.raises(Killed):
         train(Net(), batches, loss, CONFIG, checkpoint_dir=tmp_path, checkpoint_seconds=0, on_step=kill_at(7))
     seen = []
-    train(Net(), batches, loss, CONFIG, checkpoint_dir=tmp_path, checkpoint_seconds=0,
-          on_step=lambda done, figures: seen.append(done))
+    train(
+        Net(),
+        batches,
+        loss,
+        CONFIG,
+        checkpoint_dir=tmp_path,
+        checkpoint_seconds=0,
+        on_step=lambda done, figures: seen.append(done),
+    )
     assert seen == [7, 8, 9, 10, 11, 12]
 
 
@@ -104,8 +119,15 @@ def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(tmp_path, ca
     newest = tmp_path / "step-00000008" / "tensors.safetensors"
     os.truncate(newest, newest.stat().st_size // 2)
     seen, model = [], Net()
-    train(model, batches, loss, CONFIG, checkpoint_dir=tmp_path, checkpoint_seconds=0,
-          on_step=lambda done, figures: seen.append(done))
+    train(
+        model,
+        batches,
+        loss,
+        CONFIG,
+        checkpoint_dir=tmp_path,
+        checkpoint_seconds=0,
+        on_step=lambda done, figures: seen.append(done),
+    )
     assert seen[0] == 8 and "step-00000008 is damaged" in caplog.text
     assert_same(weights(model), uninterrupted(CONFIG))
 
@@ -128,12 +150,19 @@ def test_it_overfits_one_batch():
 
 def test_figures_of_a_step():
     rows = {}
-    train(Net(), batches, loss, CONFIG, on_step=rows.__setitem__, evaluate=lambda step: {"eval/step": step},
-          evaluate_every=5)
+    train(
+        Net(),
+        batches,
+        loss,
+        CONFIG,
+        on_step=rows.__setitem__,
+        evaluate=lambda step: {"eval/step": step},
+        evaluate_every=5,
+    )
     assert list(rows) == list(range(1, 13))
     assert rows[12].keys() == {"loss", "lr", "grad_norm", "tokens", "tokens_per_second", "eval/step"}
     assert [step for step, row in rows.items() if "eval/step" in row] == [5, 10, 12]
-    assert rows[1]["lr"] == 0.01 and rows[12]["lr"] == pytest.approx(0.01 / 7)      # 7 of 12 steps decay
+    assert rows[1]["lr"] == 0.01 and rows[12]["lr"] == pytest.approx(0.01 / 7)  # 7 of 12 steps decay
 
 
 def test_how_often_one_evaluates_does_not_change_what_is_learned():
@@ -144,8 +173,9 @@ def test_how_often_one_evaluates_does_not_change_what_is_learned():
 def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch():
     def masked(model, batch):
         mask = batch["mask"]
-        each = nn.functional.cross_entropy(model(batch["input_ids"]).flatten(0, 1), batch["targets"].flatten(),
-                                           reduction="none").view_as(mask)
+        each = nn.functional.cross_entropy(
+            model(batch["input_ids"]).flatten(0, 1), batch["targets"].flatten(), reduction="none"
+        ).view_as(mask)
         return (each * mask).sum() / mask.sum(), {"tokens": mask.sum()}
 
     def with_mask(step):
@@ -188,8 +218,15 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path):
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tmp_path):
     polls = iter([False, False, True])
     with pytest.raises(TrainingStopped, match="after 3 steps"):
-        train(Net(), batches, loss, CONFIG, checkpoint_dir=tmp_path, checkpoint_seconds=1e6,
-              should_stop=lambda: next(polls))
+        train(
+            Net(),
+            batches,
+            loss,
+            CONFIG,
+            checkpoint_dir=tmp_path,
+            checkpoint_seconds=1e6,
+            should_stop=lambda: next(polls),
+        )
     model = Net()
     train(model, batches, loss, CONFIG, checkpoint_dir=tmp_path)
     assert_same(weights(model), uninterrupted(CONFIG))
@@ -200,8 +237,15 @@ def test_sigterm_saves_stops_and_is_passed_on(tmp_path):
     former = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     try:
         with pytest.raises(TrainingStopped):
-            train(Net(), batches, loss, CONFIG, checkpoint_dir=tmp_path, checkpoint_seconds=1e6,
-                  on_step=lambda done, figures: os.kill(os.getpid(), signal.SIGTERM) if done == 4 else None)
+            train(
+                Net(),
+                batches,
+                loss,
+                CONFIG,
+                checkpoint_dir=tmp_path,
+                checkpoint_seconds=1e6,
+                on_step=lambda done, figures: os.kill(os.getpid(), signal.SIGTERM) if done == 4 else None,
+            )
         assert received == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, former)

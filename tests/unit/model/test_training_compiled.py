@@ -11,8 +11,15 @@ from model.seeding import generator
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
 
-SIZES = ModelConfig(vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-                    num_key_value_heads=1, max_position_embeddings=16)
+SIZES = ModelConfig(
+    vocab_size=40,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    max_position_embeddings=16,
+)
 CONFIG = TrainingConfig(steps=6, batch_size=4, lr=0.01, precision="bf16")
 
 
@@ -27,8 +34,15 @@ def batches(step):
 
 def learn(compile, config=CONFIG, **options):
     model, losses = Transformer(SIZES), []
-    train(model, batches, language_modelling_loss, config, compile=compile,
-          on_step=lambda done, figures: losses.append(figures["loss"]), **options)
+    train(
+        model,
+        batches,
+        language_modelling_loss,
+        config,
+        compile=compile,
+        on_step=lambda done, figures: losses.append(figures["loss"]),
+        **options,
+    )
     return losses, dict(model.state_dict())
 
 
@@ -42,8 +56,15 @@ def test_compiled_bf16_is_reproducible_and_resumes_to_the_same_bytes(tmp_path):
         return batches(step)
 
     with pytest.raises(Killed):
-        train(Transformer(SIZES), killed_at_three, language_modelling_loss, CONFIG, compile=True,
-              checkpoint_dir=tmp_path, checkpoint_seconds=0)
+        train(
+            Transformer(SIZES),
+            killed_at_three,
+            language_modelling_loss,
+            CONFIG,
+            compile=True,
+            checkpoint_dir=tmp_path,
+            checkpoint_seconds=0,
+        )
     resumed = learn(True, checkpoint_dir=tmp_path, checkpoint_seconds=0)
     assert losses == again[0] and losses[3:] == resumed[0]
     for name in weights:

@@ -15,8 +15,17 @@ def document(text: str, source: str = "", **columns: str | None) -> dict[str, st
     source = source or f"file:///{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     doc_id = hashlib.sha256(f"{source}\0{text}".encode()).hexdigest()[:32]
     row: dict[str, str | None] = dict.fromkeys(SCHEMA.names)
-    return {**row, "doc_id": doc_id, "text": text, "source": source, "origin": "test", "kind": "text",
-            "collector": "test", "split": "train", **columns}
+    return {
+        **row,
+        "doc_id": doc_id,
+        "text": text,
+        "source": source,
+        "origin": "test",
+        "kind": "text",
+        "collector": "test",
+        "split": "train",
+        **columns,
+    }
 
 
 def corpus(rows: list[dict[str, str | None]]) -> Artifact:

@@ -63,14 +63,13 @@ def test_a_chain_of_near_copies_is_one_cluster():
     rows = [document(" ".join(text), f"file:///{number}") for number, text in enumerate(chain)]
     result = run(rows)
     assert [row["source"] for row in read(result)] == ["file:///0"]
-    assert read(result, "clusters.parquet") == [
-        {"doc_id": rows[0]["doc_id"], "documents": 5, "distinct_texts": 5}
-    ]
+    assert read(result, "clusters.parquet") == [{"doc_id": rows[0]["doc_id"], "documents": 5, "distinct_texts": 5}]
 
 
 def test_order_of_arrival_does_not_decide():
-    rows = [document(" ".join([*prose(number // 4)[:-1], f"tail{number}"]), f"file:///{number:03d}")
-            for number in range(80)]
+    rows = [
+        document(" ".join([*prose(number // 4)[:-1], f"tail{number}"]), f"file:///{number:03d}") for number in range(80)
+    ]
     shuffled = random.Random(0).sample(rows, len(rows))
     first, second = run(rows), run(shuffled)
     assert {row["doc_id"] for row in read(first)} == {row["doc_id"] for row in read(second)}
@@ -80,8 +79,12 @@ def test_order_of_arrival_does_not_decide():
 def test_other_scripts_and_texts_without_words():
     generator = random.Random(7)
     han = "".join(chr(0x4E00 + generator.randrange(5000)) for _ in range(200))
-    rows = [document(han, "file:///a"), document(han[:-1] + "字", "file:///b"),
-            document("★★★ !!!", "file:///c"), document("--- ???", "file:///d")]
+    rows = [
+        document(han, "file:///a"),
+        document(han[:-1] + "字", "file:///b"),
+        document("★★★ !!!", "file:///c"),
+        document("--- ???", "file:///d"),
+    ]
     assert [row["source"] for row in read(run(rows))] == ["file:///a", "file:///c", "file:///d"]
 
 
@@ -92,7 +95,10 @@ def test_recall_and_precision_on_synthetic_copies():
         changed = list(words)
         for _ in range(generator.randrange(0, max(2, len(words) // 25))):
             changed[generator.randrange(len(words))] = generator.choice(WORDS)
-        rows += [document(" ".join(words), f"file:///{number:03d}a"), document(" ".join(changed), f"file:///{number:03d}b")]
+        rows += [
+            document(" ".join(words), f"file:///{number:03d}a"),
+            document(" ".join(changed), f"file:///{number:03d}b"),
+        ]
         left, right = (set(zip(*(text[i:] for i in range(5)), strict=False)) for text in (words, changed))
         if len(left & right) / len(left | right) >= 0.8:
             wanted.add(rows[-1]["doc_id"])

@@ -25,8 +25,9 @@ def summary(artifact):
 
 def test_it_learns_to_answer():
     pairs = pairs_artifact(finetune=80, validation=20, evaluation=30)
-    artifact = finetune(model=model_artifact(), pairs=pairs, config=FinetuneConfig(**QUICK, steps=150),
-                        resources=Resources())
+    artifact = finetune(
+        model=model_artifact(), pairs=pairs, config=FinetuneConfig(**QUICK, steps=150), resources=Resources()
+    )
     metrics = summary(artifact)
     assert metrics["eval/chrf_low"] > 0.8 > 0.2 > metrics["eval/chrf_pretrained_high"]
     assert metrics["eval/chrf_gain_low"] > 0.5
@@ -43,8 +44,11 @@ def test_a_rerun_gives_the_same_bytes(tmp_path, monkeypatch):
     for number in (0, 1):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(number)))
         pairs = pairs_artifact(finetune=40, validation=5, evaluation=5)
-        artifacts.append(finetune(model=model_artifact(), pairs=pairs, config=FinetuneConfig(**QUICK, epochs=2),
-                                  resources=Resources()))
+        artifacts.append(
+            finetune(
+                model=model_artifact(), pairs=pairs, config=FinetuneConfig(**QUICK, epochs=2), resources=Resources()
+            )
+        )
     assert artifacts[0] == artifacts[1]
 
 
@@ -65,13 +69,21 @@ def test_pairs_that_do_not_fit_are_left_out_and_counted():
 
 def test_no_pair_says_what_to_do():
     with pytest.raises(DataError, match="add pairs"):
-        finetune(model=model_artifact(), pairs=pairs_artifact(evaluation=3), config=FinetuneConfig(**QUICK),
-                 resources=Resources())
+        finetune(
+            model=model_artifact(),
+            pairs=pairs_artifact(evaluation=3),
+            config=FinetuneConfig(**QUICK),
+            resources=Resources(),
+        )
 
 
 def test_without_held_out_pairs_it_still_trains():
-    artifact = finetune(model=model_artifact(), pairs=pairs_artifact(finetune=20), resources=Resources(),
-                        config=FinetuneConfig(**QUICK, steps=2))
+    artifact = finetune(
+        model=model_artifact(),
+        pairs=pairs_artifact(finetune=20),
+        resources=Resources(),
+        config=FinetuneConfig(**QUICK, steps=2),
+    )
     assert summary(artifact)["eval/prompts"] == 0 and "eval/chrf" not in summary(artifact)
 
 
@@ -82,7 +94,8 @@ def test_the_gain_is_over_the_better_way_to_prompt():
 
 def test_a_limit_draws_pairs_by_seed():
     path = pairs_artifact(finetune=50, rank=5).path
-    everything, some, others = (read_pairs(path, "finetune", limit, seed) for limit, seed in
-                                ((None, 0), (10, 0), (10, 1)))
+    everything, some, others = (
+        read_pairs(path, "finetune", limit, seed) for limit, seed in ((None, 0), (10, 0), (10, 1))
+    )
     assert len(everything) == 50 and len(set(some)) == 10 and set(some) < set(everything)
     assert some == read_pairs(path, "finetune", 10, 0) != others

@@ -15,9 +15,18 @@ from tasks.stage import Resources
 from tasks.tokens import Tokens
 from tests.tiny_artifacts import tokens_artifact
 
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "intermediate_size": 64, "context_length": 32, "batch_size": 8, "precision": "fp32", "evaluations": 2,
-        "samples": 3}
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 64,
+    "context_length": 32,
+    "batch_size": 8,
+    "precision": "fp32",
+    "evaluations": 2,
+    "samples": 3,
+}
 
 
 @pytest.fixture(autouse=True)

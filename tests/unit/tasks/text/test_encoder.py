@@ -11,11 +11,42 @@ from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from tasks.text.encoder import BatchEncoder, UnsupportedTokenizer, WordTable, split_words
 from tasks.text.spans import TextBatch
 
-SAMPLES = ["The cat's hat isn't here; they'll say we've 12 or 345 of them.\n\n  def f(x):\n\treturn x",
-           "naïve café 東京"]
-HOSTILE = ["'s", "'", "'ll", "'RE", "s", "re", " ", "  ", "\n", "\r\n", "\t", "\x00", "\x85", "\xa0", "\u3000",
-           "\u200b", "é", "e\u0301", "中", "ก", "٣", "²", "Ⅷ", "🙂", "👩‍👩‍👧", "\U000e0041", "\uffff",
-           "_", "--", *SPECIAL_TOKENS]
+SAMPLES = [
+    "The cat's hat isn't here; they'll say we've 12 or 345 of them.\n\n  def f(x):\n\treturn x",
+    "naïve café 東京",
+]
+HOSTILE = [
+    "'s",
+    "'",
+    "'ll",
+    "'RE",
+    "s",
+    "re",
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    "\x00",
+    "\x85",
+    "\xa0",
+    "\u3000",
+    "\u200b",
+    "é",
+    "e\u0301",
+    "中",
+    "ก",
+    "٣",
+    "²",
+    "Ⅷ",
+    "🙂",
+    "👩‍👩‍👧",
+    "\U000e0041",
+    "\uffff",
+    "_",
+    "--",
+    *SPECIAL_TOKENS,
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +90,16 @@ def test_words_are_cut_as_tokenizers_does(tokenizer, texts):
     batch = TextBatch(texts)
     words = split_words(batch)
     data = batch.bytes.tobytes()
-    ours = [(int(document), data[start : start + length].decode())
-            for start, length, document in zip(words.starts, words.lengths, words.documents, strict=True)]
+    ours = [
+        (int(document), data[start : start + length].decode())
+        for start, length, document in zip(words.starts, words.lengths, words.documents, strict=True)
+    ]
     cutter = tokenizer.backend.pre_tokenizer
-    theirs = [(number, text[begin:end]) for number, text in enumerate(texts)
-              for _, (begin, end) in cutter.pre_tokenize_str(text)]
+    theirs = [
+        (number, text[begin:end])
+        for number, text in enumerate(texts)
+        for _, (begin, end) in cutter.pre_tokenize_str(text)
+    ]
     assert ours == theirs
 
 

@@ -12,32 +12,39 @@ def column(*texts: str) -> pa.Array:
     return pa.array(texts, pa.large_string())
 
 
-@pytest.mark.parametrize(("broken", "mended"), [
-    ("It costs â‚¬5 — no, itâ€™s free", "It costs €5 — no, it’s free"),
-    ("cafÃ© crÃ¨me", "café crème"),
-    ("ÐŸÑ€Ð¸Ð²ÐµÑ‚", "Привет"),
-    ("l‚Äôhumanit√©", "l’humanité"),
-])
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        ("It costs â‚¬5 — no, itâ€™s free", "It costs €5 — no, it’s free"),
+        ("cafÃ© crÃ¨me", "café crème"),
+        ("ÐŸÑ€Ð¸Ð²ÐµÑ‚", "Привет"),
+        ("l‚Äôhumanit√©", "l’humanité"),
+    ],
+)
 def test_wrongly_decoded_text_is_decoded_anew(broken, mended):
     found, changed = mend(column("plain", broken))
     assert found.to_pylist() == ["plain", mended]
     assert changed == 1
 
 
-@pytest.mark.parametrize("sound", ["São Paulo, Ångström, naïve", "Привет, мир", "中文 日本語 한국어",
-                                   "مي\u200cخواهم", "👩‍👩‍👧", "²√x"])
+@pytest.mark.parametrize(
+    "sound", ["São Paulo, Ångström, naïve", "Привет, мир", "中文 日本語 한국어", "مي\u200cخواهم", "👩‍👩‍👧", "²√x"]
+)
 def test_sound_text_is_left_alone(sound):
     found, changed = mend(column(sound))
     assert (found.to_pylist(), changed) == ([sound], 0)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("a\r\nb\rc\u2028d\x0ce", "a\nb\nc\nd\ne"),
-    ("nul\x00 bell\x07 tab\t", "nul bell tab\t"),
-    ("\x1b[31mred\x1b[0m", "red"),
-    ("zero\u200bwidth \ufeffbom soft\u00adhyphen \u202ertl\u202c", "zerowidth bom softhyphen rtl"),
-    ("e\u0301", "é"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\r\nb\rc\u2028d\x0ce", "a\nb\nc\nd\ne"),
+        ("nul\x00 bell\x07 tab\t", "nul bell tab\t"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("zero\u200bwidth \ufeffbom soft\u00adhyphen \u202ertl\u202c", "zerowidth bom softhyphen rtl"),
+        ("e\u0301", "é"),
+    ],
+)
 def test_controls_line_ends_and_composition(text, expected):
     assert mend(column(text, "x"))[0].to_pylist() == [expected, "x"]
 

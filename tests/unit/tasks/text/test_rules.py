@@ -25,7 +25,7 @@ CASES: dict[str, tuple[float, str, str]] = {
     "short_words": (2.5, "a b c d e f of x y", PROSE),
     "long_words": (12, "pyspark.ml.classification.LinearSVCModel pyspark.ml.feature.VectorAssembler", PROSE),
     "wordless": (0.65, "a = 1 + 2 * 3 - 4 / b", PROSE),
-    "unbroken_text": (0.3, "key: " + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo" * 4, "See https://example.org/" + "a/" * 60),
+    "unbroken_text": (0.3, "key: " + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo" * 4, "See https://example.org/" + "a/" * 60 + " long.dotted.name" * 9),
     "symbols": (0.1, "# one\n# two\n# three ... and more …", "Issue #5 is closed, and the rest of them is open still."),
     "braces": (0.02, "function f() { if (x) { return {}; } }", PROSE + " {}"),
     "bullets": (0.9, "- one thing\n• another thing\n* a third", "Things:\n- one thing\n- another\n--- and so on"),

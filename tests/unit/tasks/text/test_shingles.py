@@ -20,8 +20,11 @@ def test_shingles_are_equal_where_their_words_are(texts, size):
     found = shingle(TextBatch([" ".join(text) for text in texts]), size)
     expected = [tuples(text, size) for text in texts]
     assert [len(found.of(number)) for number in range(len(texts))] == [len(text) for text in expected]
-    pairs = {(words, int(value)) for number, text in enumerate(expected)
-             for words, value in zip(text, found.of(number), strict=True)}
+    pairs = {
+        (words, int(value))
+        for number, text in enumerate(expected)
+        for words, value in zip(text, found.of(number), strict=True)
+    }
     assert len(pairs) == len({words for words, _ in pairs}) == len({value for _, value in pairs})
 
 

@@ -13,8 +13,10 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
 
 def pieces(batch: TextBatch, spans) -> list[tuple[int, str]]:
     data = batch.bytes.tobytes()
-    return [(int(document), data[start : start + length].decode())
-            for start, length, document in zip(spans.starts, spans.lengths, spans.documents, strict=True)]
+    return [
+        (int(document), data[start : start + length].decode())
+        for start, length, document in zip(spans.starts, spans.lengths, spans.documents, strict=True)
+    ]
 
 
 @given(texts)
