@@ -16,6 +16,7 @@ _PUNCTUATION = b".!?\"':;)"
 _WIDE_BULLETS = ("•", "‣", "◦", "·", "–", "●", "▪", "・")
 _WIDE_PUNCTUATION = ("。", "！", "？", "…", "”", "’", "»", "」", "։", "।", "؟")
 _ELLIPSIS = "…"
+_RUN_BYTES = np.array([byte < 0x80 and (chr(byte).isalnum() or byte in b"_+/=") for byte in range(256)])
 _TEXT_BITS = np.uint64(20)  # of a 64-bit key, for the number of the text; the rest for a hash
 
 
@@ -116,10 +117,15 @@ class Features:
         return share(sum_by_offsets(with_letter, self.word_offsets), self.num_words)
 
     @cached_property
-    def share_in_long_words(self) -> np.ndarray:
-        """Share of the bytes that lie in words of over 100 bytes other than URLs: keys and encoded files."""
-        lengths = np.where((self.words.lengths > 100) & ~self.addresses, self.words.lengths, 0)
-        return share(sum_by_offsets(lengths, self.word_offsets), np.diff(self.batch.offsets))
+    def share_unbroken(self) -> np.ndarray:
+        """Share of the bytes in runs of over 100 that are letters, digits and "_+/=", outside URLs: encoded files."""
+        inside = _RUN_BYTES.take(self.batch.bytes)
+        for word in np.flatnonzero(self.addresses).tolist():
+            inside[self.words.starts[word] : self.words.starts[word] + self.words.lengths[word]] = False
+        runs = self.batch.runs(inside)
+        long = runs.lengths > 100
+        held = np.bincount(runs.documents[long], weights=runs.lengths[long], minlength=len(self.batch))
+        return share(held, np.diff(self.batch.offsets))
 
     @cached_property
     def num_symbols(self) -> np.ndarray:

@@ -41,7 +41,7 @@ class RuleLimits(BaseModel):
     min_worded: float | None = Field(None, ge=0, le=1, title="Words with a letter",
                                      description="smallest share of words with a letter (Gopher: 0.8)")
     max_unbroken: float | None = Field(0.3, ge=0, le=1, title="Unbroken text",
-                                       description="largest share of text in words of over 100 bytes: encoded files")
+                                       description="largest share in runs of over 100 letters and digits: encoded files")
     max_symbols: float | None = Field(None, ge=0, title="Symbols",
                                       description="most hash marks and ellipses per word (Gopher: 0.1)")
     max_braces: float | None = Field(None, ge=0, le=1, title="Braces",
@@ -93,7 +93,7 @@ RULES = (
     Rule("short_words", "min_word_chars", lambda text, limit: (text.mean_word_chars < limit) & _spaced(text)),
     Rule("long_words", "max_word_chars", lambda text, limit: (text.mean_word_chars > limit) & _spaced(text)),
     Rule("wordless", "min_worded", lambda text, limit: text.share_worded < limit),
-    Rule("unbroken_text", "max_unbroken", lambda text, limit: text.share_in_long_words > limit),
+    Rule("unbroken_text", "max_unbroken", lambda text, limit: text.share_unbroken > limit),
     Rule("symbols", "max_symbols", lambda text, limit: text.num_symbols > limit * text.num_words),
     Rule("braces", "max_braces", lambda text, limit: text.num_braces > limit * text.num_chars),
     Rule("bullets", "max_bullets", lambda text, limit: text.share_bullets > limit),
@@ -111,8 +111,8 @@ LIMIT_OF = {**{rule.name: rule.limit for rule in RULES}, NO_STOP_WORDS: "min_sto
             UNDESIRABLE: "max_undesirable"}
 
 # Docstrings are short and structured: a line or two, then lists of parameters and examples.
-DOCSTRING = RuleLimits(min_chars=20, min_words=3, max_chars=100_000, min_letters=0.4, max_digits=0.4, max_word_chars=25,
-                       min_worded=0.35, max_ellipses=0.5, max_repeated_lines=0.6, max_repeated_words=0.6)
+DOCSTRING = RuleLimits(min_chars=20, min_words=3, max_chars=100_000, min_letters=0.4, max_digits=0.4, min_worded=0.35,
+                       max_ellipses=0.5, max_repeated_lines=0.6, max_repeated_words=0.6)
 # Guides and read-me files: prose with code, tables and lists.
 MARKDOWN = RuleLimits(min_chars=80, min_words=15, min_letters=0.5, max_digits=0.3, min_word_chars=2.5,
                       max_word_chars=15, min_worded=0.5, max_symbols=0.2, max_ellipses=0.3, max_repeated_lines=0.3,
