@@ -26,15 +26,26 @@ MARKDOWN_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"!\[[^\]\n]*\](?:\([^)\n]*\)|\[[^\]\n]*\])"), ""),  # pictures
     (re.compile(r"\[([^\]\n]+)\](?:\([^)\s]+(?:\s+\"[^\"\n]*\")?\)|\[[^\]\n]*\])"), r"\1"),  # links
     (re.compile(r"<(https?://[^>\s]+)>"), r"\1"),
-    (re.compile(r"</?(?:a|b|br|center|code|dd|details|div|dl|dt|em|font|h[1-6]|hr|i|img|kbd|li|ol|p|picture|pre|small|"
-                r"source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul|video)\b[^>]*>", re.IGNORECASE), ""),
+    (
+        re.compile(
+            r"</?(?:a|b|br|center|code|dd|details|div|dl|dt|em|font|h[1-6]|hr|i|img|kbd|li|ol|p|picture|pre|small|"
+            r"source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul|video)\b[^>]*>",
+            re.IGNORECASE,
+        ),
+        "",
+    ),
     (re.compile(r"(\*\*|__)(?=\S)([^\n]*?\S)\1"), r"\2"),  # strong
     (re.compile(r"(?m)^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*$"), r"\1"),  # headings
     (re.compile(r"(?m)^(?:=+|-{3,}|\*{3,}|_{3,})[ \t]*$"), ""),  # rules and underlines
 )
 RST_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(?m)^\.\. (?:\|[^|\n]+\| )?(?:image|figure|contents|toctree|raw|include|highlight|meta)::.*\n"
-                r"(?:[ \t]+\S.*\n|[ \t]*\n(?=[ \t]+\S))*"), ""),
+    (
+        re.compile(
+            r"(?m)^\.\. (?:\|[^|\n]+\| )?(?:image|figure|contents|toctree|raw|include|highlight|meta)::.*\n"
+            r"(?:[ \t]+\S.*\n|[ \t]*\n(?=[ \t]+\S))*"
+        ),
+        "",
+    ),
     (re.compile(r"(?m)^\.\. _[^:\n]+:.*$"), ""),  # targets
     (re.compile(r"(?m)^\.\. (?:code|code-block|sourcecode)::.*$"), ""),
     (re.compile(r"(?m)^([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$"), ""),  # underlines of headings

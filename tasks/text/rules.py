@@ -41,7 +41,7 @@ class RuleLimits(BaseModel):
     min_worded: float | None = Field(None, ge=0, le=1, title="Words with a letter",
                                      description="smallest share of words with a letter (Gopher: 0.8)")
     max_unbroken: float | None = Field(0.3, ge=0, le=1, title="Unbroken text",
-                                       description="largest share in runs of over 100 letters and digits: encoded files")
+                                       description="largest share in runs of over 100 letters, digits: encoded files")
     max_symbols: float | None = Field(None, ge=0, title="Symbols",
                                       description="most hash marks and ellipses per word (Gopher: 0.1)")
     max_braces: float | None = Field(None, ge=0, le=1, title="Braces",

@@ -54,8 +54,11 @@ def read_jsonl(run: StageRun, config: JSONLConfig, resources: Resources) -> None
         for part in slices_by_bytes(table, 4 << 20):
             names = zip(part["source"].to_pylist(), part["text"].to_pylist(), strict=True)
             ids = [hashlib.sha256(f"{source}\0{text}".encode()).hexdigest()[:32] for source, text in names]
-            columns = {"doc_id": pa.array(ids), "collector": pa.array(["jsonl"] * len(ids)),
-                       "split": pa.array(["train"] * len(ids))}
+            columns = {
+                "doc_id": pa.array(ids),
+                "collector": pa.array(["jsonl"] * len(ids)),
+                "split": pa.array(["train"] * len(ids)),
+            }
             columns |= {name: part[name] for name in ("text", "source", "origin", "kind")}
             columns |= {name: pa.nulls(len(ids), pa.string()) for name in ("license", "language")}
             writer.write(pa.table({name: columns[name] for name in SCHEMA.names}))
