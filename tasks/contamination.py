@@ -1,6 +1,6 @@
 """Which held-out texts stand in the training data, word for word.
 
-A text is contaminated if a run of n of its words occurs in a training text (Brown et al. 2020, appendix C, took n = 13);
+A text is contaminated if a run of n of its words occurs in a training text (Brown et al. 2020, appendix C: n = 13);
 a text of fewer words, if all of it occurs. Case, spacing and punctuation make no difference.
 """
 
