@@ -38,8 +38,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "ngram_tokens": 200_000,
             "samples": 4,
         },
-        "finetune": {"epochs": 1, "validation_pairs": 32, "eval_prompts": 24, "max_new_tokens": 12, "samples": 8},
-        "rank": {"max_prompts": 48, "max_new_tokens": 12},
+        "finetune": {"steps": 30, "validation_pairs": 32, "eval_prompts": 24, "max_new_tokens": 12, "samples": 8},
+        "rank": {
+            "max_prompts": 48,
+            "max_new_tokens": 12,
+            "validation_fraction": 0.25,
+            "rater": {"tie_margin": 0.0},  # such small models' answers are all about as bad
+        },
         "reward": {"epochs": 1, "evaluate_every": 10},
         "ppo": {
             "iterations": 4,

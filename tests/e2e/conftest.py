@@ -1,85 +1,15 @@
 """Real servers in a home of their own, started once for all end-to-end tests and ended after them."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import httpx
 import psutil
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-RUN_SECONDS = 280
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How one `pedigree …` ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class Pedigree:
-    """The command line against one home folder."""
-
-    home: Path
-
-    def environment(self, **more: str) -> dict[str, str]:
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW", "PEDIGREE"))
-        }
-        return {**kept, "PEDIGREE_HOME": str(self.home), "OMP_NUM_THREADS": "1", **more}
-
-    def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=PROJECT,
-            env=self.environment(**environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, *arguments: str, **environment: str) -> Finished:
-        with self.begin(*arguments, **environment) as process:
-            try:
-                out, err = process.communicate(timeout=RUN_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        return Finished(process.returncode, out, err)
-
-    def servers(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads((self.home / "servers.json").read_text())
-        return state
-
-    def prefect(self, method: str, path: str, body: object = None) -> Any:
-        return (
-            httpx.request(method, f"{self.servers()['prefect']}{path}", json=body, timeout=30).raise_for_status().json()
-        )
-
-    def mlflow(self, method: str, path: str, **request: Any) -> Any:
-        address = f"{self.servers()['mlflow']}/api/2.0/mlflow{path}"
-        return httpx.request(method, address, timeout=30, **request).raise_for_status().json()
-
-    def worker_log(self) -> str:
-        return (self.home / "logs" / "worker.log").read_text(errors="replace")
+from tests.e2e.command import RUN_SECONDS, TRAIN, Finished, Pedigree, running_stage, until
 
 
 @pytest.fixture(scope="session")
@@ -111,16 +41,28 @@ def _pids(command: Pedigree) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def trained(pedigree: Pedigree) -> Finished:
-    """The whole course, once, at the test preset."""
-    finished = pedigree("run", "train", "--preset", "test", "--json")
+def killed(pedigree: Pedigree) -> Finished:
+    """The whole course at the test preset, its process killed (-9) while it pretrains, after a checkpoint."""
+    with pedigree.begin(*TRAIN) as command:
+        entry = until(lambda: running_stage(pedigree.home, "pretrain") or command.poll() is not None)
+        assert isinstance(entry, dict), f"it ended before it could be killed: {command.communicate()[1]}"
+        os.kill(entry["process"]["pid"], signal.SIGKILL)
+        out, err = command.communicate(timeout=RUN_SECONDS)
+    assert not list((pedigree.home / "records").glob(f"{entry['key']}*")), "nothing half-made is in the store"
+    return Finished(command.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def trained(pedigree: Pedigree, killed: Finished) -> Finished:
+    """The same once more, to its end."""
+    finished = pedigree(*TRAIN)
     assert finished.code == 0, f"{finished.err}\n{pedigree.worker_log()[-8000:]}"
     return finished
 
 
 @pytest.fixture(scope="session")
 def again(pedigree: Pedigree, trained: Finished) -> Finished:
-    """The same once more: nothing is left to do."""
-    finished = pedigree("run", "train", "--preset", "test", "--json")
+    """And once more: nothing is left to do."""
+    finished = pedigree(*TRAIN)
     assert finished.code == 0, finished.err
     return finished

@@ -47,8 +47,7 @@ def test_the_figures_are_there_by_name(trained: Any) -> None:
         assert not missing, f"{stage} lacks {missing}"
     for stage in DATA_STAGES:
         metrics = stages[stage]["metrics"]
-        if stage != "tokenize" or "documents_in" in metrics:
-            assert metrics["documents_in"] == metrics["documents_kept"] + metrics["documents_dropped"], stage
+        assert metrics["documents_in"] == metrics["documents_kept"] + metrics["documents_dropped"], stage
     assert stages["reward"]["metrics"]["parameters"] < stages["reward"]["metrics"]["policy_parameters"]
 
 
@@ -71,7 +70,7 @@ def test_the_second_run_finds_everything_cached(again: Any, trained: Any) -> Non
 
 
 def test_prefect_shows_the_runs_and_their_tasks(pedigree: Any, trained: Any, again: Any) -> None:
-    for finished, state in ((trained, "Completed"), (again, "Cached")):
+    for finished, states in ((trained, {"Completed", "Cached"}), (again, {"Cached"})):
         run_id = flow_of(finished)["prefect_flow_run_id"]
         run = pedigree.prefect("GET", f"/flow_runs/{run_id}")
         assert run["state"]["name"] == "Completed"
@@ -80,8 +79,7 @@ def test_prefect_shows_the_runs_and_their_tasks(pedigree: Any, trained: Any, aga
         tasks = pedigree.prefect("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
         by_stage = {task["name"].split("-")[0]: task["state_name"] for task in tasks}
         assert set(by_stage) == set(STAGES)
-        names = {stage: name for stage, name in by_stage.items() if stage != "snapshot"}
-        assert set(names.values()) == {state}, names
+        assert set(by_stage.values()) == states, by_stage
         logs = pedigree.prefect("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 5})
         assert logs, "the run's logs are in the UI"
 
@@ -89,7 +87,7 @@ def test_prefect_shows_the_runs_and_their_tasks(pedigree: Any, trained: Any, aga
 def test_the_form_in_prefect_explains_every_section(pedigree: Any, trained: Any) -> None:
     deployment = pedigree.prefect("GET", "/deployments/name/train/demo")
     schema = deployment["parameter_openapi_schema"]
-    assert [*schema["properties"]] == [*STAGES, "resources"] or set(schema["properties"]) == {*STAGES, "resources"}
+    assert set(schema["properties"]) == {*STAGES, "resources"}
     for name, section in schema["definitions"].items():
         if name.endswith("Config"):
             assert section.get("description"), f"{name} says what it is"
@@ -155,4 +153,4 @@ def test_status_says_the_same(pedigree: Any, again: Any) -> None:
     assert finished.code == 0
     assert finished.json["flows"]["train"]["prefect_flow_run_id"] == flow_of(again)["prefect_flow_run_id"]
     assert all(address.startswith("http://127.0.0.1:") for address in finished.json["servers"].values())
-    assert "✓" not in pedigree("status").err
+    assert "train: completed" in pedigree("status").out

@@ -41,7 +41,7 @@ def test_prefect_s_page_of_the_run_shows_its_stages(pedigree: Any, again: Any, p
     run_id = again.json["flows"]["train"]["prefect_flow_run_id"]
     page.goto(f"{pedigree.servers()['prefect'].removesuffix('/api')}/runs/flow-run/{run_id}")
     page.get_by_text("train test").first.wait_for(timeout=PATIENCE)
-    page.get_by_role("tab", name="Task Runs").click(timeout=PATIENCE)
+    page.get_by_text("Task Runs", exact=True).click(timeout=PATIENCE)
     page.get_by_text("Cached").first.wait_for(timeout=PATIENCE)
 
 
