@@ -3,6 +3,7 @@
 What the stages do is read from the journal, whether the run is still alive from Prefect.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from flows.prefect_api import TERMINAL_STATES, PrefectApi
 from tasks.lineage import journal
 
 LOOK_SECONDS = 0.5
+ASK_SECONDS = 3.0  # Prefect, while the journal says that stages are at work: each answer costs it some computing
 PLAIN_PROGRESS_SECONDS = 10.0
 MARKS = {"running": "▸ running", "ran": "✓ ran", "cached": "= cached", "failed": "✗ failed"}
 
@@ -32,11 +34,17 @@ def follow(api: PrefectApi, flow_run_id: str, view: View, worker_alive: Callable
 
     Raises RunFailed when the worker ends before the run does: nobody would start or finish it.
     """
+    run: dict[str, Any] | None = None
+    asked = -math.inf
     while True:
-        run = api.flow_run(flow_run_id)
-        if run is None:
-            raise RunFailed("The flow run was deleted while it ran.")
-        view(run, journal.read_flow(flow_run_id))
+        flow = journal.read_flow(flow_run_id)
+        at_work = flow is not None and flow["state"] == "running"
+        if run is None or not at_work or time.monotonic() - asked > ASK_SECONDS:
+            run, asked = api.flow_run(flow_run_id), time.monotonic()
+            if run is None:
+                raise RunFailed("The flow run was deleted while it ran.")
+            flow = journal.read_flow(flow_run_id)  # after Prefect's answer: the last word on a run that ended
+        view(run, flow)
         if run["state"]["type"] in TERMINAL_STATES:
             return run
         if not worker_alive():

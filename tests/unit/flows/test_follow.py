@@ -20,8 +20,10 @@ class Api:
 
     def __init__(self, *states: str) -> None:
         self.states = list(states)
+        self.asked = 0
 
     def flow_run(self, flow_run_id: str) -> dict[str, Any]:
+        self.asked += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         if state == "COMPLETED":
             journal.write_stage(flow_run_id, "pretrain", state="ran", seconds=3.0, metrics={"eval/bits_per_byte": 1.5})
@@ -33,6 +35,7 @@ class Api:
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path))
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(following, "ASK_SECONDS", 0.01)
     journal.begin_flow("train", "run-1")
     progress = {"step": 3, "total": 10, "eta_seconds": 7.0, "loss": 4.5, "tokens_per_second": 1000.0}
     journal.write_stage("run-1", "pretrain", state="running", progress=progress)
@@ -61,6 +64,15 @@ def test_the_live_table_shows_stage_step_loss_speed_and_time_left() -> None:
 def test_a_dead_worker_is_noticed() -> None:
     with PlainLines(Console(file=StringIO())) as view, pytest.raises(RunFailed, match="worker has ended"):
         follow(Api("RUNNING"), "run-1", view, lambda: False)  # type: ignore[arg-type]
+
+
+def test_prefect_is_seldom_asked_while_stages_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "ASK_SECONDS", 0.2)
+    api = Api("RUNNING", "RUNNING", "COMPLETED")
+    looks: list[str] = []
+    follow(api, "run-1", lambda run, _: looks.append(run["state"]["type"]), lambda: True)  # type: ignore[arg-type]
+    assert api.asked == 3
+    assert len(looks) > 9, "the journal is looked at far more often"
 
 
 @pytest.mark.parametrize(
