@@ -35,10 +35,20 @@ EXACT, NEAR = "exact_duplicate", "near_duplicate"
 class DeduplicateConfig(StageConfig):
     """Exact and near-duplicate removal (MinHash, Broder 1997)."""
 
-    shingle_words: int = Field(5, ge=1, le=32, title="Words per shingle",
-                               description="characters count as words in scripts that write no spaces")
-    threshold: float = Field(0.8, gt=0, lt=1, title="Similarity",
-                             description="Jaccard similarity of shingle sets from which two documents are duplicates")
+    shingle_words: int = Field(
+        5,
+        ge=1,
+        le=32,
+        title="Words per shingle",
+        description="characters count as words in scripts that write no spaces",
+    )
+    threshold: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        title="Similarity",
+        description="Jaccard similarity of shingle sets from which two documents are duplicates",
+    )
     num_permutations: int = Field(128, ge=16, le=1024, title="Permutations", description="length of a signature")
     bands: int = Field(BANDS, ge=1, le=512, description="more bands find more pairs and cost more comparisons")
     rows: int = Field(ROWS, ge=1, le=64, title="Rows per band", description="more rows find fewer dissimilar pairs")
@@ -47,8 +57,10 @@ class DeduplicateConfig(StageConfig):
     @model_validator(mode="after")
     def _check_banding(self) -> Self:
         if self.bands * self.rows > self.num_permutations:
-            raise ValueError(f"bands × rows is {self.bands} × {self.rows} = {self.bands * self.rows}, more than the "
-                             f"{self.num_permutations} permutations: lower bands or rows, or raise num_permutations")
+            raise ValueError(
+                f"bands × rows is {self.bands} × {self.rows} = {self.bands * self.rows}, more than the "
+                f"{self.num_permutations} permutations: lower bands or rows, or raise num_permutations"
+            )
         return self
 
 
@@ -121,20 +133,23 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     if not total:
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
     found = survey(run, corpus.path, total, config)
-    labels, num_pairs = components(found.store, config.threshold,
-                                   lambda band: run.progress(total, 2 * total, band=band + 1))
+    labels, num_pairs = components(
+        found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)
+    )
     found.store.remove()
     names = pa.concat_tables(found.names)
     verdict = decide(names, np.array(found.texts), labels)
     counts = write_kept(run, corpus.path, total, names["doc_id"].combine_chunks(), verdict)
     sizes = write_clusters(run.output / "clusters.parquet", names["doc_id"].combine_chunks(), verdict)
-    run.log_metrics({
-        **counts.metrics(),
-        "similar_pairs": num_pairs,
-        "clusters": len(sizes),
-        "largest_cluster": int(sizes.max(initial=1)),
-        "recall_at_threshold": found_probability(config.threshold, config.bands, config.rows),
-    })
+    run.log_metrics(
+        {
+            **counts.metrics(),
+            "similar_pairs": num_pairs,
+            "clusters": len(sizes),
+            "largest_cluster": int(sizes.max(initial=1)),
+            "recall_at_threshold": found_probability(config.threshold, config.bands, config.rows),
+        }
+    )
     run.logger.info("kept %d of %d documents; %s", counts.documents_kept, total, counts.dropped)
 
 
@@ -148,15 +163,19 @@ def write_kept(run: StageRun, corpus: Path, total: int, doc_ids: pa.Array, verdi
             kept = keeper == rows
             reasons = np.where(verdict.exact[rows], EXACT, NEAR)
             sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
-            ledger.add_table(pa.table({
-                "doc_id": table["doc_id"],
-                "source": table["source"],
-                "kept": pa.array(kept),
-                "reason": pa.array(reasons, pa.string(), mask=kept),
-                "duplicate_of": doc_ids.take(pa.array(keeper, mask=kept)),
-                "bytes_in": sizes,
-                "bytes_out": pc.if_else(pa.array(kept), sizes, 0),
-            }))
+            ledger.add_table(
+                pa.table(
+                    {
+                        "doc_id": table["doc_id"],
+                        "source": table["source"],
+                        "kept": pa.array(kept),
+                        "reason": pa.array(reasons, pa.string(), mask=kept),
+                        "duplicate_of": doc_ids.take(pa.array(keeper, mask=kept)),
+                        "bytes_in": sizes,
+                        "bytes_out": pc.if_else(pa.array(kept), sizes, 0),
+                    }
+                )
+            )
             writer.write(table.filter(pa.array(kept)))
             begin += table.num_rows
             run.progress(total + begin, 2 * total)
@@ -168,9 +187,16 @@ def write_clusters(path: Path, doc_ids: pa.Array, verdict: Verdict) -> np.ndarra
     keepers, sizes = np.unique(verdict.keeper, return_counts=True)
     _, distinct = np.unique(verdict.keeper[~verdict.exact], return_counts=True)
     several = sizes > 1
-    pq.write_table(pa.table({
-        "doc_id": doc_ids.take(pa.array(keepers[several])),
-        "documents": pa.array(sizes[several]),
-        "distinct_texts": pa.array(distinct[several]),
-    }), path, compression="zstd", compression_level=1)
+    pq.write_table(
+        pa.table(
+            {
+                "doc_id": doc_ids.take(pa.array(keepers[several])),
+                "documents": pa.array(sizes[several]),
+                "distinct_texts": pa.array(distinct[several]),
+            }
+        ),
+        path,
+        compression="zstd",
+        compression_level=1,
+    )
     return sizes[several]

@@ -52,12 +52,28 @@ def tokens_artifact(documents: int = 300, validation: int = 30) -> Artifact:
             for number in range(count):
                 text = " ".join(sentence(int(n)) for n in random.integers(0, 1000, 1 + number % 4))
                 encoded = [*learned.encode(text), learned.endoftext_id]
-                rows.append({"doc_id": f"{split}-{number}", "split": split, "shard": 0, "offset": len(ids),
-                             "length": len(encoded), "bytes": len(text.encode())})
+                rows.append(
+                    {
+                        "doc_id": f"{split}-{number}",
+                        "split": split,
+                        "shard": 0,
+                        "offset": len(ids),
+                        "length": len(encoded),
+                        "bytes": len(text.encode()),
+                    }
+                )
                 ids += encoded
             np.array(ids, dtype="<u2").tofile(folder / f"{split}-00000.bin")
-        schema = pa.schema([("doc_id", pa.string()), ("split", pa.string()), ("shard", pa.int32()),
-                            ("offset", pa.int64()), ("length", pa.int32()), ("bytes", pa.int32())])
+        schema = pa.schema(
+            [
+                ("doc_id", pa.string()),
+                ("split", pa.string()),
+                ("shard", pa.int32()),
+                ("offset", pa.int64()),
+                ("length", pa.int32()),
+                ("bytes", pa.int32()),
+            ]
+        )
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "index.parquet")
         (folder / "meta.json").write_text(json.dumps({"vocab_size": learned.vocab_size, "dtype": "uint16"}))
 
@@ -66,8 +82,15 @@ def tokens_artifact(documents: int = 300, validation: int = 30) -> Artifact:
 
 def model_artifact(context: int = 96) -> Artifact:
     """An untrained causal model."""
-    config = ModelConfig(vocab_size=tokenizer().vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=context)
+    config = ModelConfig(
+        vocab_size=tokenizer().vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=context,
+    )
     return store(lambda folder: save_pretrained(Transformer(config), tokenizer(), folder / "model"), "model")
 
 
@@ -79,9 +102,17 @@ def pairs_artifact(**splits: int) -> Artifact:
         for split, count in splits.items():
             for _ in range(count):
                 number = len(rows)
-                rows.append({"pair_id": str(number), "prompt": f"What does f{number % 5} do?",
-                             "response": sentence(number % 5), "source": "test", "origin": "test", "license": "MIT",
-                             "split": split})
+                rows.append(
+                    {
+                        "pair_id": str(number),
+                        "prompt": f"What does f{number % 5} do?",
+                        "response": sentence(number % 5),
+                        "source": "test",
+                        "origin": "test",
+                        "license": "MIT",
+                        "split": split,
+                    }
+                )
         names = ("pair_id", "prompt", "response", "source", "origin", "license", "split")
         table = pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in names]))
         pq.write_table(table, folder / "pairs.parquet")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_ORDER = 6
-_ROWS = 1 << 16                  # pairs handled at once; the row number takes the upper 16 bits of a key
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)   # 2^64 divided by the golden ratio, odd
+_ROWS = 1 << 16  # pairs handled at once; the row number takes the upper 16 bits of a key
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, odd
 
 
 def _concatenate(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -35,7 +35,7 @@ class _Ngrams:
         ends = np.cumsum(self.lengths)
         rows = np.repeat(np.arange(len(texts), dtype=np.uint64), self.lengths)
         self.row_bits = rows << np.uint64(48)
-        self.left = np.repeat(ends, self.lengths) - np.arange(len(self.characters))   # characters from here to the end
+        self.left = np.repeat(ends, self.lengths) - np.arange(len(self.characters))  # characters from here to the end
         self.hashes = np.zeros(len(self.characters), dtype=np.uint64)
         self.order = 0
 
@@ -95,8 +95,10 @@ def chrf_scores(hypotheses: Sequence[str], references: Sequence[str], beta: floa
     pairs of 100 characters the chance of one miscount is about 10⁻³. Raises ValueError for unequal numbers.
     """
     if len(hypotheses) != len(references):
-        raise ValueError(f"chrF needs a reference for each hypothesis; got {len(hypotheses)} hypotheses and "
-                         f"{len(references)} references")
+        raise ValueError(
+            f"chrF needs a reference for each hypothesis; got {len(hypotheses)} hypotheses and "
+            f"{len(references)} references"
+        )
     chunks = [
         _chunk_scores(hypotheses[start : start + _ROWS], references[start : start + _ROWS], beta)
         for start in range(0, len(hypotheses), _ROWS)

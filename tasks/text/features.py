@@ -105,8 +105,7 @@ class Features:
         words, texts = self.words, self.words.documents[which]
         sizes = self.batch.num_chars_between(words.starts[which], words.starts[which] + words.lengths[which])
         in_addresses = np.bincount(texts, weights=sizes, minlength=len(self.batch))
-        return share(self.num_visible - in_addresses,
-                     self.num_words - np.bincount(texts, minlength=len(self.batch)))
+        return share(self.num_visible - in_addresses, self.num_words - np.bincount(texts, minlength=len(self.batch)))
 
     @cached_property
     def share_worded(self) -> np.ndarray:

@@ -106,11 +106,11 @@ def test_a_reward_model_as_large_as_the_policy_is_refused(policy: Artifact, tmp_
             reward(model=policy, rankings=rankings, config=RewardConfig(num_hidden_layers=depth))
 
 
-def test_depth_defaults_to_two_thirds_and_scratch_shares_no_weight():
+def test_depth_defaults_to_four_fifths_and_scratch_shares_no_weight():
     tokenizer = toy_tokenizer()
     big = Transformer(toy_config(tokenizer, num_hidden_layers=6))
     copied = build_model(big, RewardConfig())
-    assert copied.config.num_hidden_layers == 4
+    assert copied.config.num_hidden_layers == 5
     assert torch.equal(copied.model.layers[3].mlp.up_proj.weight, big.model.layers[3].mlp.up_proj.weight)
     fresh = build_model(big, RewardConfig(start="scratch"))
     assert not torch.equal(fresh.model.embed_tokens.weight, big.model.embed_tokens.weight)
