@@ -16,6 +16,7 @@ from tests.e2e.command import RUN_SECONDS, TRAIN, Finished, Pedigree, running_st
 def taken_port() -> Iterator[int]:
     """Prefect's usual port, taken by somebody else for as long as the servers run."""
     with socket.socket() as somebody:
+        somebody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # left over connections do not count
         with suppress(OSError):  # taken already: just as good
             somebody.bind(("127.0.0.1", 4200))
             somebody.listen()
