@@ -37,6 +37,8 @@ def pedigree(tmp_path_factory: pytest.TempPathFactory, taken_port: int) -> Itera
 
 
 def _pids(command: Pedigree) -> list[int]:
+    if not (command.home / "servers.json").exists():
+        return []  # only tests that need no server were chosen
     servers = command.servers()
     return [servers[name]["pid"] for name in ("prefect_process", "mlflow_process", "worker") if servers[name]]
 
