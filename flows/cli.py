@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from flows import questions, runs, servers, status
-from flows.errors import FlowError
+from flows.errors import FlowError, ServerUnreachable
 from flows.presets import FLOW_SECTIONS, PRESETS
 from tasks.lineage.errors import PedigreeError
 from tasks.tracking import mirror
@@ -166,6 +166,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _sync(_: argparse.Namespace) -> None:
+    if servers.name_mlflow() is None:
+        raise ServerUnreachable("No MLflow server answers, so nothing was mirrored. `pedigree up` starts one.")
     _say(f"{mirror.sync()} runs were mirrored to MLflow.")
 
 

@@ -108,6 +108,13 @@ def addresses() -> dict[str, str | None]:
     }
 
 
+def name_mlflow() -> str | None:
+    """Tells the mirror, in this process, which MLflow server `up` found or started; gives its address if it answers."""
+    if address := read().mlflow:
+        os.environ.setdefault("MLFLOW_TRACKING_URI", address)
+    return addresses()["mlflow"]
+
+
 def _prefect_begun(servers: Servers, report: Report) -> Servers:
     given = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if given and not (given == servers.prefect and servers.prefect_process):

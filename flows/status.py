@@ -23,6 +23,7 @@ def status() -> dict[str, Any]:
 
 
 def print_status(console: Console) -> None:
+    servers.name_mlflow()  # for the links
     for flow in journal.latest_flows().values():
         console.print(stage_table(flow))
         if flow.get("error"):

@@ -62,6 +62,11 @@ def test_status_and_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": []}
 
 
+def test_sync_without_a_server_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sync"]) == 3
+    assert "`pedigree up` starts one" in capsys.readouterr().err
+
+
 def test_an_unknown_model_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lineage", "pedigree-aligned", "--json"]) == 1
     output = capsys.readouterr()
