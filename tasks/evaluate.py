@@ -17,7 +17,7 @@ from pydantic import Field
 from model.answers import score_answers
 from model.evaluation import document_bits
 from model.export import load_causal, load_scalar
-from model.precision import resolve_device, resolve_precision
+from model.precision import resolve_device, resolve_precision, use_threads
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from tasks import scores
@@ -80,8 +80,7 @@ def evaluate(
     resources: Resources,
 ) -> None:
     """Compares the three models and judges the reward model; writes scores, figures, plots, samples and the report."""
-    if resources.threads:
-        torch.set_num_threads(resources.threads)
+    use_threads(resources.threads)
     device = resolve_device(resources.device)
     precision = resolve_precision(config.precision, device)
     scorer, tokenizer = load_scalar(reward_model.path / "model", device=device)

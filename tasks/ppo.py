@@ -18,7 +18,7 @@ from model.experience import sequence_kl
 from model.export import load_causal, load_scalar, save_pretrained
 from model.ppo import train_ppo
 from model.ppo_settings import PPOSettings
-from model.precision import Precision, resolve_device, resolve_precision
+from model.precision import Precision, resolve_device, resolve_precision, use_threads
 from model.rollout import collate
 from model.seeding import derive
 from model.tokenizer import Tokenizer
@@ -232,8 +232,7 @@ def ppo(
     The value model starts as a copy of the reward model. Figures are on the "evaluation" prompts, which nothing was
     trained on: eval/X of the aligned and eval/X_sft of the fine-tuned model, sampled and greedy.
     """
-    if resources.threads:
-        torch.set_num_threads(resources.threads)
+    use_threads(resources.threads)
     device = resolve_device(resources.device)
     precision = resolve_precision(config.precision, device)
     finetuned, tokenizer = load_causal(model.path / "model", device=device)

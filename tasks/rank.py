@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from pydantic import Field
 
 from model.answers import answer_text, is_finished
 from model.chat import render_prompt
 from model.export import load_causal
 from model.generation import generate
-from model.precision import resolve_device
+from model.precision import resolve_device, use_threads
 from model.seeding import derive
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -208,8 +207,7 @@ def rank(run: StageRun, model: Artifact, pairs: Artifact, config: RankConfig, re
     The human answer stands in every ranking, as author "human" and always first: by construction, since the
     reference rater measures agreement with it. Where the model says the same word for word, it ties.
     """
-    if resources.threads:
-        torch.set_num_threads(resources.threads)
+    use_threads(resources.threads)
     policy, tokenizer = load_causal(model.path / "model", device=resolve_device(resources.device))
     policy.eval()
     table = pq.read_table(pairs.path / "pairs.parquet", filters=[("split", "=", "rank")])

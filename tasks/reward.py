@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.answers import answer_states, pad_rows, score_answers, scores_at_end
 from model.export import load_causal, save_pretrained
-from model.precision import Precision, resolve_device, resolve_precision
+from model.precision import Precision, resolve_device, resolve_precision, use_threads
 from model.preference import Pair, normalised_head, pairwise_loss
 from model.scalar import ScalarModel
 from model.seeding import generator
@@ -193,8 +193,7 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
     `model` is the fine-tuned policy: it gives the tokenizer, the first layers and the size to stay below. Figures
     are held out: prompts of the rankings' validation split.
     """
-    if resources.threads:
-        torch.set_num_threads(resources.threads)
+    use_threads(resources.threads)
     device = resolve_device(resources.device)
     policy, tokenizer = load_causal(model.path / "model")
     scorer = build_model(policy, config)
