@@ -17,6 +17,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """The estimate under `name`, its ends under `name`_low and `name`_high."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def bootstrap_interval(
     values: ArrayLike,

@@ -109,7 +109,7 @@ def mean_by_question(values: NDArray[np.float64], samples: int) -> NDArray[np.fl
 def with_interval(name: str, values: NDArray[np.float64], seed: int) -> dict[str, float]:
     """The mean of values (N,) and its 95% bootstrap interval under `name`, `name`_low and `name`_high."""
     interval = bootstrap_interval(values, seed)
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return interval.metrics(name)
 
 
 def compare(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from model.bootstrap import Interval, bootstrap_interval
+from model.bootstrap import bootstrap_interval
 from model.chat import encode_pair, render_prompt
 from model.data import Example, ExampleBatches
 from model.evaluation import example_losses
@@ -81,7 +81,7 @@ def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneCo
     figures = {"pairs": float(len(training.examples)), "pairs_too_long": float(training.too_long)}
     if validation.examples:
         losses, counts = example_losses(policy, validation.examples, device=device, precision=_precision(config))
-        figures |= with_interval("eval/loss", bootstrap_interval(losses, config.seed, weights=counts))
+        figures |= bootstrap_interval(losses, config.seed, weights=counts).metrics("eval/loss")
     held_out = read_pairs(pairs.path, "evaluation", config.eval_prompts, config.seed)
     figures |= compare_answers(run, held_out, policy, pretrained, tokenizer, config)
     run.log_metrics(figures)
@@ -234,10 +234,10 @@ def score_figures(scores: Mapping[str, NDArray[np.float64]], seed: int) -> dict[
     """chrF of each kind of answer and the paired gain over the better way to prompt the pretrained model."""
     better = max((scores["pretrained"], scores["pretrained_plain"]), key=lambda values: float(values.mean()))
     return {
-        **with_interval("eval/chrf", bootstrap_interval(scores["finetuned"], seed)),
-        **with_interval("eval/chrf_pretrained", bootstrap_interval(scores["pretrained"], seed)),
-        **with_interval("eval/chrf_pretrained_plain", bootstrap_interval(scores["pretrained_plain"], seed)),
-        **with_interval("eval/chrf_gain", bootstrap_interval(scores["finetuned"] - better, seed)),
+        **bootstrap_interval(scores["finetuned"], seed).metrics("eval/chrf"),
+        **bootstrap_interval(scores["pretrained"], seed).metrics("eval/chrf_pretrained"),
+        **bootstrap_interval(scores["pretrained_plain"], seed).metrics("eval/chrf_pretrained_plain"),
+        **bootstrap_interval(scores["finetuned"] - better, seed).metrics("eval/chrf_gain"),
     }
 
 
@@ -247,8 +247,3 @@ def length_figures(ours: Sequence[str], human: Sequence[str]) -> dict[str, float
         "eval/length": float(np.mean([len(text) for text in ours])),
         "eval/length_human": float(np.mean([len(text) for text in human])),
     }
-
-
-def with_interval(name: str, interval: Interval) -> dict[str, float]:
-    """The three metrics of an estimate."""
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from model.bootstrap import Interval, bootstrap_interval
+from model.bootstrap import bootstrap_interval
 from model.config import ModelConfig
 from model.data import PackedWindows
 from model.evaluation import bits_per_byte, document_bits
@@ -221,10 +221,10 @@ def measure(
     baseline = KneserNey(grams, source.vocab_size).document_bits(held_out.documents, source.document_end)
     held_out_tokens = sum(len(document) for document in held_out.documents)
     return {
-        **with_interval("eval/bits_per_byte", bits_per_byte(bits, held_out.num_bytes, config.seed)),
-        **with_interval("eval/ngram_bits_per_byte", bits_per_byte(baseline, held_out.num_bytes, config.seed)),
-        **with_interval(
-            "eval/bits_saved_per_byte", bootstrap_interval(baseline - bits, config.seed, weights=held_out.num_bytes)
+        **bits_per_byte(bits, held_out.num_bytes, config.seed).metrics("eval/bits_per_byte"),
+        **bits_per_byte(baseline, held_out.num_bytes, config.seed).metrics("eval/ngram_bits_per_byte"),
+        **bootstrap_interval(baseline - bits, config.seed, weights=held_out.num_bytes).metrics(
+            "eval/bits_saved_per_byte"
         ),
         "eval/loss": float(bits.sum() * np.log(2) / held_out_tokens),
         "eval/documents": len(held_out.documents),
@@ -232,11 +232,6 @@ def measure(
         "train_tokens": config.num_steps() * config.batch_size * config.context_length,
         "parameters": model.config.num_parameters(),
     }
-
-
-def with_interval(name: str, interval: Interval) -> dict[str, float]:
-    """The three metrics of an estimate."""
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def write_samples(run: StageRun, model: Transformer, source: Tokens, held_out: HeldOut, config: PretrainConfig) -> None:

@@ -69,7 +69,7 @@ def _with_interval(name: str, counted: list[tuple[float, int]], seed: int) -> di
         return {}
     right, pairs = zip(*counted, strict=True)
     interval = bootstrap_interval(right, seed, weights=pairs)
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return interval.metrics(name)
 
 
 def by_length(rankings: list[Ranking], sign: float) -> list[list[float]]:
