@@ -25,6 +25,7 @@ from tasks.lineage.recipe import Use
 from tasks.lineage.record import Output, Record
 from tasks.lineage.stage_run import Logger, StageRun, summary
 from tasks.lineage.store import MISSING, Store
+from tasks.lineage.tree import hash_file
 
 DOCUMENT_FIGURES = ("documents_in", "documents_kept", "documents_dropped")
 
@@ -67,7 +68,8 @@ def execute(
         hit = _look_up(use, store, context.logger)
         if hit is not None and not store.work_path(use.key).exists():
             return hit
-        with locked(store.lock_path(use.key), name, context.logger) as lock:
+        inputs = [artifact.digest for artifact in use.inputs.values()]
+        with locked(store.lock_path(use.key), name, context.logger, inputs) as lock:
             hit = _look_up(use, store, context.logger, mend=True)
             if hit is not None:
                 remove_tree(store.work_path(use.key))  # of a process killed between its record and this
@@ -177,6 +179,7 @@ def _keep(
         cpu_seconds=round(meter.cpu_seconds, 3),
         energy_wh=round(meter.energy_wh, 6),
         numerics=numerics(resources),
+        metrics_digest=hash_file(store.metrics_path(use.key)),
         git_commit=git_commit(),
         flow_run_id=context.flow_run_id,
         task_run_id=context.task_run_id,

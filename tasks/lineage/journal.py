@@ -8,6 +8,7 @@ reader reports "failed" where it says "running" but that process is gone.
 import json
 import os
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ def begin_flow(
     preset: str | None = None,
     mlflow_run_id: str | None = None,
     prefect_url: str | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> None:
-    """Say that a flow run has started."""
+    """Say that a flow run has started. settings: everything it was told, so that it can be started again."""
     _write(
         flow_run_id,
         "flow",
@@ -46,6 +48,7 @@ def begin_flow(
             "state": "running",
             "mlflow_run_id": mlflow_run_id,
             "prefect_url": prefect_url,
+            "settings": settings,
             "process": _this_process(),
         },
     )
@@ -74,6 +77,13 @@ def read_flow(flow_run_id: str) -> dict[str, Any] | None:
         (entry for entry in entries if entry), key=lambda entry: (entry.get("started") or "", entry["stage"])
     )
     return {**(_truthful(flow) or flow), "stages": {entry["stage"]: entry for entry in stages}}
+
+
+def flows() -> Iterator[dict[str, Any]]:
+    """Every flow run that the journal knows, as `read_flow` gives it."""
+    for path in sorted((home() / "runs").glob("*/flow.json")):
+        if entry := read_flow(path.parent.name):
+            yield entry
 
 
 def latest_flows() -> dict[str, dict[str, Any]]:

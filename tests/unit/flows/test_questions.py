@@ -108,7 +108,7 @@ def test_an_unknown_name_says_which_names_there_are() -> None:
 
 def test_verify_finds_a_flipped_byte_and_a_lost_object() -> None:
     made = course()
-    assert questions.verify() == {"objects": 6, "damaged": [], "missing": []}
+    assert questions.verify() == {"objects": 6, "damaged": [], "missing": [], "foreign": []}
     file = made["collect"].path / "content.txt"
     file.chmod(0o644)
     file.write_text("d")
