@@ -63,7 +63,8 @@ def collect(
 ) -> None:
     """Write documents-*.parquet, ledger.parquet and quarantine.jsonl.
 
-    exclusions: what must be left out, if anything (`pedigree forget`). Raises DataError if there is no document, if too much is malformed, or if a file changed after the snapshot.
+    exclusions: what must be left out, if anything (`pedigree forget`).
+    Raises DataError if there is no document, if too much is malformed, or if a file changed after the snapshot.
     """
     seen = Snapshot.read(snapshot.path)
     limits = Limits(config.document_chars, config.max_document_bytes, config.min_docstring_chars)

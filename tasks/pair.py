@@ -102,7 +102,8 @@ def pair(
 ) -> None:
     """Write pairs.parquet, ledger.parquet, quarantine.jsonl and samples.jsonl (some of each split, to look at).
 
-    exclusions: what must be left out, if anything (`pedigree forget`). Raises DataError if there is no pair, if too much is malformed, or if a file changed after the snapshot.
+    exclusions: what must be left out, if anything (`pedigree forget`).
+    Raises DataError if there is no pair, if too much is malformed, or if a file changed after the snapshot.
     """
     seen = Snapshot.read(snapshot.path)
     answers = AnswerLimits(config.min_answer_chars, config.max_answer_chars, config.min_overlap)

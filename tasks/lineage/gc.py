@@ -112,7 +112,7 @@ def delete_object(store: Store, digest: str, makers: Iterable[str], *, forgotten
     """
     keys = sorted(makers)
     with ExitStack() as stack:
-        if not all([stack.enter_context(locked_now(store.lock_path(key))) for key in keys]):
+        if not all(stack.enter_context(locked_now(store.lock_path(key))) for key in keys):
             return False
         if keys:
             bury(store.root, digest, "forgotten" if forgotten_by else "unreachable", forgotten_by)

@@ -1,8 +1,10 @@
 """Collecting what nothing needs: what is kept, what goes, and that it can be stopped anywhere."""
 
+import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,12 +106,26 @@ def test_unfinished_work_is_kept_while_it_is_fresh(store: Store) -> None:
     assert [item.name for item in survey(store, {}, -1).work] == ["a" * 64]
 
 
-def test_a_lock_that_is_removed_while_somebody_waits_for_it_is_taken_anew(store: Store, tmp_path: Path) -> None:
+def test_who_waits_for_a_lock_that_is_removed_meanwhile_takes_the_new_one(store: Store) -> None:
     path = store.lock_path("a" * 64)
-    with locked(path, "first", None):
+    held, entered = threading.Event(), []
+
+    def wait_for_it() -> None:
+        held.wait()
+        with locked(path, "second", logging.getLogger()) as lock:
+            lock.check()
+            entered.append(path.stat().st_ino)
+
+    waiting = threading.Thread(target=wait_for_it)
+    waiting.start()
+    with locked(path, "first", logging.getLogger()):
+        held.set()
+        time.sleep(0.3)  # it has opened the file by now
         path.unlink()
-    with locked(path, "second", None) as lock:
-        lock.check()
+        path.touch()
+        new = path.stat().st_ino
+    waiting.join()
+    assert entered == [new]
 
 
 def test_leftovers_go(store: Store) -> None:
