@@ -8,19 +8,36 @@ import json
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PLANTED = """The lighthouse keeper of Ormsvik wrote down every ship that passed in the winter of 1887. Each entry gives the
-hour, the wind, the rig and the colour of the hull, and now and then a remark on the cargo. On the ninth of February a
-barque without lights drifted past the skerries; he rowed out alone, found nobody aboard but a caged goldfinch, and kept
-the bird for eleven years. Historians use the book to date storms, since the harbour register burned in 1902."""
+from flows.presets import PRESETS
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.store import Store
+from tasks.text.documents import Draft
+from tasks.text.splits import TRAIN, side
+from tasks.tokenize import VALIDATION, hash_points
+
+PLANTED = """The lighthouse keeper of Ormsvik wrote down every ship that passed in the winter of 1887. Each entry gives
+the hour, the wind, the rig and the colour of the hull, and now and then a remark on the cargo. On the ninth of February
+a barque without lights drifted past the skerries; he rowed out alone, found nobody aboard but a caged goldfinch, and
+kept the bird for eleven years. Historians use the book to date storms, since the harbour register burned in 1902."""
 NEAR = PLANTED.replace("colour of the hull", "color of the hull")
 ANNOTATED = {"prompt": "Which bird did the keeper of Ormsvik find?", "response": "He found a caged goldfinch aboard."}
 MODULES = ("argparse", "ast", "collections/__init__", "datetime", "decimal", "_pydecimal", "difflib", "doctest",
            "email/message", "fractions", "inspect", "logging/__init__", "optparse", "os", "pathlib", "random",
            "shutil", "statistics", "subprocess", "tarfile", "textwrap", "threading", "turtle", "typing", "zipfile",
            "unittest/mock", "unittest/case", "tkinter/__init__", "ssl", "socket", "heapq", "locale")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Course:
+    """A finished course on texts in `folder`, and what it made: corpus, tokens, pairs, pretrained, finetuned, …"""
+
+    folder: Path
+    store: Store
+    made: dict[str, Artifact]
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
@@ -34,7 +51,7 @@ def docstrings() -> Iterator[tuple[str, str]]:
 
 
 def write(folder: Path) -> dict[str, Any]:
-    """The texts and pairs, and the settings of the course on them."""
+    """Writes the texts and pairs; returns the settings of the course on them."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = [{"id": name, "text": text} for name, text in docstrings() if len(text) > 150]
     pairs = [
@@ -45,8 +62,6 @@ def write(folder: Path) -> dict[str, Any]:
     planted = [{"id": "planted", "text": PLANTED}, {"id": "near", "text": NEAR}]
     for file, rows in (("texts.jsonl", [*texts, *planted]), ("pairs.jsonl", [*pairs, ANNOTATED])):
         (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    from flows.presets import PRESETS
-
     settings: dict[str, Any] = json.loads(json.dumps(PRESETS["test"]))
     settings["snapshot"] = {
         "sources": [
@@ -64,8 +79,6 @@ def write(folder: Path) -> dict[str, Any]:
 
 def planted_id(folder: Path, name: str, text: str) -> str:
     """The doc_id of a row of texts.jsonl."""
-    from tasks.text.documents import Draft
-
     source = f"{(folder / 'texts.jsonl').resolve().as_uri()}#{name}"
     return Draft(text, source, "", None, "docstring", None).doc_id
 
@@ -77,23 +90,17 @@ def planted_ids(folder: Path) -> tuple[str, str]:
 
 def _seed(folder: Path) -> int:
     """A seed by which both planted texts are trained on: which side they fall to depends on the folder's name."""
-    from tasks.text.splits import TRAIN, side
-
     ids = planted_ids(folder)
     return next(seed for seed in range(1000) if all(side(seed, 0.2, doc_id) == TRAIN for doc_id in ids))
 
 
 def _tokenize_seed(folder: Path) -> int:
     """A seed by which neither is set apart to measure pretraining."""
-    from tasks.tokenize import VALIDATION, hash_points
-
     ids = list(planted_ids(folder))
     return next(seed for seed in range(1000) if (hash_points(ids, seed, VALIDATION) > 0.1).all())
 
 
 def main() -> None:
-    from dataclasses import asdict
-
     from flows.course import align_course, data_course, pretrain_course
     from flows.settings import Settings
 

@@ -81,7 +81,7 @@ def impact(
         "models": models,
         "steps": _steps(view, nodes, found) if steps and found else {},
         "near_duplicates": [asdict(document) for document in found.selection.near_duplicates] if found else [],
-        "registry": "asked" if asked else "not asked: no MLflow server answers",
+        "registry": asked,
     }
 
 
@@ -151,11 +151,13 @@ def _artifact(reached: Reached) -> dict[str, Any]:
     }
 
 
-def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], bool]:
+def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], str]:
     """An entry for each registered version of each tainted model, one without a version where there is none; and
     whether the registry was asked."""
     tainted = [entry for entry in reached if entry.header.kind in MODEL_KINDS and entry.tainted]
-    known = registry.versions({entry.header.digest for entry in tainted}) if tainted else {}
+    if not tainted:
+        return [], "not asked: no model is concerned"
+    known = registry.versions({entry.header.digest for entry in tainted})
     found = []
     for entry in tainted:
         header = entry.header
@@ -177,7 +179,7 @@ def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], bool]:
                     "mlflow_run_id": version.run_id,
                 }
             )
-    return found, known is not None
+    return found, "not asked: no MLflow server answers" if known is None else "asked"
 
 
 def _steps(view: StoreView, nodes: Iterable[Node], found: Found) -> dict[str, list[dict[str, Any]]]:

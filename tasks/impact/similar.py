@@ -162,9 +162,9 @@ def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _parts(path: Path) -> list[str]:
-    """The columns of a table that hold text."""
+    """The columns that hold the text of documents; none in a table of something else, such as models' answers."""
     names = pq.read_schema(path).names
-    return [name for name in PART_COLUMNS if name in names] if "text" in names or "response" in names else []
+    return [name for name in PART_COLUMNS if name in names] if "source" in names else []
 
 
 def _variants(row: dict[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ but none of its own steps saw that text.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from tasks.impact.census import StoreView
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.codebase import codebase
+from tasks.lineage.cost import library_versions
 from tasks.lineage.document_rows import rows_of
 from tasks.lineage.errors import PedigreeError
 from tasks.lineage.fates import fates_of
@@ -47,6 +47,9 @@ DRAWN_BY = {
     "ppo": (("model.ppo", "prompt_batch"), ("tasks.ppo", "read_questions")),
 }
 """Stage → the definitions that decide what is in a batch."""
+
+LIBRARIES = {"pretrain": ("numpy",), "finetune": ("numpy",), "reward": ("torch",), "ppo": ("torch",)}
+"""Stage → the library whose random numbers order its batches."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,10 @@ def doubts(record: Record) -> list[str]:
     code = codebase(Path(__file__).resolve().parents[2])
     now = reach(code, [Node("definition", module, name) for module, name in DRAWN_BY[record.stage]])
     changed = [name for name, digest in now.items() if record.code.get(name) != digest]
-    libraries = [name for name in ("numpy", "torch") if name in record.versions]
-    moved = [f"{name} {record.versions[name]} -> {version(name)}" for name in libraries
-             if record.versions[name] != version(name)]  # fmt: skip
+    libraries = [name for name in LIBRARIES[record.stage] if name in record.versions]
+    versions = library_versions(libraries)
+    moved = [f"{name} was {record.versions[name]} and is {versions[name]} now" for name in libraries
+             if record.versions[name] != versions[name]]  # fmt: skip
     return [f"{name} is not the code that drew the batches" for name in changed] + moved
 
 
