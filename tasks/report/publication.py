@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.lineage.ancestry import Ancestry, ancestors
+from tasks.lineage.files import write_atomically
 from tasks.lineage.record import Record
 from tasks.lineage.stage_run import read_metrics
 from tasks.lineage.store import Store
@@ -26,8 +27,18 @@ def write(record: Mapping[str, Any], folder: Path, run_url: RunUrl, flow_run_url
     (folder / "lineage.html").write_text(lineage_page.render(graph, subject.key, title), encoding="utf-8")
     evaluation = Store().object_path(subject.output.digest)
     if subject.output.kind == "evaluation" and (evaluation / "metrics.json").is_file():
-        report = evaluation_files.page(evaluation, funnel_of(records), _course_pictures(records))
-        (folder / "report.html").write_text(report, encoding="utf-8")
+        (folder / "report.html").write_bytes(_report(subject, evaluation, records))
+
+
+def _report(subject: Record, evaluation: Path, records: Mapping[str, Record]) -> bytes:
+    """The report with the whole course in it, drawn once: a run that finds the evaluation in the store shows it again.
+
+    The pictures take seconds to draw, and their curves are those of the records that the key stands for."""
+    drawn = Store().root / "cache" / "reports" / f"{subject.key}.{subject.output.digest[:12]}.html"
+    if not drawn.is_file():
+        page = evaluation_files.page(evaluation, funnel_of(records), _course_pictures(records))
+        write_atomically(drawn, page.encode(), durable=False)
+    return drawn.read_bytes()
 
 
 def write_plots(record: Mapping[str, Any], folder: Path) -> None:
