@@ -1,4 +1,4 @@
-"""`pedigree why`, `lineage`, `verify`: questions that the records answer by themselves, no server needed."""
+"""`pedigree why`, `lineage`: questions that the records answer by themselves, no server needed."""
 
 from collections import Counter
 from typing import Any
@@ -16,11 +16,6 @@ LEARNED_FROM = {
     "ppo": frozenset({"ppo"}),
 }
 """Stage → the splits of its documents that shape what it makes; it only measures itself on the others."""
-
-
-def verify() -> dict[str, Any]:
-    """{"objects": n, "damaged": [{digest, stage, key, problems}], "missing": [the same]}: every stored byte hashed."""
-    return Store().verify(deep=True)
 
 
 def lineage(target: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`pedigree lineage`, `verify`: what an output is made of, and whether the store is whole."""
+"""`pedigree lineage`: what an output is made of."""
 
 import argparse
 from typing import Any
@@ -13,8 +13,6 @@ def add(commands: Any) -> None:
     lineage.add_argument("target", metavar="MODEL", help="registered model, stage, or the beginning of a digest")
     lineage.add_argument("--documents", action="store_true",
                          help="count its documents by origin and licence; with --json, name every one")  # fmt: skip
-    command(commands, "verify", _verify, "hash every stored byte; exit 1 when one differs", "pedigree verify --json",
-            json_output=True)  # fmt: skip
 
 
 def _documents(options: argparse.Namespace) -> None:
@@ -44,15 +42,3 @@ def _lineage(options: argparse.Namespace) -> None:
         for source in (edge[0] for edge in graph["edges"] if edge[1] == node["id"]):
             name = next((other["stage"] for other in graph["nodes"] if other["id"] == source), "a record that is gone")
             say(f"             from {name} {source[:12]}")
-
-
-def _verify(options: argparse.Namespace) -> int:
-    found = questions.verify()
-    if options.json:
-        print_json(found)
-    else:
-        say(f"{found['objects']} objects, {len(found['damaged'])} damaged, {len(found['missing'])} missing.")
-        for entry in (*found["damaged"], *found["missing"]):
-            problems = "; ".join(entry["problems"])
-            say(f"  {entry['stage']} {entry['digest'][:12]}: {problems}. The next run makes it again.")
-    return 1 if found["damaged"] or found["missing"] else 0

@@ -6,19 +6,19 @@ they take nothing, and their keys are what they were before anything was forgott
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.forget.texts import wordings
-from tasks.impact.selector import Selector, select
+from tasks.impact.selector import RANKING, Selection, Selector, select
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StoreError
 from tasks.lineage.files import write_atomically
 from tasks.lineage.home import home
 from tasks.lineage.store import Store
-from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text.forgotten import NUM_PERMUTATIONS, Wording, read_rows, rows_of, write_list
+from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
+from tasks.text.forgotten import NUM_PERMUTATIONS, SCHEMA, Wording, read_rows, rows_of, write_list
 
 
 class TextPrint(BaseModel):
@@ -33,7 +33,10 @@ class TextPrint(BaseModel):
 
 
 class ExcludeConfig(StageConfig):
-    """What is to be forgotten. Everything that any of the fields names is."""
+    """What is to be forgotten: documents and texts by name; or all of a source, licence or annotator.
+
+    Together, the latter three narrow the documents.
+    """
 
     docs: tuple[str, ...] = Field((), title="Documents", description="Their doc_id or pair_id, or its beginning")
     sources: tuple[str, ...] = Field((), title="Sources", description="Addresses, with * and ? as wildcards")
@@ -48,11 +51,26 @@ class ExcludeConfig(StageConfig):
     threshold: float = Field(
         0.8, gt=0, lt=1, title="Similarity", description="Jaccard similarity from which a text is a near-duplicate"
     )
+    rebuild: Literal["train", "data"] = Field(
+        "train", title="Rebuild", description="What is made anew afterwards: the whole course, or the data alone",
+        json_schema_extra=neutral("train"),
+    )  # fmt: skip
 
     @property
     def selector(self) -> Selector:
         """Which documents of the store are meant; texts are known by their prints alone."""
         return Selector(docs=self.docs, sources=self.sources, licenses=self.licenses, annotators=self.annotators)
+
+    def of(self, found: Selection) -> dict[str, float | None]:
+        """The ids to be forgotten of a selection, each with the similarity from which other texts count as the same:
+        None where only it is meant. What is near to a near-duplicate need not be near to what was asked for; and of a
+        ranking, its prompt is left out so that it cannot be made again, and nothing like it."""
+        meant = {
+            document.doc_id: None if self.exact or document.kind == RANKING else self.threshold
+            for document in found.documents
+        }
+        near = () if self.exact else found.near_duplicates
+        return {**{document.doc_id: None for document in near}, **meant}
 
 
 def prints_of(texts: list[str], threshold: float, exact: bool) -> tuple[TextPrint, ...]:
@@ -75,14 +93,11 @@ def rows_to_exclude(store: Store, config: ExcludeConfig) -> list[dict[str, Any]]
         }
         for known in config.texts
     ]
-    if not any((config.docs, config.sources, config.licenses, config.annotators)):
-        return rows
-    found = select(store, config.selector)
-    ids = {document.doc_id for document in found.documents}
-    near = {document.doc_id for document in found.near_duplicates} if not config.exact else set()
-    threshold = None if config.exact else config.threshold
-    rows += rows_of(list(wordings(store, ids, threshold)))
-    rows += rows_of(list(wordings(store, near - ids, None)))  # known by name; what is near to *them* is not meant
+    if not config.selector.empty:
+        ids = config.of(select(store, config.selector, near=not config.exact))
+        rows += rows_of(list(wordings(store, ids)))
+        named = {row["id"] for row in rows}
+        rows += [dict.fromkeys(SCHEMA.names) | {"id": name} for name in ids if name not in named]  # only in ledgers
     return rows
 
 

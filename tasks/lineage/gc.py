@@ -48,6 +48,18 @@ class Sweep:
     def bytes(self) -> int:
         return sum(doomed.bytes for doomed in (*self.objects, *self.work, *self.files))
 
+    @property
+    def empty(self) -> bool:
+        return not (self.objects or self.work or self.files or self.locks)
+
+    def also_in(self, other: "Sweep") -> "Sweep":
+        """What both would delete."""
+        parts = {
+            name: [item for item in getattr(self, name) if item.name in {twin.name for twin in getattr(other, name)}]
+            for name in ("objects", "work", "files")
+        }
+        return Sweep(**parts, locks=[name for name in self.locks if name in other.locks], kept=other.kept)
+
     def answer(self) -> dict[str, Any]:
         """As JSON."""
         parts = {name: [vars(doomed) for doomed in getattr(self, name)] for name in ("objects", "work", "files")}
@@ -73,7 +85,7 @@ def survey(store: Store, roots: Mapping[str, Iterable[str]], stale_seconds: floa
     finished = {record.key for record in records}
     old = time.time() - stale_seconds
     work = [
-        Doomed(path.name, _size(path))
+        Doomed(path.name, size_of(path))
         for path in _entries(store.root / "work")
         if (path.name in finished or _changed(path) < old) and not _is_held(store.lock_path(path.name))
     ]
@@ -172,19 +184,19 @@ def _leftovers(root: Path, old: float) -> Iterator[Doomed]:
     """Damaged outputs that were set aside, and what killed processes left half-deleted or half-written."""
     for path in _entries(root / "aside"):
         if path.stat().st_ctime < old:  # when it was moved there; what is in it is older
-            yield Doomed(path.relative_to(root).as_posix(), _size(path))
+            yield Doomed(path.relative_to(root).as_posix(), size_of(path))
     for path in _entries(root / "trash"):
-        yield Doomed(path.relative_to(root).as_posix(), _size(path))
+        yield Doomed(path.relative_to(root).as_posix(), size_of(path))
     for folder in ("records", "records/superseded", "tombstones"):
         for path in _entries(root / folder):
             if DRAFT.fullmatch(path.name) and path.stat().st_mtime < time.time() - DRAFT_SECONDS:
-                yield Doomed(path.relative_to(root).as_posix(), _size(path))
+                yield Doomed(path.relative_to(root).as_posix(), size_of(path))
 
 
 def _doomed(path: Path, record: Record | None) -> Doomed:
     if record is None:
-        return Doomed(path.name, _size(path))
-    return Doomed(path.name, _size(path), record.stage, record.output.kind, record.created)
+        return Doomed(path.name, size_of(path))
+    return Doomed(path.name, size_of(path), record.stage, record.output.kind, record.created)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -197,7 +209,8 @@ def _files(path: Path) -> Iterator[Path]:
         yield from path.rglob("*")
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files under a folder."""
     total = 0
     for file in _files(path):
         with contextlib.suppress(FileNotFoundError):

@@ -18,6 +18,7 @@ from tasks.lineage.journal import now
 
 Reason = Literal["forgotten", "unreachable"]
 _WORDS = {"forgotten": "`pedigree forget --purge`", "unreachable": "`pedigree gc`"}
+FATES = ".fates"  # which documents it held, by id: still answers which models learnt from what was forgotten
 
 logger = logging.getLogger("pedigree.store")
 
@@ -58,6 +59,9 @@ def bury(root: Path, digest: str, reason: Reason, by: str | None = None) -> None
     """Delete an output for good. Raises OSError; whatever is done by then, the store is valid."""
     stone = Tombstone(digest=digest, reason=reason, at=now(), by=by)
     write_atomically(tombstone_path(root, digest), stone.model_dump_json(indent=1).encode())
+    for path in root.glob(f"index/**/{digest}*"):  # what was sorted out of it for quick answers
+        if path.is_file() and not (reason == "forgotten" and path.suffix == FATES):
+            path.unlink(missing_ok=True)
     discard(root, root / "objects" / digest)
 
 

@@ -15,7 +15,7 @@ estimate's standard error at 0.8 is 0.025, and P(two texts of similarity 0.8 are
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.text.encoding import rewrite
 from tasks.text.markup import strip_markup
 from tasks.text.minhash import band_hashes, estimate, permutations, signatures
 from tasks.text.shingles import shingle, unique_shingles
@@ -139,29 +138,33 @@ class Forgotten:
         return bool(self.ids or self.sources or self._digests)
 
     def among(self, texts: pa.Array, kinds: Sequence[str | None] = ()) -> np.ndarray:
-        """Which texts (nulls allowed) are known or near to a known one, (N,) bool.
+        """Which texts (nulls allowed) are known or near to a known one, (N,) bool. kinds: see `likeness`."""
+        return self.likeness(texts, kinds) >= 0
+
+    def likeness(self, texts: pa.Array, kinds: Sequence[str | None] = ()) -> np.ndarray:
+        """Of each text (nulls allowed), the estimated similarity to the nearest known text that it is near enough to:
+        1.0 for the same, −1 for none, (N,).
 
         kinds: of each text; those with markup are also looked at without it.
         """
         texts = pc.fill_null(texts.cast(pa.large_string()), "")
-        found = np.zeros(len(texts), bool)
+        found = np.full(len(texts), -1.0)
         for begin in range(0, len(texts), BLOCK):
-            block = texts.slice(begin, BLOCK)
-            here = self._matches(block)
-            for kind in sorted(MARKED_UP & set(kinds[begin : begin + BLOCK])):
-                rows = np.flatnonzero([other == kind for other in kinds[begin : begin + BLOCK]])
-                every = pa.array(np.ones(len(rows), bool))
-                plain = rewrite(block.take(pa.array(rows)), every, partial(strip_markup, kind=kind))
-                here[rows] |= self._matches(plain)
+            block, of_kind = texts.slice(begin, BLOCK), kinds[begin : begin + BLOCK]
+            here = self._compared(block)
+            for kind in sorted(MARKED_UP & set(of_kind)):
+                rows = np.flatnonzero([other == kind for other in of_kind])
+                plain = strip_markup(block.take(pa.array(rows)), kind)
+                here[rows] = np.maximum(here[rows], self._compared(plain.cast(pa.large_string())))
             found[begin : begin + BLOCK] = here
         return found
 
-    def _matches(self, texts: pa.Array) -> np.ndarray:
-        blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(zero_copy_only=False)
+    def _compared(self, texts: pa.Array) -> np.ndarray:
         exact = np.array([digest in self._digests for digest in text_digests(texts)], bool)
-        return (exact | (self.similarities(texts) >= 0)) & ~blank
+        blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(zero_copy_only=False)
+        return np.where(blank, -1.0, np.where(exact, 1.0, self._similarities(texts)))
 
-    def similarities(self, texts: pa.Array) -> np.ndarray:
+    def _similarities(self, texts: pa.Array) -> np.ndarray:
         """Of each text, the estimated similarity to the nearest text that it is near enough to; −1 without one."""
         best = np.full(len(texts), -1.0)
         if not len(self._thresholds):
