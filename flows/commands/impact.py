@@ -65,9 +65,12 @@ def _impact(options: argparse.Namespace) -> None:
     from flows import servers  # finds the MLflow server that `pedigree up` started
     from tasks.impact.impact import impact
 
+    wanted = selector(options)
+    if wanted.empty and not options.module:
+        raise SettingsError("say what falls: --doc, --text, --source, --license, --annotator or --module")
     servers.name_mlflow()
     answer = impact(
-        Store(), selector(options), options.module,
+        Store(), wanted, options.module,
         near=not options.no_near, steps=not options.no_steps, report=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     if options.json:
