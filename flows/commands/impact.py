@@ -22,8 +22,14 @@ def add(commands: Any) -> None:
     add_selectors(impact)
     impact.add_argument("--module", action="append", default=[], metavar="PATH",
                         help="a module, or PATH:DEFINITION: what any version of it made")  # fmt: skip
-    impact.add_argument("--no-near", action="store_true", help="don't look for near-duplicates")
-    impact.add_argument("--no-steps", action="store_true", help="don't compute which training steps saw them")
+    near = impact.add_mutually_exclusive_group()
+    near.add_argument("--near", action="store_const", const="all", default="sorted",
+                      help="look for near-duplicates also where many texts have to be sorted first")  # fmt: skip
+    near.add_argument("--no-near", action="store_const", const="none", dest="near", help="don't look for them")
+    steps = impact.add_mutually_exclusive_group()
+    steps.add_argument("--all-steps", action="store_true",
+                       help="compute which steps saw them for every training, not only for the newest")  # fmt: skip
+    steps.add_argument("--no-steps", action="store_true", help="compute no steps")
 
 
 def add_selectors(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +69,16 @@ def _content(path: Path) -> str:
 
 def _impact(options: argparse.Namespace) -> None:
     from flows import servers  # finds the MLflow server that `pedigree up` started
-    from tasks.impact.impact import impact
+    from tasks.impact.impact import MOST_TRAININGS, impact
 
+    wanted = selector(options)
+    if wanted.empty and not options.module:
+        raise SettingsError("say what falls: --doc, --text, --source, --license, --annotator or --module")
     servers.name_mlflow()
     answer = impact(
-        Store(), selector(options), options.module,
-        near=not options.no_near, steps=not options.no_steps, report=lambda line: print(line, file=sys.stderr),
+        Store(), wanted, options.module,
+        near=options.near, steps=0 if options.no_steps else None if options.all_steps else MOST_TRAININGS,
+        report=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     if options.json:
         print_json(answer)
@@ -93,7 +103,8 @@ def _show(answer: dict[str, Any]) -> None:
         version = f" version {model['version']}" if model["version"] else ""
         aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
         say(f"  {model['name']}{version}{aliases} {model['digest'][:12]}, {model['relation']}")
-        say(f"    {' → '.join(step['stage'] or step['kind'] for step in model['path'])}")
+        through = f" (through {' and '.join(model['paths'])})" if len(model["paths"]) > 1 else ""
+        say(f"    {' → '.join(step['stage'] or step['kind'] for step in model['path'])}{through}")
     _more(answer["models"])
     for stage, trainings in answer["steps"].items():
         for training in trainings:
@@ -105,6 +116,8 @@ def _show(answer: dict[str, Any]) -> None:
         instead = ", in place of the document it was dropped for" if document["replaces"] else ""
         say(f"  {_named(document)}, similarity {document['similarity']:.2f}{instead}")
     _more(near)
+    for note in answer["notes"]:
+        say(f"Note: {note}.")
 
 
 def _named(document: dict[str, Any]) -> str:

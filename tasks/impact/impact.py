@@ -5,7 +5,7 @@ impact(Store(), Selector(docs=("3f2a",)))   # → plain data, as docs/schemas/im
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from tasks.impact.census import StoreView
 from tasks.impact.made_by import Code, identity, made_by
-from tasks.impact.selector import Found, FoundDocument, Selector, find
+from tasks.impact.selector import Found, FoundDocument, Near, Selector, find
+from tasks.impact.similar import Report
 from tasks.impact.taint import INHERITS, TAINTED, TRAINED, Node, Paths, Taint
 from tasks.lineage.errors import ConfigError
 from tasks.lineage.headers import Header
@@ -23,11 +24,12 @@ from tasks.tracking import registry
 
 MODEL_KINDS = ("model", "reward_model")
 MADE = "made"
+MOST_TRAININGS = 10  # each costs the orders of its epochs, at ten million documents some 30 ms
 
 logger = logging.getLogger("pedigree.impact")
 
 Step = dict[str, str | None]
-"""One step of a path: {"stage", "kind", "digest", "key"}."""
+"""One step of a path: {"stage", "kind", "digest"}."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Reached:
     documents: dict[str, int]
     code: dict[str, str]
     path: list[Step]
-    paths: dict[str, list[Step]]
+    paths: dict[str, list[str]]
 
     @property
     def tainted(self) -> bool:
@@ -52,14 +54,15 @@ def impact(
     selector: Selector,
     modules: Sequence[str] = (),
     *,
-    near: bool = True,
-    steps: bool = True,
-    report: Callable[[str], None] = logger.info,
+    near: Near = "sorted",
+    steps: int | None = MOST_TRAININGS,
+    report: Report = logger.info,
 ) -> dict[str, Any]:
     """What the documents, or the code, reached; of both together, what both reached.
 
-    near, steps: look for near-duplicates, and for the training steps that saw the documents. report: is told what takes
-    long. Raises ConfigError where nothing is asked for, NotFound for a document or module that nothing names.
+    near: as for `select`. steps: of how many trainings of each stage, the newest, the steps are computed; None for all.
+    report: is told what takes long. Raises ConfigError where nothing is asked for, NotFound for a document or module
+    that nothing names.
     """
     if selector.empty and not modules:
         raise ConfigError("say what falls: --doc, --text, --source, --license, --annotator or --module")
@@ -79,9 +82,10 @@ def impact(
         "documents": [_document(document) for document in found.selection.documents] if found else [],
         "artifacts": [_artifact(entry) for entry in reached],
         "models": models,
-        "steps": _steps(view, nodes, found) if steps and found else {},
+        "steps": _steps(view, nodes, found, steps) if found else {},
         "near_duplicates": [asdict(document) for document in found.selection.near_duplicates] if found else [],
         "registry": asked,
+        "notes": found.selection.notes if found else [],
     }
 
 
@@ -93,7 +97,7 @@ def _by_documents(
     for node in nodes:
         assert node.relation is not None
         path: list[Step] = []
-        paths: dict[str, list[Step]] = {}
+        paths: dict[str, list[str]] = {}
         if node.tainted:
             number = int(np.argmax(np.logical_or.reduce([node.flags[name] for name in TAINTED])))
             if number not in ways:
@@ -103,7 +107,7 @@ def _by_documents(
             path = [start, *(_step(passed.header) for passed in way.to(node))]
             if node.header.kind in MODEL_KINDS:
                 paths = {
-                    name: [start, *(_step(passed.header) for passed in passing)]
+                    name: [documents[number].doc_id, *(passed.header.digest for passed in passing)]
                     for name, passing in way.by_input(node).items()
                 }
         made = code.made.get(identity(node.header), {}) if code else {}
@@ -124,11 +128,11 @@ def _by_code(view: StoreView, code: Code, modules: Sequence[str]) -> list[Reache
 
 
 def _start(kind: str, name: str) -> Step:
-    return {"stage": None, "kind": kind, "digest": name, "key": None}
+    return {"stage": None, "kind": kind, "digest": name}
 
 
 def _step(header: Header) -> Step:
-    return {"stage": header.stage, "kind": header.kind, "digest": header.digest, "key": header.key}
+    return {"stage": header.stage, "kind": header.kind, "digest": header.digest}
 
 
 def _document(document: FoundDocument) -> dict[str, Any]:
@@ -182,19 +186,20 @@ def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], str]:
     return found, "not asked: no MLflow server answers" if known is None else "asked"
 
 
-def _steps(view: StoreView, nodes: Iterable[Node], found: Found) -> dict[str, list[dict[str, Any]]]:
-    """By stage, the steps of each training that read any of the documents itself."""
+def _steps(view: StoreView, nodes: Iterable[Node], found: Found, most: int | None) -> dict[str, list[dict[str, Any]]]:
+    """By stage, the steps of each training that read any of the documents itself, the newest trainings first."""
     ids = np.array([short_id(document.doc_id) for document in found.selection.documents], np.uint64)
     by_stage: dict[str, list[dict[str, Any]]] = {}
-    for node in nodes:
-        read = node.flags[TRAINED]
-        record = view.store.maker(node.header.artifact) if read.any() else None
-        if record is None:
-            continue
-        from tasks.impact.steps import steps_seeing  # what draws batches is loaded only where something was trained
+    trained = [node for node in nodes if node.flags[TRAINED].any()] if most != 0 else []
+    for node in sorted(trained, key=lambda node: node.header.created, reverse=True):
+        from tasks.impact.steps import COUNTED, NOT_COMPUTED, steps_seeing  # brings what draws batches
 
-        seen = steps_seeing(view, record, ids[read])
-        if seen is not None:
-            entry = {"artifact": node.header.digest, "key": node.header.key, **seen.as_json()}
-            by_stage.setdefault(node.header.stage, []).append(entry)
+        header = node.header
+        if header.stage not in COUNTED:
+            continue
+        entries = by_stage.setdefault(header.stage, [])
+        record = view.store.maker(header.artifact) if most is None or len(entries) < most else None
+        seen = NOT_COMPUTED if record is None else steps_seeing(view, record, ids[node.flags[TRAINED]])
+        assert seen is not None
+        entries.append({"artifact": header.digest, "key": header.key, **seen.as_json()})
     return by_stage

@@ -2,17 +2,17 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.impact import scan
 from tasks.impact.census import DESCRIPTION, NOT_NAMED, TRAINED_FROM, Said, StoreView
-from tasks.impact.similar import copies_of, likeness, similar
+from tasks.impact.similar import Report, copies_of, likeness, similar, unsorted_texts
 from tasks.lineage.errors import ConfigError, NotFound
 from tasks.lineage.fates import all_fates, fates_of
 from tasks.lineage.sorted_ids import ID_DIGITS, Ids, prefix_range, short_id
@@ -20,6 +20,9 @@ from tasks.lineage.store import Store
 
 SHORTEST_PREFIX = 4
 TEXT, PAIR, RANKING = "text", "pair", "ranking"
+UNSORTED_TEXTS = 500_000
+
+Near: TypeAlias = Literal["all", "sorted", "none"]
 
 logger = logging.getLogger("pedigree.impact")
 
@@ -65,10 +68,12 @@ class FoundDocument:
 
 @dataclass(frozen=True)
 class Selection:
-    """documents: those meant. near_duplicates: others that would still be there if just those were removed."""
+    """documents: those meant. near_duplicates: others that would still be there if just those were removed. notes: what
+    was left out of the search, and why."""
 
     documents: list[FoundDocument]
     near_duplicates: list[FoundDocument]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,15 @@ class Found:
     said: Mapping[str, Said]
 
 
-def select(
-    store: Store, selector: Selector, *, near: bool = True, report: Callable[[str], None] = logger.info
-) -> Selection:
-    """The documents meant. near: look for near-duplicates too. Raises ConfigError for an empty selector, NotFound for
-    a doc_id that no output names."""
+def select(store: Store, selector: Selector, *, near: Near = "all", report: Report = logger.info) -> Selection:
+    """The documents meant. near: whether near-duplicates are looked for among all texts; "sorted": not where more than
+    UNSORTED_TEXTS have to be sorted first. report: is told what takes long.
+
+    Raises ConfigError for an empty selector, NotFound for a doc_id that no output names."""
     return find(StoreView(store), selector, near=near, report=report).selection
 
 
-def find(
-    view: StoreView, selector: Selector, *, near: bool = True, report: Callable[[str], None] = logger.info
-) -> Found:
+def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Report = logger.info) -> Found:
     """As `select`, with the view and the fates it was found by."""
     if selector.empty:
         raise ConfigError("say which documents: by id, text, source, licence or annotator")
@@ -101,8 +104,9 @@ def find(
     if selector.annotators:
         documents, said = _rankings(view, selector, globs)
         return Found(view, Selection(documents, []), said)
+    notes: list[str] = []
     if selector.docs or selector.texts:
-        similarity = _named(view, selector, report)
+        similarity = _named(view, selector, report, notes)
         ids = np.array(sorted(similarity), np.uint64)
         said = view.census(ids)
         documents = _described(view, ids, said, [similarity[int(short)] for short in ids])
@@ -116,12 +120,10 @@ def find(
         rows = scan.documents(view, globs, selector.licenses)
         ids = np.array(sorted(rows), np.uint64)
         said = view.census(ids)
-        documents = _with_holders(
-            view, said,
-            [FoundDocument(*rows[int(short)], similarity=1.0, held_by=[]) for short in ids],
-        )  # fmt: skip
-    copies = _near(view, ids, documents, said, report) if near and len(ids) else []
-    return Found(view, Selection(documents, copies), said)
+        found_so_far = [FoundDocument(*rows[int(short)], similarity=1.0, held_by=[]) for short in ids]
+        documents = _with_holders(view, said, found_so_far)
+    copies = [] if near == "none" or not len(ids) else _near(view, ids, documents, said, near, report, notes)
+    return Found(view, Selection(documents, copies, notes), said)
 
 
 def _licensed(found: str | None, wanted: Iterable[str]) -> bool:
@@ -129,10 +131,10 @@ def _licensed(found: str | None, wanted: Iterable[str]) -> bool:
     return not wanted or (found or scan.UNKNOWN_LICENSE).lower() in wanted
 
 
-def _named(view: StoreView, selector: Selector, report: Callable[[str], None]) -> dict[int, float]:
+def _named(view: StoreView, selector: Selector, report: Report, notes: list[str]) -> dict[int, float]:
     """Short id → similarity of the documents that ids and texts name."""
     named = dict.fromkeys(_by_id(view, selector.docs), 1.0)
-    for match in similar(view, selector.texts, copies_of(view), report) if selector.texts else ():
+    for match in similar(view, selector.texts, copies_of(view), report, notes) if selector.texts else ():
         short = short_id(match.doc_id)
         named[short] = max(match.similarity, named.get(short, 0.0))
     return named
@@ -216,7 +218,9 @@ def _near(
     ids: Ids,
     documents: list[FoundDocument],
     said: Mapping[str, Said],
-    report: Callable[[str], None],
+    near: Near,
+    report: Report,
+    notes: list[str],
 ) -> list[FoundDocument]:
     """Near-duplicates of the matched documents that removing just those would leave in the training data: they are
     kept, or they were dropped as copies of a matched one and would stand in for it."""
@@ -224,7 +228,14 @@ def _near(
     copies = copies_of(view)
     texts = _texts(view, ids, said)
     similarity: dict[int, float] = {}
-    for match in similar(view, list(texts.values()), copies, report):
+    unsorted = unsorted_texts(view, copies) if near == "sorted" else 0
+    if unsorted > UNSORTED_TEXTS:
+        notes.append(
+            f"near-duplicates are told by the ledgers alone: {unsorted:,} texts are not sorted by likeness yet (--near "
+            "sorts them, some 50,000 a second)"
+        )
+    compared = list(texts.values()) if unsorted <= UNSORTED_TEXTS else []
+    for match in similar(view, compared, copies, report, notes, raw=False):
         short = short_id(match.doc_id)
         similarity[short] = max(match.similarity, similarity.get(short, 0.0))
     chained, stands_in = _by_ledgers(view, ids, said)

@@ -5,21 +5,22 @@ probability 0.998), sorted once for each output that holds text into `index/docu
 so on, and compared exactly. The first question to a corpus makes its index, at some 50,000 documents a second.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tasks.impact.census import StoreView
 from tasks.lineage.document_rows import rows_of
 from tasks.lineage.fates import holding_tables, index_path
-from tasks.lineage.sorted_ids import Section, SortedIds, all_places, in_order, keep_index, open_index
+from tasks.lineage.sorted_ids import Section, SortedIds, in_order, keep_index, open_index
 from tasks.text.minhash import band_hashes, permutations, signatures
 from tasks.text.shingles import Shingles, shingle, unique_shingles
 from tasks.text.spans import TextBatch
@@ -28,6 +29,11 @@ EXACT = "exact"
 SEGMENT_TEXTS = 1 << 18  # in one file: bounds what making it holds in memory, about 300 bytes a text
 BATCH_ROWS = 4096
 PART_COLUMNS = ("text", "prompt", "response")
+MOST_COMPARED = 1000  # stored texts for each that is asked for, in one output: more are boilerplate
+_HIGH, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+Report: TypeAlias = Callable[[str], None]
+"""Is told what takes long."""
 
 
 @dataclass(frozen=True)
@@ -70,29 +76,52 @@ def copies_of(view: StoreView) -> Copies:
     return Copies(**{name: config[name] for name in names})
 
 
-def similar(view: StoreView, texts: Sequence[str], copies: Copies, report: Callable[[str], None]) -> Iterator[Match]:
-    """Stored texts of similarity `copies.threshold` and above, or equal; one may be named several times."""
+def similar(
+    view: StoreView, texts: Sequence[str], copies: Copies, report: Report, notes: list[str], raw: bool = True
+) -> Iterator[Match]:
+    """Stored texts of similarity `copies.threshold` and above, or equal; one may be named several times.
+
+    raw: look also at texts as they were before `clean`, and at what it dropped. notes: gets what was not compared.
+    """
     if not texts:
         return
     asked = _Asked(texts, copies)
-    for digest in view.in_time(view.present):
-        if not _repeats_its_input(view, digest):
-            yield from _similar_in(view, digest, asked, report)
+    for digest in _outputs(view, raw):
+        yield from _similar_in(view, digest, asked, report, notes)
+
+
+def unsorted_texts(view: StoreView, copies: Copies) -> int:
+    """How many texts (a pair counts once) a search for near-duplicates would have to sort first."""
+    return sum(
+        pq.read_metadata(path).num_rows
+        for digest in _outputs(view, raw=False)
+        if (tables := _tables(view, digest)) and _opened(view, digest, copies) is None
+        for path in tables
+    )
+
+
+def _outputs(view: StoreView, raw: bool) -> list[str]:
+    """The outputs to look at, so that each text is met; not also where it stands word for word a second time."""
+    passed_on = {"deduplicate": "inputs"} if raw else {"deduplicate": "inputs", "collect": "takers"}
+    return [
+        digest for digest in view.in_time(view.present)
+        if digest in view.saying and not _stands_elsewhere(view, digest, passed_on)
+    ]  # fmt: skip
+
+
+def _stands_elsewhere(view: StoreView, digest: str, passed_on: Mapping[str, str]) -> bool:
+    makers = view.graph.made_by(digest)
+    if not makers or any(header.stage not in passed_on for header in makers):
+        return False
+    if passed_on[makers[0].stage] == "takers":
+        return any(taker.digest in view.present and taker.stage == "clean" for taker in view.graph.takers(digest))
+    return all(given.digest in view.present for header in makers for given in header.inputs.values())
 
 
 def likeness(text: str, others: Sequence[str], copies: Copies) -> list[float]:
     """The similarity of a text to each of the others (N,)."""
     shingles = _shingles(pc.utf8_lower(pa.array([text, *others], pa.large_string())), copies)
     return [_jaccard(shingles.of(0), shingles.of(number)) for number in range(1, len(others) + 1)]
-
-
-def _repeats_its_input(view: StoreView, digest: str) -> bool:
-    """Whether all texts of an output stand word for word in another one of the store."""
-    makers = view.graph.made_by(digest)
-    return bool(makers) and all(
-        header.stage == "deduplicate" and all(given.digest in view.present for given in header.inputs.values())
-        for header in makers
-    )
 
 
 class _Asked:
@@ -103,11 +132,20 @@ class _Asked:
         lowered = pc.utf8_lower(pa.array(texts, pa.large_string()))
         self.normalised = [" ".join(text.split()) for text in lowered.to_pylist()]
         self.shingles = _shingles(lowered, copies)
-        worded = np.diff(self.shingles.offsets) > 0  # texts without a word are equal to others or like none
-        self.keys = {
-            name: keys if name == EXACT else keys[worded]
-            for name, keys in _keys(lowered, self.shingles, copies).items()
-        }
+        self.worded = np.flatnonzero(np.diff(self.shingles.offsets))  # the rest are equal to others or like none
+        self.keys = _keys(lowered, self.shingles, copies)
+
+    def pairs_in(self, index: SortedIds) -> NDArray[np.uint64]:
+        """(which was asked for) · 2³² + (number of a stored text), for each key they share (repeats)."""
+        found = []
+        for name, section in index.sections.items():
+            numbers = np.arange(len(self.normalised)) if name == EXACT else self.worded
+            keys = self.keys[name][numbers]
+            low, high = (np.searchsorted(section.ids, keys, side) for side in ("left", "right"))
+            within = np.arange((high - low).sum()) - np.repeat(np.cumsum(high - low) - (high - low), high - low)
+            stored = section.numbers[np.repeat(low, high - low) + within].astype(np.uint64)
+            found.append(np.repeat(numbers, high - low).astype(np.uint64) << _HIGH | stored)
+        return np.concatenate(found)
 
 
 def _shingles(lowered: pa.Array, copies: Copies) -> Shingles:
@@ -126,32 +164,43 @@ def _keys(lowered: pa.Array, shingles: Shingles, copies: Copies) -> dict[str, np
     }
 
 
-def _similar_in(view: StoreView, digest: str, asked: _Asked, report: Callable[[str], None]) -> Iterator[Match]:
-    folder = view.store.object_path(digest)
-    tables = [path for path in holding_tables(folder) if _parts(path)]
+def _similar_in(view: StoreView, digest: str, asked: _Asked, report: Report, notes: list[str]) -> Iterator[Match]:
+    tables = _tables(view, digest)
     if not tables:
         return
-    candidates = set()
-    for segment in _segments(view, digest, tables, asked.copies, report):
-        for name, section in segment.sections.items():
-            candidates.update(section.numbers[all_places(section, np.unique(asked.keys[name]))].tolist())
-    numbers, first = np.array(sorted(candidates), np.int64), 0
+    opened = _opened(view, digest, asked.copies)
+    if opened is None:
+        report(f"Sorting the texts of {digest[:12]} by likeness; this is done once …")
+    segments = _make(view, digest, tables, asked.copies) if opened is None else opened
+    found = [asked.pairs_in(segment) for segment in segments]
+    pairs, shared = np.unique(np.concatenate([np.zeros(0, np.uint64), *found]), return_counts=True)
+    most = MOST_COMPARED * len(asked.normalised)
+    if len(pairs) > most:
+        notes.append(f"of {len(pairs):,} likely copies in {digest[:12]} only the {most:,} likeliest were compared")
+        pairs = np.sort(pairs[np.argsort(-shared, kind="stable")[:most]])
+    numbers, whose = (pairs & _LOW).astype(np.int64), (pairs >> _HIGH).astype(np.int64)
+    order = np.argsort(numbers, kind="stable")
+    numbers, whose, first = numbers[order], whose[order], 0
     for path in tables:
         count = pq.read_metadata(path).num_rows
-        rows = numbers[(numbers >= first) & (numbers < first + count)] - first
+        here = slice(*np.searchsorted(numbers, [first, first + count]))
+        if here.start < here.stop:
+            yield from _compared(path, numbers[here] - first, whose[here], asked)
         first += count
-        if len(rows):
-            yield from _compared(path, rows, asked)
 
 
-def _compared(path: Path, rows: np.ndarray, asked: _Asked) -> Iterator[Match]:
-    for row in rows_of(path, rows, PART_COLUMNS):
+def _compared(path: Path, rows: NDArray[np.int64], whose: NDArray[np.int64], asked: _Asked) -> Iterator[Match]:
+    """Matches among the pairs of a row of the table, rising, and what was asked for, (P,) each."""
+    distinct, starts = np.unique(rows, return_index=True)
+    wanted = np.split(whose, starts[1:])
+    for numbers, row in zip(wanted, rows_of(path, distinct, PART_COLUMNS), strict=True):
         lowered = pc.utf8_lower(pa.array(_variants(row), pa.large_string()))
         shingles = _shingles(lowered, asked.copies)
         for variant, text in enumerate(lowered.to_pylist()):
             normalised, own = " ".join(text.split()), shingles.of(variant)
-            for number, wanted in enumerate(asked.normalised):
-                similarity = 1.0 if wanted == normalised else _jaccard(asked.shingles.of(number), own)
+            for number in numbers.tolist():
+                equal = asked.normalised[number] == normalised
+                similarity = 1.0 if equal else _jaccard(asked.shingles.of(number), own)
                 if similarity >= asked.copies.threshold:
                     yield Match(row["id"], number, similarity)
 
@@ -173,20 +222,19 @@ def _variants(row: dict[str, Any]) -> list[str]:
     return parts if len(parts) < 2 else [*parts, "\n".join(parts)]
 
 
-def _segments(
-    view: StoreView, digest: str, tables: list[Path], copies: Copies, report: Callable[[str], None]
-) -> Iterator[SortedIds]:
-    """The output's index, made now where it is missing."""
-    opened = []
-    for number in range(1 << 20):
-        index = open_index(index_path(view.store, digest, f"{copies.name}.bands-{number:03d}"))
+def _tables(view: StoreView, digest: str) -> list[Path]:
+    return [path for path in holding_tables(view.store.object_path(digest)) if _parts(path)]
+
+
+def _opened(view: StoreView, digest: str, copies: Copies) -> list[SortedIds] | None:
+    """The output's index; None where it is not there in full."""
+    opened: list[SortedIds] = []
+    while not opened or not opened[-1].header["last"]:
+        index = open_index(index_path(view.store, digest, f"{copies.name}.bands-{len(opened):03d}"))
         if index is None:
-            break
+            return None
         opened.append(index)
-        if index.header["last"]:
-            return iter(opened)
-    report(f"Sorting the texts of {digest[:12]} by likeness; this is done once …")
-    return _make(view, digest, tables, copies)
+    return opened
 
 
 def _make(view: StoreView, digest: str, tables: list[Path], copies: Copies) -> Iterator[SortedIds]:

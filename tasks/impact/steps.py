@@ -77,6 +77,9 @@ class Seen:
         }
 
 
+NOT_COMPUTED = Seen(np.zeros(0, np.int64), 0, unknown="not computed for so old a training; --all-steps does it")
+
+
 def ranges(steps: NDArray[np.int64]) -> list[list[int]]:
     """Runs of steps in a row, as [first, last]."""
     if not len(steps):
@@ -88,7 +91,7 @@ def ranges(steps: NDArray[np.int64]) -> list[list[int]]:
 
 def steps_seeing(view: StoreView, record: Record, ids: Ids) -> Seen | None:
     """The steps of a training that saw any of the documents; None for a stage that does not train."""
-    counted = _COUNTED.get(record.stage)
+    counted = COUNTED.get(record.stage)
     if counted is None:
         return None
     try:
@@ -213,7 +216,7 @@ def _ppo(view: StoreView, record: Record, ids: Ids) -> _Counted:
     return steps[steps < config.iterations], config.iterations
 
 
-_COUNTED: dict[str, Callable[[StoreView, Record, Ids], _Counted]] = {
+COUNTED: dict[str, Callable[[StoreView, Record, Ids], _Counted]] = {
     "pretrain": _pretrain,
     "finetune": _finetune,
     "reward": _reward,

@@ -122,8 +122,8 @@ def encode(header: Mapping[str, Any], sections: Mapping[str, Section]) -> bytes:
     parts = [_PREAMBLE.pack(MAGIC, len(text)), text]
     parts.append(bytes(_padded(_PREAMBLE.size + len(text)) - _PREAMBLE.size - len(text)))
     for section in sections.values():
-        for array, kind in zip(section, ("<u8", "<u4", "u1"), strict=True):
-            parts += [array.astype(kind, copy=False).tobytes(), bytes(_padded(array.nbytes) - array.nbytes)]
+        for content in (section.ids.astype("<u8"), section.numbers.astype("<u4"), section.codes.astype("u1")):
+            parts += [content.tobytes(), bytes(_padded(content.nbytes) - content.nbytes)]
     return b"".join(parts)
 
 

@@ -32,11 +32,16 @@ def test_a_text_is_found_in_every_model_with_the_path_that_taints_it(course: Cou
     assert {model["name"] for model in models.values()} == {
         "pedigree-pretrained", "pedigree-finetuned", "pedigree-reward", "pedigree-aligned",
     }  # fmt: skip
+    made = {entry["digest"]: entry["stage"] for entry in answer["artifacts"]}
+
+    def names(path: list[str]) -> list[str]:
+        return [made.get(digest, "text") for digest in path]
+
     to_base = ["text", "collect", "clean", "deduplicate", "tokenize", "pretrain"]
     assert stages(models["pretrain"]["path"]) == to_base
-    assert stages(models["reward"]["paths"]["rankings"]) == [*to_base, "finetune", "rank", "reward"]
+    assert names(models["reward"]["paths"]["rankings"]) == [*to_base, "finetune", "rank", "reward"]
     assert stages(models["ppo"]["path"]) == [*to_base, "finetune", "ppo"]
-    assert stages(models["ppo"]["paths"]["reward_model"]) == [*to_base, "finetune", "reward", "ppo"]
+    assert names(models["ppo"]["paths"]["reward_model"]) == [*to_base, "finetune", "reward", "ppo"]
     assert answer["registry"].startswith("not asked")
     assert all(model["version"] is None and model["aliases"] == [] for model in models.values())
 
@@ -95,20 +100,20 @@ def _digest(course: Course, stage: str) -> str:
 
 def test_a_pair_is_found_by_either_half_of_its_text(course: Course) -> None:
     for text in (ANNOTATED["prompt"], ANNOTATED["response"].upper(), "\n".join(ANNOTATED.values())):
-        found = select(course.store, Selector(texts=(f"  {text}\n",)), near=False).documents
+        found = select(course.store, Selector(texts=(f"  {text}\n",)), near="none").documents
         assert [(document.kind, document.similarity) for document in found] == [("pair", 1.0)]
         assert course.made["pairs"].digest in found[0].held_by
 
 
 def test_sources_and_licences_narrow_one_another(course: Course) -> None:
     planted, near = planted_ids(course.folder)
-    texts = select(course.store, Selector(sources=(f"{course.folder}/texts.*",)), near=False).documents
+    texts = select(course.store, Selector(sources=(f"{course.folder}/texts.*",)), near="none").documents
     ledger = pq.read_table(course.store.object_path(_digest(course, "collect")) / "ledger.parquet")
     assert {document.doc_id for document in texts} == set(ledger["doc_id"].to_pylist()) >= {planted, near}
     just = select(course.store, Selector(sources=("file://*texts.jsonl#n*r", "nothing"), licenses=("cc-by-4.0",)))
     assert [document.doc_id for document in just.documents] == [near]
     assert select(course.store, Selector(docs=(near,), licenses=("MIT",))).documents == []
-    pairs = select(course.store, Selector(licenses=("MIT",)), near=False).documents
+    pairs = select(course.store, Selector(licenses=("MIT",)), near="none").documents
     assert {document.kind for document in pairs} == {"pair"} and len(pairs) > 100
 
 
