@@ -34,7 +34,7 @@ def request(store: Store, selector: Selector, exact: bool) -> Request:
     """Raises NotFound or ConfigError where a document is not known."""
     view = StoreView(store)
     threshold = copies_of(view).threshold
-    found = find(view, selector, near=not exact).selection
+    found = find(view, selector, near="none" if exact else "all").selection
     if not selector.texts:
         named = selector.model_dump(exclude={"texts"})
         return Request(ExcludeConfig(**named, exact=exact, threshold=threshold), found)

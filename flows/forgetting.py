@@ -34,7 +34,11 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
     """
     store = Store()
     config = settings.exclude
-    found = Selection([], []) if config.selector.empty else select(store, config.selector, near=not config.exact)
+    found = (
+        Selection([], [])
+        if config.selector.empty
+        else select(store, config.selector, near="none" if config.exact else "all")
+    )
     before = {stage: record.output.digest for stage in STAGES if (record := latest(stage)) is not None}
     earlier = current()
     fallen = fall(store, config.of(found))

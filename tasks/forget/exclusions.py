@@ -94,7 +94,7 @@ def rows_to_exclude(store: Store, config: ExcludeConfig) -> list[dict[str, Any]]
         for known in config.texts
     ]
     if not config.selector.empty:
-        ids = config.of(select(store, config.selector, near=not config.exact))
+        ids = config.of(select(store, config.selector, near="none" if config.exact else "all"))
         rows += rows_of(list(wordings(store, ids)))
         named = {row["id"] for row in rows}
         rows += [dict.fromkeys(SCHEMA.names) | {"id": name} for name in ids if name not in named]  # only in ledgers
