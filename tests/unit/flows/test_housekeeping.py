@@ -76,6 +76,7 @@ def test_the_last_runs_of_each_flow_and_pins_are_kept(capsys: pytest.CaptureFixt
         "objects": 6, "damaged": [], "missing": [], "foreign": [],
     }  # fmt: skip
     assert cli.main(["gc", "--unpin", kinds["rice"][1].digest[:12]]) == 0
+    assert capsys.readouterr().out == "Nothing is pinned.\n"
     assert len(answer(capsys, *old, "--yes")["objects"]) == 2
 
 
