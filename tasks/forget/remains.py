@@ -90,8 +90,8 @@ def _looked_at(folder: Path, forgotten: Forgotten) -> Iterator[_Look]:
         found = [_compared(forgotten, ids, column.combine_chunks()) for column in texts]
         yield "text", ids, np.maximum.reduce(found)
     if (folder / INDEX).is_file():
-        for ids, texts in decoded(folder):
-            yield "shard", ids, _compared(forgotten, ids, pa.array(texts, pa.large_string()))
+        for names, told in decoded(folder):
+            yield "shard", names, _compared(forgotten, names, pa.array(told, pa.large_string()))
     excerpts = [name for name in shown(folder) if name in forgotten.ids]
     yield "sample", excerpts, np.full(len(excerpts), _BY_ID)
 
