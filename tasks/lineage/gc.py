@@ -16,9 +16,10 @@ from typing import Any
 from tasks.lineage.lock import inputs_of, locked_now
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
-from tasks.lineage.tombstone import bury, discard, empty_trash
+from tasks.lineage.tombstone import FATES, bury, discard, discard_index, empty_trash
 
 TRASH = "trash/"
+_DIGEST = re.compile("[0-9a-f]{64}")
 DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
 DRAFT_SECONDS = 3600.0  # after which the writer of a draft is gone
 
@@ -129,6 +130,7 @@ def delete_object(store: Store, digest: str, makers: Iterable[str], *, forgotten
         if keys:
             bury(store.root, digest, "forgotten" if forgotten_by else "unreachable", forgotten_by)
         else:
+            discard_index(store.root, digest)
             discard(store.root, store.object_path(digest))  # no record will ask what became of it
         for key in keys:
             store.lock_path(key).unlink(missing_ok=True)
@@ -187,6 +189,9 @@ def _leftovers(root: Path, old: float) -> Iterator[Doomed]:
             yield Doomed(path.relative_to(root).as_posix(), size_of(path))
     for path in _entries(root / "trash"):
         yield Doomed(path.relative_to(root).as_posix(), size_of(path))
+    for path in (*_entries(root / "index"), *_entries(root / "index" / "documents")):
+        if _DIGEST.match(path.name) and path.suffix != FATES and not (root / "objects" / path.name[:64]).exists():
+            yield Doomed(path.relative_to(root).as_posix(), size_of(path))
     for folder in ("records", "records/superseded", "tombstones"):
         for path in _entries(root / folder):
             if DRAFT.fullmatch(path.name) and path.stat().st_mtime < time.time() - DRAFT_SECONDS:

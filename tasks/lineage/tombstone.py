@@ -18,7 +18,7 @@ from tasks.lineage.journal import now
 
 Reason = Literal["forgotten", "unreachable"]
 _WORDS = {"forgotten": "`pedigree forget --purge`", "unreachable": "`pedigree gc`"}
-FATES = ".fates"  # which documents it held, by id: still answers which models learnt from what was forgotten
+FATES = ".fates"
 
 logger = logging.getLogger("pedigree.store")
 
@@ -59,10 +59,20 @@ def bury(root: Path, digest: str, reason: Reason, by: str | None = None) -> None
     """Delete an output for good. Raises OSError; whatever is done by then, the store is valid."""
     stone = Tombstone(digest=digest, reason=reason, at=now(), by=by)
     write_atomically(tombstone_path(root, digest), stone.model_dump_json(indent=1).encode())
-    for path in root.glob(f"index/**/{digest}*"):  # what was sorted out of it for quick answers
-        if path.is_file() and not (reason == "forgotten" and path.suffix == FATES):
-            path.unlink(missing_ok=True)
+    discard_index(root, digest, keep_fates=reason == "forgotten")
     discard(root, root / "objects" / digest)
+
+
+def discard_index(root: Path, digest: str, keep_fates: bool = False) -> None:
+    """Delete what was sorted out of an output for quick answers; some of it is made of its text.
+
+    keep_fates: but not which documents it held, by id, which still tells what learnt from something forgotten.
+    """
+    for path in (*root.glob(f"index/{digest}*"), *root.glob(f"index/documents/{digest}*")):
+        if path.is_dir():
+            remove_tree(path)
+        elif not (keep_fates and path.suffix == FATES):
+            path.unlink(missing_ok=True)
 
 
 def discard(root: Path, path: Path) -> None:

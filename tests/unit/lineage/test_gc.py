@@ -13,7 +13,7 @@ import pytest
 
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.files import remove_tree
-from tasks.lineage.gc import Sweep, survey, sweep
+from tasks.lineage.gc import Sweep, delete_object, survey, sweep
 from tasks.lineage.lock import locked
 from tasks.lineage.store import Store
 from tasks.stage import StageConfig, StageRun, stage
@@ -70,6 +70,21 @@ def test_what_roots_were_made_from_is_kept_and_the_rest_goes(store: Store) -> No
     assert store.maker(oat_bread).inputs["dough"] == oat, "lineage still answers"
     assert made("oat") == (oat, oat_bread), "and it can all be made again"
     sound(store)
+
+
+def test_what_was_sorted_out_of_an_output_goes_with_it(store: Store) -> None:
+    dough, bread = made("rye")
+    index = store.root / "index"
+    of_dough = [index / dough.digest / "trace-1-words", index / "documents" / f"{dough.digest}.fates"]
+    of_bread = index / "documents" / f"{bread.digest}.bands-000"
+    lost = index / f"{'a' * 64}.old"
+    for path in (*of_dough, of_bread, lost):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words")
+    assert [item.name for item in survey(store, {"pins": [bread.digest]}, DAY).files] == [f"index/{lost.name}"]
+    delete_object(store, bread.digest, [bread.key], forgotten_by="certificate")
+    sweep(store, survey(store, {}, DAY))
+    assert [path for path in index.rglob("*") if path.is_file()] == []
 
 
 def test_the_output_of_two_records_is_kept_with_what_either_made_it_from(store: Store) -> None:
