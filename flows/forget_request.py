@@ -9,6 +9,7 @@ from flows import overrides
 from flows.errors import SettingsError
 from flows.latest import latest
 from flows.presets import DATA, FLOW_SECTIONS, STAGES
+from tasks.forget.derived import derived
 from tasks.forget.exclusions import ExcludeConfig, current, prints_of
 from tasks.forget.fall import Fall, fall, models_of
 from tasks.impact.census import StoreView
@@ -48,8 +49,8 @@ def request(store: Store, selector: Selector, exact: bool) -> Request:
 
 def dry_run(store: Store, asked: Request) -> dict[str, Any]:
     """What forgetting would do; nothing is written. As docs/schemas/forget-plan.json describes it."""
-    ids = asked.config.of(asked.selection)
-    fallen = fall(store, ids)
+    made_from = derived(store, asked.selection.documents)
+    fallen = fall(store, {*asked.config.of(asked.selection), *(document.doc_id for document in made_from)})
     models, registry = models_of(fallen.outputs)
     listed = current()
     would_go = [
@@ -61,6 +62,7 @@ def dry_run(store: Store, asked: Request) -> dict[str, Any]:
         "dry_run": True,
         "documents": [asdict(document) for document in asked.selection.documents],
         "near_duplicates": [] if asked.config.exact else [asdict(d) for d in asked.selection.near_duplicates],
+        "made_from_them": [asdict(document) for document in made_from if document.held_by],
         "texts": [known.digest for known in asked.config.texts],
         "exclusions": listed.digest if listed else None,
         "stages": would_run(fallen),

@@ -1,7 +1,6 @@
 """What the flow `forget` does: exclusion list, course, certificate. Outside a Prefect flow these are plain calls."""
 
 import logging
-from dataclasses import asdict
 from typing import Any
 
 from flows.course import align_course, data_course, pretrain_course
@@ -9,10 +8,11 @@ from flows.latest import latest
 from flows.presets import DATA, STAGES
 from flows.settings import Settings
 from tasks.forget import certificate as certificates
-from tasks.forget.exclusions import ExcludeConfig, current, exclude, put_in_force
+from tasks.forget.derived import derived
+from tasks.forget.exclusions import ExcludeConfig, current, exclude, meant, put_in_force
 from tasks.forget.fall import fall, models_of
 from tasks.forget.remains import answer, search
-from tasks.impact.selector import Selection, select
+from tasks.impact.selector import FoundDocument, Selection
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import StoreError
 from tasks.lineage.journal import now
@@ -34,14 +34,11 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
     """
     store = Store()
     config = settings.exclude
-    found = (
-        Selection([], [])
-        if config.selector.empty
-        else select(store, config.selector, near="none" if config.exact else "all")
-    )
+    found = meant(store, config)
+    made_from = derived(store, found.documents)
     before = {stage: record.output.digest for stage in STAGES if (record := latest(stage)) is not None}
     earlier = current()
-    fallen = fall(store, config.of(found))
+    fallen = fall(store, {*config.of(found), *(document.doc_id for document in made_from)})
     listed = exclude(config=config, resources=settings.resources, earlier=earlier)
     put_in_force(listed)
     models, asked = models_of(fallen.outputs)
@@ -68,7 +65,7 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
             "after": listed.digest,
             "wordings": len(read_rows(listed.path)),
         },
-        "removed": _removed(found, config.exact),
+        "removed": _removed(found, made_from, config.exact),
         "stages": _stages(before, made),
         "tainted": [output.answer() for output in fallen.outputs],
         "models": certificates.tag_tainted(models, identifier, _replacements(made)),
@@ -124,11 +121,13 @@ def _request(config: ExcludeConfig) -> dict[str, Any]:
     }
 
 
-def _removed(found: Selection, exact: bool) -> list[dict[str, Any]]:
-    documents = [(document, False) for document in found.documents]
-    documents += [(document, True) for document in found.near_duplicates if not exact]
+def _removed(found: Selection, made_from: list[FoundDocument], exact: bool) -> list[dict[str, Any]]:
+    """What was meant, what is near to it, and pairs that were made from it and held somewhere."""
+    how = [(document, "meant") for document in found.documents]
+    how += [(document, "near") for document in found.near_duplicates if not exact]
+    how += [(document, "made from it") for document in made_from if document.held_by]
     fields = ("doc_id", "kind", "source", "origin", "license", "similarity")
-    return [{**{name: asdict(document)[name] for name in fields}, "near": near} for document, near in documents]
+    return [{**{name: getattr(document, name) for name in fields}, "why": why} for document, why in how]
 
 
 def _stages(before: dict[str, str], after: dict[str, Artifact]) -> list[dict[str, Any]]:

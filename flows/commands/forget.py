@@ -129,6 +129,7 @@ def _show_plan(answer: dict[str, Any]) -> None:
     for title, name in (
         ("documents would be forgotten", "documents"),
         ("near-duplicates with them", "near_duplicates"),
+        ("pairs made from them", "made_from_them"),
     ):
         say(f"{len(answer[name]):,} {title}")
         for document in answer[name][:SHOWN]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.forget.derived import derived
 from tasks.forget.texts import wordings
 from tasks.impact.selector import RANKING, Selection, Selector, select
 from tasks.lineage.artifact import Artifact
@@ -81,6 +82,13 @@ def prints_of(texts: list[str], threshold: float, exact: bool) -> tuple[TextPrin
     )
 
 
+def meant(store: Store, config: ExcludeConfig) -> Selection:
+    """The documents of the store that `config` names."""
+    if config.selector.empty:
+        return Selection([], [])
+    return select(store, config.selector, near="none" if config.exact else "all")
+
+
 def rows_to_exclude(store: Store, config: ExcludeConfig) -> list[dict[str, Any]]:
     """The rows of the list that recognise what `config` names."""
     rows: list[dict[str, Any]] = [
@@ -94,10 +102,13 @@ def rows_to_exclude(store: Store, config: ExcludeConfig) -> list[dict[str, Any]]
         for known in config.texts
     ]
     if not config.selector.empty:
-        ids = config.of(select(store, config.selector, near="none" if config.exact else "all"))
+        found = meant(store, config)
+        ids = config.of(found)
         rows += rows_of(list(wordings(store, ids)))
         named = {row["id"] for row in rows}
-        rows += [dict.fromkeys(SCHEMA.names) | {"id": name} for name in ids if name not in named]  # only in ledgers
+        others = [*ids, *(document.doc_id for document in derived(store, found.documents))]
+        # Of what stands in ledgers alone there is no text; and what was made from a document is known by its address.
+        rows += [dict.fromkeys(SCHEMA.names) | {"id": name} for name in others if name not in named]
     return rows
 
 

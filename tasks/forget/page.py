@@ -40,9 +40,12 @@ def page(certificate: dict[str, Any]) -> str:
         f"{', near-duplicates included' if not certificate['request']['exact'] else ''}</p>",
         "<h2>Removed</h2>",
         _table(
-            ["document", "kind", "source", "licence", "similarity"],
+            ["document", "kind", "source", "licence", "similarity", "why"],
             [
-                [_code(d["doc_id"]), d["kind"], d["source"], d["license"] or "unknown", f"{d['similarity']:.2f}"]
+                [
+                    _code(d["doc_id"]), d["kind"], d["source"], d["license"] or "unknown", f"{d['similarity']:.2f}",
+                    d["why"],
+                ]
                 for d in certificate["removed"]
             ],
         ),

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.collect import CollectConfig, collect
+from tasks.forget.derived import derived
 from tasks.forget.exclusions import ExcludeConfig, current, exclude, prints_of, put_in_force
+from tasks.impact.selector import Selector, select
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StoreError
 from tasks.lineage.files import remove_tree
@@ -169,6 +171,9 @@ def test_pairs_made_from_a_forgotten_object_s_documentation_go_with_it(tmp_path:
     listed = exclude(config=ExcludeConfig(docs=(addresses[victim["source"]],)), resources=RESOURCES)
     after = pair(snapshot=outside, exclusions=listed, config=config, resources=RESOURCES)
     assert victim["pair_id"] in dropped(after)
+    meant = select(Store(), Selector(docs=(addresses[victim["source"]],))).documents
+    assert victim["pair_id"] in {made.doc_id for made in derived(Store(), meant) if asked.digest in made.held_by}
+    assert victim["pair_id"] in {row["id"] for row in rows(listed, "exclusions.parquet")}, "so that purge finds it"
 
 
 def test_lists_grow_and_the_one_in_force_is_found(texts: Path, pairs: Path) -> None:
