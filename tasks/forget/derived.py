@@ -42,7 +42,7 @@ def _made_from(folder: Path, sources: set[str]) -> Iterator[tuple[str, str, str 
     kept = pq.read_table(folder / PAIRS, columns=list(COLUMNS))
     kept = kept.filter(pc.is_in(kept["source"], wanted))
     held = set(kept["pair_id"].to_pylist())
-    yield from (tuple(row[name] for name in COLUMNS) for row in kept.to_pylist())  # type: ignore[misc]
+    yield from (tuple(row[name] for name in COLUMNS) for row in kept.to_pylist())
     with pq.ParquetFile(folder / LEDGER) as file:
         for batch in file.iter_batches(1 << 16, columns=["doc_id", "source"]):
             for row in batch.filter(pc.is_in(batch["source"], wanted)).to_pylist():
