@@ -83,6 +83,20 @@ def test_a_broken_off_run_keeps_its_finished_chunks_and_ends_the_same(
     assert whole.digest == resumed.digest
 
 
+def test_temperatures_take_turns_over_the_answers_to_a_prompt(world: tuple[Artifact, Artifact]):
+    def texts(*temperatures: float) -> list[list[str]]:
+        config = CONFIG.model_copy(update={"temperatures": temperatures})
+        rankings = rank(model=world[0], pairs=world[1], config=config, resources=Resources())
+        rows = pq.read_table(rankings.path / "rankings.parquet").to_pylist()
+        return [[answer["text"] for answer in row["responses"] if answer["author"] == "model"] for row in rows]
+
+    cold, mixed, hot = texts(1e-6), texts(1e-6, 5.0), texts(5.0)
+    for greedy, both, random in zip(cold, mixed, hot, strict=True):
+        assert len(set(greedy)) == 1 and both[0] == both[2] == greedy[0]
+        assert len(set(random)) > 1
+    assert any(both[1] != greedy[0] or both[3] != greedy[0] for greedy, both in zip(cold, mixed, strict=True))
+
+
 def test_the_split_is_by_prompt_and_does_not_depend_on_order():
     rows = [row for row in pair_rows() if row["split"] == "rank"]
     forward = {row["prompt"]: row["split"] for row in choose_prompts(rows, CONFIG)}
