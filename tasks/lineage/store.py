@@ -122,19 +122,20 @@ class Store:
 
     def record(self, key: str) -> Record | None:
         """The record of a key, or None. An unreadable one is set aside with a warning, and counts as none."""
-        return self._read_record(self.record_path(key))
+        return self.read_record(self.record_path(key))
 
     def maker(self, artifact: Artifact) -> Record | None:
         """The record of the work that made this very artifact, superseded or not; None if it is gone."""
         record = self.record(artifact.key)
         if record is not None and record.output.digest == artifact.digest:
             return record
-        return self._read_record(self._superseded_path(artifact.key, artifact.digest))
+        return self.read_record(self._superseded_path(artifact.key, artifact.digest))
 
     def _superseded_path(self, key: str, digest: str) -> Path:
         return self.root / "records" / "superseded" / f"{key}.{digest[:12]}.json"
 
-    def _read_record(self, path: Path) -> Record | None:
+    def read_record(self, path: Path) -> Record | None:
+        """The record in a file of `records/`, or None. An unreadable one is set aside with a warning."""
         try:
             return Record.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -161,7 +162,7 @@ class Store:
     def records(self, superseded: bool = False) -> Iterator[Record]:
         """Every readable record, by key; with those that a later run with the same key replaced, if `superseded`."""
         for path in sorted((self.root / "records").glob("**/*.json" if superseded else "*.json")):
-            record = self._read_record(path)
+            record = self.read_record(path)
             if record is not None:
                 yield record
 
