@@ -116,6 +116,7 @@ def _present(folder: Path) -> dict[str, _Stamp]:
 def _read(index: Path) -> tuple[dict[str, tuple[_Stamp, Header]], int]:
     """Name → stamp and header by the index, the last line of a name winning; and how many lines there are."""
     known: dict[str, tuple[_Stamp, Header]] = {}
+    artifacts: dict[tuple[str, ...], Artifact] = {}  # most are an input of several
     try:
         lines = index.read_bytes().split(b"\n")
     except OSError:
@@ -125,10 +126,13 @@ def _read(index: Path) -> tuple[dict[str, tuple[_Stamp, Header]], int]:
             continue  # the end of a killed writer's line, or damage
         with suppress(ValueError, TypeError):  # of another version of this module
             name, size, modified, inputs, *gist = json.loads(line[9:])
-            made_from = {
-                given: Artifact.model_construct(kind=kind, digest=digest, key=key)
-                for given, (kind, digest, key) in inputs.items()
-            }
+            made_from = {}
+            for given, said in inputs.items():
+                artifact = artifacts.get(tuple(said))
+                if artifact is None:
+                    kind, digest, key = said
+                    artifact = artifacts[kind, digest, key] = Artifact(kind=kind, digest=digest, key=key)
+                made_from[given] = artifact
             key, stage, kind, digest, created, flow_run_id, mlflow_run_id, superseded = gist
             header = Header(key, stage, kind, digest, made_from, created, flow_run_id, mlflow_run_id, superseded)
             known[name] = (_Stamp(size, modified), header)
