@@ -3,19 +3,22 @@
 from collections import Counter
 from typing import Any
 
-from flows import latest
 from flows.errors import NothingFound
-from tasks.lineage.ancestry import ancestors
+from flows.targets import resolve, resolve_all
+from tasks.lineage.ancestry import ancestors, descendants
+from tasks.lineage.graph import Graph
+from tasks.lineage.headers import headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 
 LEARNED_FROM = {
-    "pretrain": frozenset({"train"}),
-    "finetune": frozenset({"finetune"}),
-    "rank": frozenset({"rank"}),
-    "ppo": frozenset({"ppo"}),
+    "pretrain": {"tokens": frozenset({"train"})},
+    "finetune": {"pairs": frozenset({"finetune"})},
+    "rank": {"pairs": frozenset({"rank"})},
+    "reward": {"rankings": frozenset({"train"})},
+    "ppo": {"pairs": frozenset({"ppo"})},
 }
-"""Stage → the splits of its documents that shape what it makes; it only measures itself on the others."""
+"""Stage → input → the splits of its documents that shape what the stage makes; it only measures itself on the others."""
 
 
 def verify() -> dict[str, Any]:
@@ -23,16 +26,29 @@ def verify() -> dict[str, Any]:
     return Store().verify(deep=True)
 
 
-def lineage(target: str) -> dict[str, Any]:
-    """Every ancestor of `target`, itself included.
+def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
+    """Every ancestor of `target` (up), every descendant (down), and itself.
 
-    {"nodes": [{id, stage, kind, digest, key, config, code, versions, documents, created}], "edges": [[from, to], …]};
-    an id is the key of the record.
+    {"nodes": [{id, relation, stage, kind, digest, key, inputs, config, code, code_digest, versions, documents, metrics,
+    bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id}], "edges": [[from, to], …]}; relation: "target",
+    "ancestor" or "descendant"; an id is the key of the record, and for one whose key has a newer output the beginning
+    of its digest behind it. docs/schemas/lineage.json has it all.
     """
-    graph = ancestors(Store(), latest.find(target))
+    store, targets = Store(), resolve_all(target)
+    graph = Graph(headers(store)) if down else None
+    nodes: dict[str, tuple[str, Record]] = {}
+    edges: set[tuple[str, str]] = set()
+    for relation, wanted in (("ancestor", up), ("descendant", down)):
+        for record in targets if wanted else ():
+            found = ancestors(store, record) if relation == "ancestor" else descendants(store, record, graph=graph)
+            subject = next(iter(found["nodes"]))
+            nodes[subject] = ("target", record)
+            for name, other in found["nodes"].items():
+                nodes.setdefault(name, (relation, other))
+            edges.update(found["edges"])
     return {
-        "nodes": [_node(record) for record in graph["nodes"].values()],
-        "edges": [list(edge) for edge in graph["edges"]],
+        "nodes": [_node(name, relation, record) for name, (relation, record) in nodes.items()],
+        "edges": [list(edge) for edge in sorted(edges)],
     }
 
 
@@ -44,7 +60,7 @@ def documents(target: str) -> dict[str, Any]:
     """
     from tasks.lineage.documents import documents_of  # pyarrow takes longer to load than most commands to answer
 
-    record = latest.find(target)
+    record = resolve(target)
     ids: list[str] = []
     origins: Counter[str] = Counter()
     licenses: Counter[str] = Counter()
@@ -104,18 +120,25 @@ def differences(before: Record, after: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _node(record: Record) -> dict[str, Any]:
+def _node(name: str, relation: str, record: Record) -> dict[str, Any]:
     return {
-        "id": record.key,
+        "id": name,
+        "relation": relation,
         "stage": record.stage,
         "kind": record.output.kind,
         "digest": record.output.digest,
+        "key": record.key,
+        "inputs": {given: artifact.digest for given, artifact in record.inputs.items()},
         "config": record.config,
         "code": record.code,
+        "code_digest": record.code_digest,
         "versions": record.versions,
         "documents": record.documents,
         "metrics": record.metrics,
+        "bytes": record.output.size,
+        "seconds": record.wall_seconds,
         "created": record.created,
         "git_commit": record.git_commit,
+        "flow_run_id": record.flow_run_id,
         "mlflow_run_id": record.mlflow_run_id,
     }

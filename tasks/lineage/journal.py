@@ -76,6 +76,13 @@ def read_flow(flow_run_id: str) -> dict[str, Any] | None:
     return {**(_truthful(flow) or flow), "stages": {entry["stage"]: entry for entry in stages}}
 
 
+def flows() -> dict[str, dict[str, Any]]:
+    """Flow run id → the entry of every flow run, as `read_flow` gives it, the latest first."""
+    entries = [entry for path in (home() / "runs").glob("*/flow.json") if (entry := read_flow(path.parent.name))]
+    newest = sorted(entries, key=lambda entry: entry.get("started") or "", reverse=True)
+    return {entry["flow_run_id"]: entry for entry in newest}
+
+
 def latest_flows() -> dict[str, dict[str, Any]]:
     """Flow name → its latest run, as `read_flow` gives it."""
     latest: dict[str, tuple[str, str]] = {}
