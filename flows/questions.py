@@ -18,7 +18,7 @@ LEARNED_FROM = {
     "reward": {"rankings": frozenset({"train"})},
     "ppo": {"pairs": frozenset({"ppo"})},
 }
-"""Stage → input → the splits of its documents that shape what the stage makes; it only measures itself on the others."""
+"""Stage → input → the splits of its documents that shape what it makes; it only measures itself on the others."""
 
 
 def verify() -> dict[str, Any]:

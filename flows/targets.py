@@ -83,7 +83,7 @@ class _Search:
                 "model's digest or its name alone."
             ) from error
         if made is None:
-            raise NothingFound(f"MLflow's registry has no {target!r} made by Pedigree. See its page Models for what is.")
+            raise NothingFound(f"MLflow's registry has no {target!r} that Pedigree made; its page Models lists them.")
         return self._made(made, target)
 
     def _mlflow_run(self, run_id: str) -> list[Header]:
@@ -168,5 +168,3 @@ class _Search:
 
 def _newest(matches: list[Header]) -> Header:
     return max(matches, key=lambda header: (not header.superseded, header.created))
-
-

@@ -56,7 +56,7 @@ def descendants(store: Store, record: Record, limit: int | None = None, graph: G
         for parent in graph.parents(header)
         if parent.id in nodes
     }
-    return {"nodes": nodes, "edges": sorted(edges - {(parent, child) for parent, child in edges if child == subject.id})}
+    return {"nodes": nodes, "edges": sorted(edges)}
 
 
 def read(store: Store, wanted: list[Header]) -> dict[str, Record]:

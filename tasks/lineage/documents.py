@@ -39,9 +39,7 @@ class Document(NamedTuple):
     split: str | None
 
 
-def documents_of(
-    store: Store, target: Record, learned_from: LearnedFrom | None = None
-) -> Iterator[Document]:
+def documents_of(store: Store, target: Record, learned_from: LearnedFrom | None = None) -> Iterator[Document]:
     """Every document that `target` is made of, once, in an order that only depends on the store's content.
 
     learned_from: stage → input → the splits that shape its output, where it reads others only to measure itself; a
