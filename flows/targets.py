@@ -121,11 +121,7 @@ class _Search:
                 f"No finished stage of the flow run {flow_run_id} is in this store. `pedigree status` shows the latest "
                 "run of each flow."
             )
-        graph = Graph(self._known)
-        behind = {header.id: {other.id for other in graph.ancestors(header)} for header in found}
-        taken = set().union(*behind.values())
-        ends = [header for header in found if header.id not in taken]
-        return sorted(ends, key=lambda header: (-len(behind[header.id]), header.stage))
+        return Graph(self._known).ends(found)
 
     def _prefix(self, target: str) -> Header:
         prefix = target.lower()

@@ -22,7 +22,6 @@ TAG_LENGTH = 8000
 DATASET_DIGEST_LENGTH = 36
 # Without it MLflow shows the pages of an experiment with language-model *applications*: traces, judges, prompts.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-MODEL_KINDS = ("model", "reward_model")
 STATUS = {"ran": "FINISHED", "cached": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -81,7 +80,7 @@ def log_inputs(client: MlflowClient, experiment: str, entry: Entry) -> None:
     """Input artifacts: models as logged models, the rest as data sets that a search by digest finds."""
     datasets, used = [], []
     for name, artifact in entry.inputs.items():
-        if artifact.kind in MODEL_KINDS:
+        if artifact.kind in models.KINDS:
             model = models.find(client, experiment, artifact.digest)
             used += [LoggedModelInput(model.model_id)] if model else []
         else:
@@ -121,8 +120,10 @@ def end(client: MlflowClient, entry: Entry) -> None:
             # One moment for all, so that mirroring again adds no second point.
             figures = [Figure(name, value, None, entry.ended or 0) for name, value in entry.record["metrics"].items()]
             log_figures(client, entry.run_id, figures, model_id)
-            artifacts.upload(client, entry)
+            artifacts.upload(client, entry, model_id)
             _lift_to_parent(client, entry, figures)
+        else:
+            artifacts.upload_unfinished(client, entry)
         _log_in_batches(client, entry.run_id, tags=_closing_tags(entry, model_id))
     status = STATUS[entry.state]
     client.set_terminated(entry.run_id, status, end_time=entry.ended)
@@ -144,6 +145,8 @@ def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
     else:
         tags |= {"pedigree.stage": entry.name, "pedigree.key": entry.key}
         tags |= {f"pedigree.input.{name}": artifact.digest for name, artifact in entry.inputs.items()}
+        # MLflow cannot search for "any tag"; this one finds a digest, or the beginning of one, in whichever input.
+        tags["pedigree.inputs"] = " ".join(sorted({artifact.digest for artifact in entry.inputs.values()}))
     if entry.parent_run_id:
         tags[MLFLOW_PARENT_RUN_ID] = entry.parent_run_id
     run = client.create_run(
