@@ -20,7 +20,7 @@ from tasks.lineage.graph import Graph
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
-from tasks.tracking import registry
+from tasks.tracking import names
 
 SHORTEST_PREFIX = 4
 FLOW_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -76,8 +76,8 @@ class _Search:
         name = name if name.startswith(MODEL_PREFIX) else MODEL_PREFIX + name
         servers.name_mlflow()
         try:
-            made = registry.by_alias(name, alias) if alias else registry.by_version(name, str(version))
-        except registry.MlflowAway as error:
+            made = names.by_alias(name, alias) if alias else names.by_version(name, str(version))
+        except names.MlflowAway as error:
             raise ServerUnreachable(
                 f"{target!r} is a name in MLflow's registry, and {error}. Start it with `pedigree up`, or give the "
                 "model's digest or its name alone."
@@ -99,8 +99,8 @@ class _Search:
                     return [self._header(stage["key"], stage.get("output"))]
         servers.name_mlflow()
         try:
-            found = registry.by_run(run_id)
-        except registry.MlflowAway:
+            found = names.by_run(run_id)
+        except names.MlflowAway:
             return []  # 32 characters may also begin a digest
         if isinstance(found, str):
             return self._flow_run(found)
@@ -138,7 +138,7 @@ class _Search:
             raise NothingFound(f"{target!r} begins the digest or key of {named}{more}; give more of it.")
         return _newest(matches)
 
-    def _made(self, made: registry.Made, target: str) -> Header:
+    def _made(self, made: names.Made, target: str) -> Header:
         matches = [header for header in self._known if header.digest == made.digest]
         if not matches:
             raise NothingFound(
