@@ -9,6 +9,8 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.store import Store
 from tasks.report.note import note
 from tasks.tracking import artifacts, models, server
 from tasks.tracking.metrics_rows import Figure, mlflow_name
@@ -137,7 +139,7 @@ def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
         "pedigree.role": entry.role,
         "pedigree.mirror": entry.id,
         "pedigree.flow_run_id": entry.flow_run_id,
-        "mlflow.note.content": note(entry.model_dump(), server.run_url)[:TAG_LENGTH],
+        "mlflow.note.content": _note(entry)[:TAG_LENGTH],
         **{f"pedigree.prefect.{name}": value for name, value in entry.prefect.items()},
     }
     if entry.role == "flow":
@@ -159,7 +161,7 @@ def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
 
 
 def _closing_tags(entry: Entry, model_id: str | None) -> dict[str, str]:
-    tags = {"pedigree.state": entry.state, "mlflow.note.content": note(entry.model_dump(), server.run_url)}
+    tags = {"pedigree.state": entry.state, "mlflow.note.content": _note(entry)}
     if entry.record is not None:
         tags["pedigree.digest"] = entry.record["output"]["digest"]
         tags["pedigree.key"] = entry.record["key"]  # of a snapshot it is known only now
@@ -172,6 +174,13 @@ def _closing_tags(entry: Entry, model_id: str | None) -> dict[str, str]:
     if entry.error:
         tags["pedigree.error"] = entry.error
     return tags
+
+
+def _note(entry: Entry) -> str:
+    store = Store()
+    made = {name: store.maker(Artifact(**given.model_dump())) for name, given in entry.inputs.items()}
+    makers = {name: record.mlflow_run_id for name, record in made.items() if record is not None}
+    return note(entry.model_dump(), server.run_url, makers)
 
 
 def _log_model(client: MlflowClient, entry: Entry) -> str | None:
