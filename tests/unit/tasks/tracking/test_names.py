@@ -35,12 +35,13 @@ def test_aliases_versions_and_runs_lead_to_what_they_stand_for(server: Any) -> N
     client = MlflowClient(server.url, server.url)
     first, twin, second = put("1", "a"), put("1", "b"), put("2", "c")
     client.create_registered_model("pedigree-aligned")
+    run = client.create_run("0", tags={"pedigree.digest": twin.digest, "pedigree.key": twin.key})
     for made in (first, second, Artifact(kind="model", digest="9" * 64, key="9" * 64)):
         tags = {"pedigree.digest": made.digest, "pedigree.key": made.key}
-        client.create_model_version("pedigree-aligned", source="models:/m-1", tags=tags, await_creation_for=0)
+        source = f"{run.info.artifact_uri}/model"
+        client.create_model_version("pedigree-aligned", source, run.info.run_id, tags=tags, await_creation_for=0)
     client.set_registered_model_alias("pedigree-aligned", "current", "2")
     client.set_registered_model_alias("pedigree-aligned", "best", "1")
-    run = client.create_run("0", tags={"pedigree.digest": twin.digest, "pedigree.key": twin.key})
     for name, expected in {
         "pedigree-aligned@current": second,
         "aligned@best": first,
