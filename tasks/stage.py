@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tasks.lineage import journal
+from tasks.lineage import journal, planner
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources, StageConfig, neutral
 from tasks.lineage.errors import PedigreeError, StoreFull
@@ -79,8 +79,11 @@ class Stage:
         return self.recipe.libraries
 
     def __call__(self, *args: Any, **kwargs: Any) -> Artifact:
-        """Run, or find, the stage. Arguments: its artifacts, `config` and `resources` (default: the default ones)."""
+        """Run, or find, the stage; plan it inside `planner.planning()`. Arguments: its artifacts, `config` and `resources` (default: the default ones)."""
         arguments, config, resources = self._bind(*args, **kwargs)
+        rehearsal = planner.current()
+        if rehearsal is not None:
+            return rehearsal.call(self.recipe, arguments, config.resolved(), resources)
         if not _in_flow():
             return execute(self._use(arguments, config), arguments, resources, Context()).artifact
         state: State[Any] = self._task(arguments, config, resources, return_state=True)  # type: ignore[assignment]

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tasks.lineage import canonical
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources
 from tasks.lineage.cost import Meter, numerics
@@ -131,12 +130,7 @@ def _work(
         context.on_start(metrics_file)
     run = StageRun(output, work, metrics_file, context.logger, context.on_progress)
     meter = Meter()
-    given = {
-        name: value
-        for name, value in (("config", use.config), ("resources", resources))
-        if name in use.recipe.parameters
-    }
-    use.recipe.function(run, **arguments, **given)
+    use.recipe.function(run, **arguments, **use.recipe.settings(use.config, resources))
     lock.check()
     outcome = _keep(use, store.commit(output, use.recipe.kind), summary(metrics_file), meter, resources, context, store)
     remove_tree(work)
@@ -153,7 +147,7 @@ def _keep(
     store: Store,
 ) -> Outcome:
     """Write the record, unless an always-run stage found the world unchanged: then its earlier record stands."""
-    key = canonical.digest({"key": use.key, "output": output.digest}) if use.recipe.always else use.key
+    key = use.key_having_seen(output.digest) if use.recipe.always else use.key
     earlier = store.record(key)
     if use.recipe.always and earlier is not None:
         return Outcome(earlier, cached=True)
