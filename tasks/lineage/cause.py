@@ -80,6 +80,14 @@ def sentences(causes: Iterable[Cause]) -> str:
     return "; ".join(sentence(cause) for cause in causes)
 
 
+def accepted_sentence(acceptance: Acceptance) -> str:
+    """An acceptance in one line."""
+    return (
+        f"accepted by {acceptance.by} on {acceptance.at[:10]}: {acceptance.because} "
+        f"(stands on {acceptance.stands_on[:12]} in spite of {', '.join(acceptance.changed)})"
+    )
+
+
 def _reasons(causes: Iterable[Cause]) -> str:
     text = sentences(causes)
     return f" ({text})" if text else ""

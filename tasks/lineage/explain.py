@@ -5,6 +5,7 @@ Nothing is run and nothing is written here.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,9 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import OUTSIDE_WORLD, Acceptance, Cause
 from tasks.lineage.config import StageConfig
+from tasks.lineage.headers import Header, headers
 from tasks.lineage.recipe import Recipe, Use
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
+
+LOOKED_AT = 50
+"""Records of a stage read in search of the nearest, if none has all its inputs equal. The others cannot be a hit."""
 
 ENGINE_CAUSE = Cause(kind="code", name="the engine's contract version")
 
@@ -58,21 +63,56 @@ class Sides:
         return Sides(inputs, use.config_identity, use.recipe.code.definitions, use.recipe.versions)
 
 
+class Past:
+    """The earlier work of each stage, from one reading of the headers: ask several questions of the same one."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @cached_property
+    def _headers(self) -> dict[str, list[Header]]:
+        found: dict[str, list[Header]] = {}
+        for header in headers(self.store):
+            if not header.superseded:
+                found.setdefault(header.stage, []).append(header)
+        return found
+
+    def nearest(self, stage: str, inputs: Mapping[str, str | None]) -> Iterator[Record]:
+        """Records of a stage that may be near: by number of equal inputs, then the newest first.
+
+        inputs: digests; None for one that is yet to be made. Records with all known inputs equal, of which one may be
+        the very work asked for, come without end; of others LOOKED_AT are enough.
+        """
+
+        def same(header: Header) -> int:
+            return sum(artifact.digest == inputs.get(name, "") for name, artifact in header.inputs.items())
+
+        num_known = sum(digest is not None for digest in inputs.values())
+        newest = sorted(self._headers.get(stage, ()), key=lambda header: header.created, reverse=True)
+        for place, header in enumerate(sorted(newest, key=same, reverse=True)):
+            if place >= LOOKED_AT and same(header) < num_known:
+                return
+            record = self.store.record(header.key)
+            if record is not None:
+                yield record
+
+
 def plan(
-    recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, store: Store | None = None
+    recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, past: Past | None = None
 ) -> Plan:
     """What a call of `recipe` would do; an input is None where an earlier stage has yet to make it.
 
     A stage that reads the outside world is planned as if that had not changed; planner.py looks at it.
     """
-    store = store or Store()
+    past = past or Past(Store())
+    store = past.store
     use = Use(recipe, {name: artifact for name, artifact in inputs.items() if artifact is not None}, config)
     unmade = frozenset(inputs.keys() - use.inputs.keys())
     if not unmade and not recipe.always:
         record, problems = store.find(use.key)
         if record is not None:
             return known(record, problems)
-    nearest, causes = compare(use, store, unmade)
+    nearest, causes = compare(use, past, unmade)
     if recipe.always and nearest is not None and not causes:
         assumed = f"what it reads outside is as it was on {nearest.created}"
         return known(nearest, store.problems(nearest.output)).model_copy(update={"assumed": assumed})
@@ -98,24 +138,24 @@ def known(record: Record, problems: list[str]) -> Plan:
     )
 
 
-def compare(use: Use, store: Store, unmade: frozenset[str] = frozenset()) -> tuple[Record | None, list[Cause]]:
+def compare(use: Use, past: Past, unmade: frozenset[str] = frozenset()) -> tuple[Record | None, list[Cause]]:
     """The record from which the fewest things differ, the newest of equals, and what differs from it.
 
     unmade: names of inputs that an earlier stage has yet to make.
     """
     now = Sides.of_use(use, unmade)
-    compared = [(record, differences(Sides.of_record(record), now)) for record in candidates(store, use.recipe.name)]
-    if not compared:
-        return None, [Cause(kind="first run", name=use.recipe.name)]
-    nearest, causes = min(compared, key=lambda pair: len(pair[1]))
+    nearest, causes = None, [Cause(kind="first run", name=use.recipe.name)]
+    for record in past.nearest(use.recipe.name, now.inputs):
+        found = differences(Sides.of_record(record), now)
+        if nearest is None or len(found) < len(causes):
+            nearest, causes = record, found
+        if len(causes) <= len(unmade):
+            break
     if not causes and not use.recipe.always:
         causes = [ENGINE_CAUSE]
-    return nearest, [explained(cause, nearest, use, store) if cause.kind == "input" else cause for cause in causes]
-
-
-def candidates(store: Store, stage: str) -> Iterator[Record]:
-    """Records of a stage, the newest first."""
-    yield from sorted((r for r in store.records() if r.stage == stage), key=lambda r: r.created, reverse=True)
+    if nearest is None:
+        return None, causes
+    return nearest, [explained(cause, nearest, use, past.store) if cause.kind == "input" else cause for cause in causes]
 
 
 def differences(old: Sides, new: Sides) -> list[Cause]:

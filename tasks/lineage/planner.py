@@ -20,7 +20,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import OUTSIDE_WORLD, Cause
 from tasks.lineage.config import Resources, StageConfig
 from tasks.lineage.errors import StoreError
-from tasks.lineage.explain import Plan, compare, known, plan
+from tasks.lineage.explain import Past, Plan, compare, known, plan
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import StageRun
 from tasks.lineage.store import Store
@@ -47,7 +47,7 @@ class Planner:
     """
 
     look: bool = True
-    store: Store = field(default_factory=Store)
+    past: Past = field(default_factory=lambda: Past(Store()))
     plans: list[Plan] = field(default_factory=list)
     uses: dict[str, Use] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Planner:
         if recipe.always and self.look and len(made.inputs) == len(inputs):
             planned = self._look(made, arguments, resources)
         else:
-            planned = plan(recipe, inputs, config, self.store)
+            planned = plan(recipe, inputs, config, self.past)
         promises = {name: value for name, value in given.items() if isinstance(value, Promise)}
         planned = planned.model_copy(update={"causes": [self._promised(c, promises) for c in planned.causes]})
         self.plans.append(planned)
@@ -72,10 +72,10 @@ class Planner:
         """Make the output of a stage that reads the outside world, beside the store, and see whether it is known."""
         digest = observe(use, arguments, resources)
         key = use.key_having_seen(digest)
-        record, problems = self.store.find(key)
+        record, problems = self.past.store.find(key)
         if record is not None:
             return known(record, problems)
-        nearest, causes = compare(use, self.store)
+        nearest, causes = compare(use, self.past)
         if nearest is not None and not causes:
             causes = [Cause(kind="input", name=OUTSIDE_WORLD, old=nearest.output.digest, new=digest)]
         return Plan(
@@ -101,7 +101,7 @@ _planner: ContextVar[Planner | None] = ContextVar("planner", default=None)
 @contextmanager
 def planning(look: bool = True, store: Store | None = None) -> Iterator[Planner]:
     """Within the block, calling a stage plans it. Gives the planner, which holds the plans."""
-    planner = Planner(look, store or Store())
+    planner = Planner(look, Past(store or Store()))
     token = _planner.set(planner)
     try:
         yield planner

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import cli, latest, questions
-from flows.align import starting_point
 from flows.errors import NothingFound
 from flows.settings import Start
+from flows.starting import starting_point
 from tasks.lineage import journal
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.record import Record
