@@ -13,7 +13,7 @@ from flows.errors import NothingFound, SettingsError
 from flows.presets import FLOW_SECTIONS
 from flows.settings import Settings
 from flows.starting import starting_point
-from tasks.lineage import journal
+from tasks.lineage import acceptance, journal
 from tasks.lineage.planner import Planner, planning
 from tasks.lineage.store import Store
 
@@ -59,6 +59,32 @@ def why_last(target: str) -> Answer:
         raise NothingFound(f"No run of {target} is known here. `pedigree run {flow}` makes one.")
     entries = {name: entry for name, entry in run["stages"].items() if stage in (None, name)}
     return {"flow": run["flow"], "stages": [_told(name, entry) for name, entry in entries.items()]}
+
+
+def accept(stages: Sequence[str], because: str, preset: str, config: Path | None, assignments: Sequence[str]) -> Answer:
+    """Take existing outputs of stages of `train` whose code or libraries changed; the first stage of the course first.
+
+    Gives {"accepted": [{"stage", "key", "digest", "by", "at", "because", "stands_on", "changed"}]}. Raises
+    AcceptanceRefused at the first stage whose output may not be taken; those before it are accepted then.
+    """
+    for stage in stages:
+        if flow_of(stage)[1] is None:
+            raise SettingsError(f"{stage!r} is a flow; name the stages whose output is to be taken.")
+    accepted: list[Answer] = []
+    for stage in (section for section in FLOW_SECTIONS["train"] if section in stages):
+        planner = planned("train", preset, config, assignments)  # anew: what was just accepted is now found
+        use = planner.complete_use(stage)
+        record = acceptance.accept(use, because, planner.past.store)
+        assert record.accepted is not None
+        accepted.append(
+            {
+                "stage": stage,
+                "key": record.key,
+                "digest": record.output.digest,
+                **record.accepted.model_dump(mode="json"),
+            }
+        )
+    return {"accepted": accepted}
 
 
 def planned(flow: str, preset: str, config: Path | None, assignments: Sequence[str], look: bool = True) -> Planner:

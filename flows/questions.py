@@ -1,9 +1,8 @@
-"""`pedigree why`, `lineage`, `verify`: questions that the records answer by themselves, no server needed."""
+"""`pedigree lineage`, `verify`: questions that the records answer by themselves, no server needed."""
 
 from collections import Counter
 from typing import Any
 
-from flows.errors import NothingFound
 from flows.targets import resolve, resolve_all
 from tasks.lineage.ancestry import ancestors, descendants
 from tasks.lineage.graph import Graph
@@ -81,45 +80,6 @@ def _by_count(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def why(stage: str) -> dict[str, Any]:
-    """What differs between the two newest pieces of work of a stage, and so why the later one ran.
-
-    {"stage", "key", "created", "changed": [{"what", "before", "after"}], "first": whether there is nothing before it}
-    """
-    records = sorted((r for r in Store().records() if r.stage == stage), key=lambda record: record.created)
-    if not records:
-        known = ", ".join(sorted({record.stage for record in Store().records()})) or "none yet"
-        raise NothingFound(f"No stage {stage!r} has run. Stages that have: {known}.")
-    now = records[-1]
-    before = records[-2] if len(records) > 1 else None
-    return {
-        "stage": stage,
-        "key": now.key,
-        "created": now.created,
-        "first": before is None,
-        "changed": differences(before, now) if before else [],
-    }
-
-
-def differences(before: Record, after: Record) -> list[dict[str, Any]]:
-    """By field: inputs by digest, settings, code by definition, library versions."""
-    sides = [
-        {
-            **{f"input {name}": artifact.digest for name, artifact in record.inputs.items()},
-            **{f"config {name}": value for name, value in record.config.items()},
-            **{f"code {name}": digest for name, digest in record.code.items()},
-            **{f"version {name}": version for name, version in record.versions.items()},
-        }
-        for record in (before, after)
-    ]
-    names = sorted(sides[0].keys() | sides[1].keys())
-    return [
-        {"what": name, "before": sides[0].get(name), "after": sides[1].get(name)}
-        for name in names
-        if sides[0].get(name) != sides[1].get(name)
-    ]
-
-
 def _node(name: str, relation: str, record: Record) -> dict[str, Any]:
     return {
         "id": name,
@@ -141,4 +101,5 @@ def _node(name: str, relation: str, record: Record) -> dict[str, Any]:
         "git_commit": record.git_commit,
         "flow_run_id": record.flow_run_id,
         "mlflow_run_id": record.mlflow_run_id,
+        "accepted": record.accepted.model_dump(mode="json") if record.accepted else None,
     }

@@ -3,10 +3,10 @@
 Nothing is run and nothing is written here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +16,11 @@ from tasks.lineage.config import StageConfig
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.recipe import Recipe, Use
 from tasks.lineage.record import Record
+from tasks.lineage.sources import NOT_KEPT, difference
 from tasks.lineage.store import Store
+
+Reasons: TypeAlias = tuple[str | None, list[Cause]]
+"""The key of the record that was compared with, and what differs from it."""
 
 LOOKED_AT = 50
 """Records of a stage read in search of the nearest, if none has all its inputs equal. The others cannot be a hit."""
@@ -97,9 +101,7 @@ class Past:
                 yield record
 
 
-def plan(
-    recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, past: Past | None = None
-) -> Plan:
+def plan(recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, past: Past | None = None) -> Plan:
     """What a call of `recipe` would do; an input is None where an earlier stage has yet to make it.
 
     A stage that reads the outside world is planned as if that had not changed; planner.py looks at it.
@@ -127,7 +129,7 @@ def plan(
 
 def known(record: Record, problems: list[str]) -> Plan:
     """The plan of what has a record: cached, unless its output is damaged."""
-    damage = [Cause(kind="damaged", name=problem, old=record.output.digest) for problem in problems]
+    damage = [_damage(problem) for problem in problems]
     return Plan(
         stage=record.stage,
         verdict="would run" if damage else "cached",
@@ -136,6 +138,10 @@ def known(record: Record, problems: list[str]) -> Plan:
         compared_with=record.key,
         accepted=record.accepted,
     )
+
+
+def _damage(problem: str) -> Cause:
+    return Cause(kind="damaged", name=problem)
 
 
 def compare(use: Use, past: Past, unmade: frozenset[str] = frozenset()) -> tuple[Record | None, list[Cause]]:
@@ -155,7 +161,21 @@ def compare(use: Use, past: Past, unmade: frozenset[str] = frozenset()) -> tuple
         causes = [ENGINE_CAUSE]
     if nearest is None:
         return None, causes
-    return nearest, [explained(cause, nearest, use, past.store) if cause.kind == "input" else cause for cause in causes]
+    return nearest, [_detailed(cause, nearest, use, past.store) for cause in causes]
+
+
+def outside_world(store: Store, nearest: str, digest: str) -> Cause:
+    """What makes a stage that reads the outside world give another output than the record `nearest` has."""
+    earlier = store.record(nearest)
+    return Cause(kind="input", name=OUTSIDE_WORLD, old=earlier.output.digest if earlier else None, new=digest)
+
+
+def reasons(use: Use, store: Store, problems: Sequence[str] = ()) -> Reasons:
+    """Why `use` runs now: the key of the record it was compared with, and what differs. problems: of its own output."""
+    if problems:
+        return use.key, [_damage(problem) for problem in problems]
+    nearest, causes = compare(use, Past(store))
+    return (nearest.key if nearest else None), causes
 
 
 def differences(old: Sides, new: Sides) -> list[Cause]:
@@ -168,7 +188,17 @@ def differences(old: Sides, new: Sides) -> list[Cause]:
     ]
 
 
-def explained(cause: Cause, nearest: Record, use: Use, store: Store) -> Cause:
+def _detailed(cause: Cause, nearest: Record, use: Use, store: Store) -> Cause:
+    """A changed input with what lies behind it; changed code with the difference."""
+    if cause.kind == "input":
+        return _explained(cause, nearest, use, store)
+    if cause.kind == "code" and cause is not ENGINE_CAUSE:
+        diff = difference(store, cause.name, cause.old, cause.new, use.recipe.code.sources)
+        return cause.model_copy(update={"diff": diff, "note": None if diff else NOT_KEPT})
+    return cause
+
+
+def _explained(cause: Cause, nearest: Record, use: Use, store: Store) -> Cause:
     """A changed input with the stage that made it and, where both makers are known, the changes between the two."""
     old, new = nearest.inputs.get(cause.name), use.inputs.get(cause.name)
     maker = store.maker(new or old) if new or old else None  # type: ignore[arg-type]

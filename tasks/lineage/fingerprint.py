@@ -162,7 +162,9 @@ def _targets(
         targets = [".".join(mention.chain)]  # a builtin
         bound: set[str] = set()
     else:
-        bound = {f"# {'.'.join(mention.chain)} = {target}" for target in targets if str(target) != f"{module.name}:{root}"}
+        bound = {
+            f"# {'.'.join(mention.chain)} = {target}" for target in targets if str(target) != f"{module.name}:{root}"
+        }
     nodes: list[Node] = []
     for target in targets:
         if isinstance(target, Node):

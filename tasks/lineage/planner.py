@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.lineage.artifact import Artifact
-from tasks.lineage.cause import OUTSIDE_WORLD, Cause
+from tasks.lineage.cause import Cause
 from tasks.lineage.config import Resources, StageConfig
-from tasks.lineage.errors import StoreError
-from tasks.lineage.explain import Past, Plan, compare, known, plan
+from tasks.lineage.errors import AcceptanceRefused, StoreError
+from tasks.lineage.explain import Past, Plan, compare, known, outside_world, plan
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import StageRun
 from tasks.lineage.store import Store
@@ -51,9 +51,7 @@ class Planner:
     plans: list[Plan] = field(default_factory=list)
     uses: dict[str, Use] = field(default_factory=dict)
 
-    def call(
-        self, recipe: Recipe, arguments: Mapping[str, Any], config: StageConfig, resources: Resources
-    ) -> Artifact:
+    def call(self, recipe: Recipe, arguments: Mapping[str, Any], config: StageConfig, resources: Resources) -> Artifact:
         """Plan one call. Raises what looking at the outside world raises."""
         given = flatten(arguments)
         inputs = {name: None if isinstance(value, Promise) else value for name, value in given.items()}
@@ -68,6 +66,17 @@ class Planner:
         self.uses[recipe.name] = made
         return planned.artifact or Promise(kind=recipe.kind, digest=NOTHING, key=NOTHING, stage=recipe.name)
 
+    def complete_use(self, stage: str) -> Use:
+        """The use of a stage that was planned. Raises AcceptanceRefused if an input of it is yet to be made."""
+        planned = next(planned for planned in self.plans if planned.stage == stage)
+        use = self.uses[stage]
+        waiting = sorted({cause.upstream for cause in planned.causes if cause.upstream and cause.new is None})
+        if waiting:
+            raise AcceptanceRefused(
+                f"{stage} takes what {', '.join(waiting)} would make anew. Accept or run {waiting[0]} first."
+            )
+        return use
+
     def _look(self, use: Use, arguments: Mapping[str, Any], resources: Resources) -> Plan:
         """Make the output of a stage that reads the outside world, beside the store, and see whether it is known."""
         digest = observe(use, arguments, resources)
@@ -77,7 +86,7 @@ class Planner:
             return known(record, problems)
         nearest, causes = compare(use, self.past)
         if nearest is not None and not causes:
-            causes = [Cause(kind="input", name=OUTSIDE_WORLD, old=nearest.output.digest, new=digest)]
+            causes = [outside_world(self.past.store, nearest.key, digest)]
         return Plan(
             stage=use.recipe.name,
             verdict="would run",

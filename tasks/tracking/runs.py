@@ -15,6 +15,7 @@ from tasks.report.note import note
 from tasks.tracking import artifacts, models, server
 from tasks.tracking.metrics_rows import Figure, mlflow_name
 from tasks.tracking.pending import Entry
+from tasks.tracking.why_tags import why_tags
 
 # Limits of MLflow 3.17: metrics, then parameters or tags a request; characters of values and of data set digests.
 METRICS_A_BATCH = 1000
@@ -165,6 +166,7 @@ def _closing_tags(entry: Entry, model_id: str | None) -> dict[str, str]:
     if entry.record is not None:
         tags["pedigree.digest"] = entry.record["output"]["digest"]
         tags["pedigree.key"] = entry.record["key"]  # of a snapshot it is known only now
+        tags |= why_tags(entry.state, entry.record)
         if entry.record.get("git_commit"):
             tags["mlflow.source.git.commit"] = entry.record["git_commit"]
         if entry.state == "cached" and entry.record.get("mlflow_run_id"):

@@ -18,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-COMMANDS = ("up", "down", "status", "run", "why", "lineage", "verify", "sync")
+COMMANDS = ("up", "down", "status", "run", "why", "accept", "lineage", "verify", "sync")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -117,16 +117,6 @@ def test_verify_finds_a_flipped_byte_and_a_lost_object() -> None:
     assert [entry["stage"] for entry in questions.verify()["missing"]] == ["ppo"]
 
 
-def test_why_names_the_field_that_differs() -> None:
-    made = course()
-    assert questions.why("pretrain")["first"]
-    make("pretrain", "longer", "2026-02-01", tokens=made["tokenize"], config={"steps": 2})
-    answer = questions.why("pretrain")
-    assert answer["changed"] == [{"what": "config steps", "before": 1, "after": 2}]
-    with pytest.raises(NothingFound, match="collect, pair"):
-        questions.why("nothing")
-
-
 def test_the_latest_is_what_the_last_flow_met_even_if_cached() -> None:
     made = course()
     make("pretrain", "newer", "2026-03-01", tokens=made["tokenize"])
