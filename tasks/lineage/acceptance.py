@@ -5,6 +5,7 @@ a record of its own, which names the person, the reason and the record that it s
 and walked like any other. It never stands for other inputs or settings: those say what the result *is*.
 """
 
+import contextlib
 import getpass
 import logging
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tasks.lineage.cause import Acceptance, sentences
 from tasks.lineage.errors import AcceptanceRefused
 from tasks.lineage.execute import git_commit
 from tasks.lineage.explain import Past, Sides, compare, differences
+from tasks.lineage.files import write_atomically
 from tasks.lineage.lock import locked
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Record
@@ -68,6 +70,9 @@ def accept(use: Use, because: str, store: Store, by: str | None = None) -> Recor
             }
         )
         sources.keep(store, use.recipe.code)
+        with contextlib.suppress(FileNotFoundError):  # for the curves on its pages
+            content = store.metrics_path(standing.key).read_bytes()
+            write_atomically(store.metrics_path(use.key), content, durable=False)
         store.write_record(record)
         return record
 

@@ -54,15 +54,21 @@ class Fingerprint:
 
 def fingerprint(function: Callable[..., Any], config: type | None = None) -> Fingerprint:
     """The code that `function` can reach. `config`: the class of its settings, of which only the behaviour counts."""
+    code, nodes = beginnings(function, config)
+    sources = reach(code, nodes)
+    definitions = {name: digest_of(source) for name, source in sources.items()}
+    return Fingerprint(definitions, {definitions[name]: source for name, source in sources.items()})
+
+
+def beginnings(function: Callable[..., Any], config: type | None) -> tuple[Codebase, list[Node]]:
+    """The repository of a function, and what is reached first: the function, and the behaviour of its settings."""
     code, start = locate(function)
     nodes = [start]
     if config is not None:
         config_code, settings = locate(config)
         if config_code is code:
             nodes.append(settings._replace(kind="behaviour"))
-    sources = reach(code, nodes)
-    definitions = {name: digest_of(source) for name, source in sources.items()}
-    return Fingerprint(definitions, {definitions[name]: source for name, source in sources.items()})
+    return code, nodes
 
 
 def digest_of(source: str) -> str:
