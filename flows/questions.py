@@ -1,9 +1,11 @@
 """`pedigree lineage`, `verify`: questions that the records answer by themselves, no server needed."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from flows.targets import resolve, resolve_all
+from tasks.lineage.acceptance import accepted_behind
 from tasks.lineage.ancestry import ancestors, descendants
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import headers
@@ -29,9 +31,10 @@ def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
     """Every ancestor of `target` (up), every descendant (down), and itself.
 
     {"nodes": [{id, relation, stage, kind, digest, key, inputs, config, code, code_digest, versions, documents, metrics,
-    bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id}], "edges": [[from, to], …]}; relation: "target",
-    "ancestor" or "descendant"; an id is the key of the record, and for one whose key has a newer output the beginning
-    of its digest behind it. docs/schemas/lineage.json has it all.
+    bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id, accepted}], "edges": [[from, to], …], "accepted":
+    [{stage, key, by, at, because, stands_on, changed}]}; relation: "target", "ancestor" or "descendant"; an id is the
+    key of the record, and for one whose key has a newer output the beginning of its digest behind it; accepted: what
+    people accepted in place of work, in `target` or behind it. docs/schemas/lineage.json has it all.
     """
     store, targets = Store(), resolve_all(target)
     graph = Graph(headers(store)) if down else None
@@ -48,7 +51,18 @@ def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
     return {
         "nodes": [_node(name, relation, record) for name, (relation, record) in nodes.items()],
         "edges": [list(edge) for edge in sorted(edges)],
+        "accepted": list(_accepted(store, targets)),
     }
+
+
+def _accepted(store: Store, targets: list[Record]) -> Iterator[dict[str, Any]]:
+    """What people accepted in place of work, in the targets and all that they were made from; each once."""
+    seen: set[str] = set()
+    for target in targets:
+        for record, acceptance in accepted_behind(store, target):
+            if record.key not in seen:
+                seen.add(record.key)
+                yield {"stage": record.stage, "key": record.key, **acceptance.model_dump(mode="json")}
 
 
 def documents(target: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def _lineage(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from flows import tree
+    from tasks.lineage.cause import Acceptance, accepted_sentence
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -63,6 +64,9 @@ def _lineage(options: argparse.Namespace) -> None:
             console.print(f"{title} {tree.summary(graph['nodes'], relation)}")
             for drawn in tree.trees(graph, relation):
                 console.print(drawn)
+    for taken in graph["accepted"]:
+        acceptance = Acceptance.model_validate({name: taken[name] for name in Acceptance.model_fields})
+        console.print(f"{taken['stage']} was {accepted_sentence(acceptance)}", style="yellow", markup=False)
 
 
 def _verify(options: argparse.Namespace) -> int:

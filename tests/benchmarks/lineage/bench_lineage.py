@@ -126,7 +126,9 @@ def _ask(
         runs.append(run)
     best = min(runs, key=lambda run: run.seconds)
     row = Row(what, best.seconds, best.processor, best.megabytes, best.answer, TARGET_SECONDS if has_target else None)
-    console.print(f"{what}: {row.seconds:.2f} s ({row.processor:.2f} of them computing), {row.megabytes:.0f} MB", markup=False)
+    console.print(
+        f"{what}: {row.seconds:.2f} s ({row.processor:.2f} of them computing), {row.megabytes:.0f} MB", markup=False
+    )
     return row
 
 

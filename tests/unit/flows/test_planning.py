@@ -110,6 +110,11 @@ def test_changed_code_is_shown_then_accepted_and_that_is_shown(
     assert taken["changed"] == [f"code {name}"]
     (stage,) = ask(capsys, "why", "clean", "--config", str(made))["stages"]
     assert (stage["verdict"], stage["accepted"]["because"]) == ("cached", "only a pass")
+    told = ask(capsys, "lineage", taken["key"][:12])
+    assert [(entry["stage"], entry["because"]) for entry in told["accepted"]] == [("clean", "only a pass")]
+    assert [node["accepted"] is not None for node in told["nodes"]] == [True, False, False]
+    assert cli.main(["lineage", taken["key"][:12]]) == 0
+    assert "accepted by" in capsys.readouterr().out
     assert cli.main(["accept", "clean", "--because", "again", "--config", str(made)]) == 1
     assert "nothing to accept" in capsys.readouterr().err
 
