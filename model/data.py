@@ -1,19 +1,23 @@
 """Batches as pure functions of (seed, step): nothing to save at a checkpoint, and who was seen when is computed.
 
-Token files are read through `np.memmap`: a shard larger than memory costs nothing to open.
+Token files are read through `np.memmap`: a shard larger than memory costs nothing to open. PyTorch is imported only
+where a batch is made, since asking which step saw what needs none of it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.seeding import numpy_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Span(NamedTuple):
@@ -86,6 +90,8 @@ class PackedWindows:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """ "input_ids" and "targets" (B, T) int64, and "segment_ids" (B, T) where asked for."""
+        import torch
+
         tokens = torch.from_numpy(np.stack([self.shards.read(span) for span in self.spans_at(step)]))  # (B, T + 1)
         batch = {"input_ids": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
         if self.document_end is not None:
@@ -93,18 +99,18 @@ class PackedWindows:
             batch["segment_ids"] = ends.cumsum(1) - ends
         return batch
 
-    def steps_reading(self, span: Span, steps: int) -> list[int]:
-        """Which of the first `steps` steps read any token of `span`."""
-        first, last = self._first[span.shard], self._first[span.shard + 1]
-        low = first + max(0, (span.start - 1) // self.context)  # a window's last target is the next one's first
-        high = min(last, first + (span.stop - 1) // self.context + 1)
-        epochs = -(-steps * self.batch_size // self.num_windows)
-        rows = [
-            epoch * self.num_windows + np.flatnonzero((self._order(epoch) >= low) & (self._order(epoch) < high))
-            for epoch in range(epochs)
-        ]
-        found = np.unique(np.concatenate(rows) // self.batch_size) if rows else np.zeros(0, np.int64)
-        return [int(step) for step in found if step < steps]
+    def steps_reading(self, spans: Sequence[Span], steps: int) -> NDArray[np.int64]:
+        """Which of the first `steps` steps read any token of the spans, rising. Work and memory go with the epochs and
+        the windows of one, not with the steps."""
+        wanted = np.zeros(self.num_windows, bool)
+        for span in spans:
+            first, last = self._first[span.shard], self._first[span.shard + 1]
+            low = first + max(0, (span.start - 1) // self.context)  # a window's last target is the next one's first
+            wanted[low : min(last, first + (span.stop - 1) // self.context + 1)] = True
+        epochs = range(-(-steps * self.batch_size // self.num_windows) if wanted.any() else 0)
+        rows = [epoch * self.num_windows + np.flatnonzero(wanted[self._order(epoch)]) for epoch in epochs]
+        found = np.unique(np.concatenate([np.zeros(0, np.int64), *rows]) // self.batch_size)
+        return found[found < steps]
 
     def read_by(self, steps: int) -> NDArray[np.int64]:
         """The windows that the first `steps` steps read, each once, in the order of their first reading."""
@@ -136,6 +142,8 @@ def collate(
 
     There is no attention mask: with causal attention no real token looks at the padding after it.
     """
+    import torch
+
     longest = max(len(example.ids) for example in examples) - 1
     rounded = -(-longest // multiple) * multiple
     width = (rounded if context is None else max(longest, min(rounded, context))) + 1
@@ -195,6 +203,17 @@ class ExampleBatches:
     def rows_at(self, step: int) -> NDArray[np.int64]:
         """Which examples are in the batch of `step`: (B,)."""
         return self._order(step // self.steps_per_epoch)[step % self.steps_per_epoch]
+
+    def steps_with(self, rows: Sequence[int], steps: int) -> NDArray[np.int64]:
+        """Which of the first `steps` steps have any of these examples in their batch, rising."""
+        wanted = np.zeros(len(self.examples), bool)
+        wanted[list(rows)] = True
+        epochs = range(-(-steps // self.steps_per_epoch) if wanted.any() else 0)
+        hits = [
+            epoch * self.steps_per_epoch + np.flatnonzero(wanted[self._order(epoch)].any(axis=1)) for epoch in epochs
+        ]
+        found = np.concatenate([np.zeros(0, np.int64), *hits])
+        return found[found < steps]
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The batch of `step`; see `collate`."""

@@ -4,11 +4,16 @@
 place, and a resumed run meets the same numbers without saving a generator's state.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -19,6 +24,8 @@ def derive(seed: int, *names: str | int) -> int:
 
 def generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A fresh torch generator for this use."""
+    import torch  # takes seconds, and who only asks which step saw what needs none of it
+
     return torch.Generator(device).manual_seed(derive(seed, *names))
 
 

@@ -96,7 +96,7 @@ def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) ->
 
     def batch(step: int) -> dict[str, Tensor]:
         epoch, place = divmod(step, per_epoch)
-        order = torch.randperm(len(rankings), generator=generator(config.seed, "reward order", epoch)).tolist()
+        order = epoch_order(len(rankings), config.seed, epoch)
         rows: list[EncodedAnswer] = []
         pairs: list[tuple[int, int, float, float]] = []
         for index in order[place * config.batch_size : (place + 1) * config.batch_size]:
@@ -118,6 +118,12 @@ def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) ->
         }
 
     return batch
+
+
+def epoch_order(num_rankings: int, seed: int, epoch: int) -> list[int]:
+    """The order in which an epoch takes the rankings."""
+    order: list[int] = torch.randperm(num_rankings, generator=generator(seed, "reward order", epoch)).tolist()
+    return order
 
 
 def steps_per_epoch(num_rankings: int, config: RewardConfig) -> int:

@@ -69,7 +69,10 @@ def test_steps_that_read_a_document_are_computed(tmp_path_factory, start, length
         for step in range(steps)
         if any(s.start < document.stop and s.stop > document.start for s in packed.spans_at(step))
     ]
-    assert packed.steps_reading(document, steps) == brute
+    assert packed.steps_reading([document], steps).tolist() == brute
+    assert packed.steps_reading([document, Span(0, 0, 1)], steps).tolist() == sorted(
+        {*brute, *packed.steps_reading([Span(0, 0, 1)], steps).tolist()}
+    )
     in_order = dict.fromkeys(window for step in range(steps) for window in packed.windows_at(step))
     assert packed.read_by(steps).tolist() == list(in_order)
 

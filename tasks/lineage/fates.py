@@ -1,0 +1,250 @@
+"""What became of a document in each stored output: held there, and set apart for what; or dropped there, and why.
+
+The answers stand in the outputs' own tables: a ledger (ledger.py), and tables that hold documents (they have a doc_id,
+pair_id or prompt_id and a split, text or prompt). So that a question about one document does not read ten million
+rows, their ids are sorted once into `index/documents/<digest>.fates`, when they are first asked for. An output's
+digest fixes its content, so such a file never grows old; it may be deleted at any time.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.lineage.sorted_ids import (
+    Ids,
+    Section,
+    SortedIds,
+    all_places,
+    in_order,
+    keep_index,
+    labels,
+    open_index,
+    places,
+    short_ids,
+)
+from tasks.lineage.store import Store
+
+FOLDER = Path("index") / "documents"
+LEDGER = "ledger.parquet"
+DOCUMENTS = "documents-"  # tables of a corpus; where it has a ledger, that says the same
+ID_COLUMNS = ("doc_id", "pair_id", "prompt_id")
+CONTENT = frozenset({"split", "text", "prompt"})  # a table with one of them holds what it names
+BATCH_ROWS = 1 << 16
+MOST_LABELS = 255
+
+TABLES, ROWS = "tables", "ledger"
+KEPT_OVER, DROPPED_FOR = "kept over", "dropped for"  # pairs of a kept and a dropped document, sorted by either
+OTHERS = " others"  # and the other of each pair
+
+
+class Fate(NamedTuple):
+    """held: the output holds it. split: what it is set apart for there. reason: why it was dropped."""
+
+    held: bool
+    split: str | None = None
+    reason: str | None = None
+
+
+UNKNOWN = Fate(False)
+
+
+class Fates:
+    """What one output says of documents."""
+
+    def __init__(self, digest: str, index: SortedIds) -> None:
+        self.digest = digest
+        self._index = index
+        self.labels: list[Fate] = [Fate(*label) for label in labels(index.header)]
+
+    def codes(self, ids: Ids) -> NDArray[np.int64]:
+        """For each of `ids` (M,) the number of its fate in `labels`, −1 where the output does not name it."""
+        result = np.full(len(ids), -1, np.int64)
+        for name in (ROWS, TABLES):  # a table that holds it says more than the ledger
+            section = self._index.sections[name]
+            found = places(section, ids)
+            known = found >= 0
+            result[known] = section.codes[found[known]]
+        return result
+
+    def between(self, low: int, high: int) -> set[int]:
+        """The short ids from `low` to `high` that the output names."""
+        found: set[int] = set()
+        for name in (ROWS, TABLES):
+            ids = self._index.sections[name].ids
+            begin, end = np.searchsorted(ids, np.uint64(low)), np.searchsorted(ids, np.uint64(high), side="right")
+            found.update(ids[begin:end].tolist())
+        return found
+
+    def rows(self, table: str, ids: Ids) -> NDArray[np.int64]:
+        """Rows of one table of the output that one of `ids` stands in, rising."""
+        section, first = self._index.sections[TABLES], 0
+        for name, count in self._index.header["tables"]:
+            if name == table:
+                numbers = np.sort(section.numbers[all_places(section, ids)].astype(np.int64))
+                return numbers[(numbers >= first) & (numbers < first + count)] - first
+            first += count
+        return np.zeros(0, np.int64)
+
+    def ledger_rows(self, ids: Ids) -> NDArray[np.int64]:
+        """Rows of the ledger that one of `ids` stands in, rising."""
+        section = self._index.sections[ROWS]
+        return np.sort(section.numbers[all_places(section, ids)].astype(np.int64))
+
+    def dropped_for(self, ids: Ids) -> list[tuple[int, int]]:
+        """(one of `ids`, a document that was dropped as a copy of it), each once."""
+        return self._copies(KEPT_OVER, ids)
+
+    def kept_over(self, ids: Ids) -> list[tuple[int, int]]:
+        """(one of `ids` that was dropped as a copy, the document kept in its place), each once."""
+        return self._copies(DROPPED_FOR, ids)
+
+    def _copies(self, name: str, ids: Ids) -> list[tuple[int, int]]:
+        section, others = self._index.sections[name], self._index.sections[name + OTHERS]
+        found = all_places(section, ids)
+        return sorted(set(zip(section.ids[found].tolist(), others.ids[found].tolist(), strict=True)))
+
+
+def index_path(store: Store, digest: str, kind: str = "fates") -> Path:
+    return store.root / FOLDER / f"{digest}.{kind}"
+
+
+def fates_of(store: Store, digest: str) -> Fates | None:
+    """What an output says of documents, by its index, made now where it is missing; None if it says nothing."""
+    path = index_path(store, digest)
+    index = open_index(path)
+    if index is None:
+        folder = store.object_path(digest)
+        if not _has_tables(folder):
+            return None
+        index = _make(path, folder)
+    return Fates(digest, index) if index.sections[ROWS].ids.size or index.sections[TABLES].ids.size else None
+
+
+def stored_outputs(store: Store) -> list[str]:
+    """The digests of the objects in the store, sorted."""
+    with suppress(FileNotFoundError):
+        return sorted(name for name in os.listdir(store.root / "objects") if len(name) == 64)
+    return []
+
+
+def all_fates(store: Store, digests: Iterable[str]) -> Iterator[Fates]:
+    """Those of the outputs that say something of documents, in the order given."""
+    for digest in digests:
+        found = fates_of(store, digest)
+        if found is not None:
+            yield found
+
+
+def id_column(names: Sequence[str]) -> str | None:
+    """The column that identifies documents, if there is one."""
+    return next((name for name in ID_COLUMNS if name in names), None)
+
+
+def holding_tables(folder: Path) -> list[Path]:
+    """The tables of an output that hold documents, sorted by name."""
+    found = []
+    for path in sorted(folder.glob("*.parquet")):
+        if path.name != LEDGER:
+            names = pq.read_schema(path).names
+            if id_column(names) and not CONTENT.isdisjoint(names):
+                found.append(path)
+    return found
+
+
+def _has_tables(folder: Path) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return any(entry.name.endswith(".parquet") for entry in entries)
+    return False
+
+
+class _Labels:
+    """Numbers for fates, as they come up. Beyond what a code can hold, splits and reasons are left out."""
+
+    def __init__(self) -> None:
+        self.known: dict[Fate, int] = {}
+
+    def number(self, fate: Fate) -> int:
+        if fate not in self.known and len(self.known) >= MOST_LABELS - 2:
+            fate = Fate(fate.held)
+        return self.known.setdefault(fate, len(self.known))
+
+    def numbers(self, held: pa.Array | None, words: pa.Array) -> NDArray[np.uint8]:
+        """Codes of rows (N,): by reason where `held` (N,) bool is given, by split where it is None."""
+        encoded = words.dictionary_encode() if not pa.types.is_dictionary(words.type) else words
+        texts = [*encoded.dictionary.to_pylist(), None]
+        codes = pc.fill_null(encoded.indices.cast(pa.int32()), len(texts) - 1).to_numpy(zero_copy_only=False)
+        if held is None:
+            return np.array([self.number(Fate(True, split=text)) for text in texts], np.uint8)[codes]
+        dropped = np.array([self.number(Fate(False, reason=text)) for text in texts], np.uint8)[codes]
+        return np.where(held.to_numpy(zero_copy_only=False), np.uint8(self.number(Fate(True))), dropped)
+
+
+def _make(path: Path, folder: Path) -> SortedIds:
+    known = _Labels()
+    ledger = folder / LEDGER
+    rows, copies = _ledger(ledger, known) if ledger.is_file() else (_nothing(), _copies(_nothing().ids, _nothing().ids))
+    tables = [table for table in holding_tables(folder) if not (ledger.is_file() and table.name.startswith(DOCUMENTS))]
+    held, counts = _tables(tables, known)
+    header = {"labels": [list(fate) for fate in known.known], "tables": counts}
+    return keep_index(path, header, {ROWS: rows, TABLES: held, **copies})
+
+
+def _nothing() -> Section:
+    return Section(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.uint8))
+
+
+def _ledger(path: Path, known: _Labels) -> tuple[Section, dict[str, Section]]:
+    """Rows by doc_id, and the pairs of a dropped document and the one kept in its place."""
+    ids, codes, dropped, kept_instead = [], [], [], []
+    with pq.ParquetFile(path) as file:
+        columns = ["doc_id", "kept", "reason", "duplicate_of"]
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+            ids.append(short_ids(batch["doc_id"]))
+            codes.append(known.numbers(batch["kept"], batch["reason"]))
+            copies = np.flatnonzero(pc.is_valid(batch["duplicate_of"]).to_numpy(zero_copy_only=False))
+            dropped.append(ids[-1][copies])
+            kept_instead.append(short_ids(batch["duplicate_of"].take(pa.array(copies))))
+    kept = np.array([fate.held for fate in known.known] or [False])
+    of_rows = np.concatenate([np.zeros(0, np.uint8), *codes])
+    first = np.argsort(~kept[of_rows], kind="stable")  # a document that came twice was dropped the second time
+    rows = in_order(np.concatenate([np.zeros(0, np.uint64), *ids])[first], first, of_rows[first])
+    return rows, _copies(*(np.concatenate([np.zeros(0, np.uint64), *side]) for side in (kept_instead, dropped)))
+
+
+def _copies(kept: Ids, dropped: Ids) -> dict[str, Section]:
+    """Both ways to look pairs (P,) up. A document that came again from the same source is no copy of itself."""
+    apart = kept != dropped
+    kept, dropped = kept[apart], dropped[apart]
+    sections = {}
+    for name, keys, others in ((KEPT_OVER, kept, dropped), (DROPPED_FOR, dropped, kept)):
+        order = np.argsort(keys, kind="stable")
+        nothing = np.zeros(len(keys), np.uint8)
+        sections[name] = Section(keys[order], nothing.astype(np.uint32), nothing)
+        sections[name + OTHERS] = Section(others[order], nothing.astype(np.uint32), nothing)
+    return sections
+
+
+def _tables(paths: list[Path], known: _Labels) -> tuple[Section, list[tuple[str, int]]]:
+    """Rows of all the tables by id, numbered through; and how many each table has."""
+    ids, codes, counts = [], [], []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            identity = id_column(names)
+            assert identity is not None
+            columns = [identity, *(["split"] if "split" in names else [])]
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+                ids.append(short_ids(batch[identity]))
+                splits = batch["split"] if "split" in names else pa.nulls(batch.num_rows, pa.string())
+                codes.append(known.numbers(None, splits))
+            counts.append((path.name, file.metadata.num_rows))
+    rows = np.concatenate([np.zeros(0, np.uint64), *ids])
+    return in_order(rows, np.arange(len(rows)), np.concatenate([np.zeros(0, np.uint8), *codes])), counts
