@@ -11,6 +11,7 @@ from tasks.collect import collect
 from tasks.deduplicate import deduplicate
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
+from tasks.forget.exclusions import current
 from tasks.lineage.artifact import Artifact
 from tasks.pair import pair
 from tasks.ppo import ppo
@@ -23,11 +24,16 @@ from tasks.tokenize import tokenize
 
 @dataclass(frozen=True)
 class Data:
-    """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs."""
+    """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs.
+
+    collected, cleaned: what the corpus was made from, where the stages were run.
+    """
 
     corpus: Artifact
     tokens: Artifact
     pairs: Artifact
+    collected: Artifact | None = None
+    cleaned: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,14 @@ class Models:
 
 def data_course(settings: Settings) -> Data:
     resources = settings.resources
+    forgotten = current()
     outside = snapshot(config=settings.snapshot, resources=resources)
-    collected = collect(snapshot=outside, config=settings.collect, resources=resources)
+    collected = collect(snapshot=outside, exclusions=forgotten, config=settings.collect, resources=resources)
     cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
     corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
     tokens = tokenize(corpus=corpus, config=settings.tokenize, resources=resources)
-    pairs = pair(snapshot=outside, config=settings.pair, resources=resources)
-    return Data(corpus=corpus, tokens=tokens, pairs=pairs)
+    pairs = pair(snapshot=outside, exclusions=forgotten, config=settings.pair, resources=resources)
+    return Data(corpus=corpus, tokens=tokens, pairs=pairs, collected=collected, cleaned=cleaned)
 
 
 def pretrain_course(settings: Settings, data: Data) -> Artifact:

@@ -23,6 +23,7 @@ def fingerprint(prefect_url: str) -> str:
     digest = hashlib.sha256(f"{prefect_url}\0{os.environ.get(SCHEDULE_SWITCH, '')}".encode())
     sources = [PREFECT_FILE, *sorted((environment.PROJECT / "flows").glob("*.py"))]
     sources += sorted((environment.PROJECT / "tasks").glob("*.py"))
+    sources.append(environment.PROJECT / "tasks" / "forget" / "exclusions.py")
     for source in sources:
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()

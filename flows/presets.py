@@ -8,6 +8,7 @@ from typing import Any
 DATA = ("snapshot", "collect", "clean", "deduplicate", "tokenize", "pair")
 PRETRAIN = ("pretrain",)
 ALIGN = ("finetune", "rank", "reward", "ppo", "evaluate")
+STAGES = (*DATA, *PRETRAIN, *ALIGN)
 
 # The sections of each flow's parameters, in the order of its form.
 FLOW_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -15,6 +16,7 @@ FLOW_SECTIONS: dict[str, tuple[str, ...]] = {
     "data": (*DATA, "resources"),
     "align": ("start", *ALIGN, "resources"),
     "retrain": (*DATA, *PRETRAIN, *ALIGN, "resources"),
+    "forget": ("exclude", *DATA, *PRETRAIN, *ALIGN, "resources"),
 }
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -71,6 +73,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "tokens": 400_000_000,
             "batch_size": 64,
             "lr": 2e-3,
+            "adamw_lr": 1.5e-3,
         },
         "ppo": {"iterations": 300, "batch_size": 256, "minibatches": 4},
         "resources": {"device": "cuda", "compile": True},

@@ -1,4 +1,4 @@
-"""`pedigree lineage`, `verify`: questions that the records answer by themselves, no server needed."""
+"""`pedigree lineage`: what the records tell by themselves, no server needed."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,11 +20,6 @@ LEARNED_FROM = {
     "ppo": {"pairs": frozenset({"ppo"})},
 }
 """Stage → input → the splits of its documents that shape what it makes; it only measures itself on the others."""
-
-
-def verify() -> dict[str, Any]:
-    """{"objects": n, "damaged": [{digest, stage, key, problems}], "missing": [the same]}: every stored byte hashed."""
-    return Store().verify(deep=True)
 
 
 def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:

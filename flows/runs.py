@@ -34,7 +34,23 @@ def run(flow: str, preset: str, config: Path | None, assignments: list[str], as_
     parameters = overrides.parameters(flow, preset, config, assignments)
     if Path.cwd() != PROJECT:  # where the flow runs; the user's relative paths start from here
         parameters = overrides.merge({"resources": {"root": str(Path.cwd())}}, parameters)
-    console = _console(as_json)
+    console = console_for(as_json)
+    entry, running = launch(flow, preset, parameters, console)
+    if as_json:
+        json.dump(status(), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        assert running.prefect and running.mlflow
+        print_summary(console, entry, ui_address(running.prefect), running.mlflow)
+
+
+def launch(
+    flow: str, preset: str, parameters: dict[str, Any], console: Console
+) -> tuple[dict[str, Any], servers.Servers]:
+    """Triggers the flow's deployment and follows the run to its good end; gives its entry in the journal.
+
+    Raises FlowError when it did not end well.
+    """
     running = servers.up(lambda line: console.print(line, highlight=False))
     assert running.prefect and running.mlflow
     os.environ["MLFLOW_TRACKING_URI"] = running.mlflow  # for the addresses of its pages
@@ -50,16 +66,12 @@ def run(flow: str, preset: str, config: Path | None, assignments: list[str], as_
         cancel(api, started["id"], lambda line: console.print(line, highlight=False))
         raise RunFailed(f"Cancelled. {GO_ON.format(flow=flow)}") from None
     finish(flow, ended)
-    if as_json:
-        json.dump(status(), sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    else:
-        entry = journal.read_flow(ended["id"])
-        assert entry is not None
-        print_summary(console, entry, ui_address(running.prefect), running.mlflow)
+    entry = journal.read_flow(ended["id"])
+    assert entry is not None
+    return entry, running
 
 
-def _console(as_json: bool) -> Console:
+def console_for(as_json: bool) -> Console:
     """Where people read; wide where nobody measures the window, so that addresses stay whole."""
     console = Console(stderr=as_json)
     return console if console.is_terminal else Console(stderr=as_json, width=WIDE)

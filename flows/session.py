@@ -41,7 +41,9 @@ def recorded(flow: str, settings: Settings) -> Iterator[str | None]:
     url = flow_run_address(os.environ[API_URL], flow_run_id) if API_URL in os.environ else context.ui_url
     parameters = settings.model_dump(mode="json", include=set(FLOW_SECTIONS[flow]))
     mlflow_run_id = mirror.open_flow(flow, flow_run_id, url, parameters)
-    journal.begin_flow(flow, flow_run_id, preset=preset(), mlflow_run_id=mlflow_run_id, prefect_url=url)
+    journal.begin_flow(
+        flow, flow_run_id, preset=preset(), mlflow_run_id=mlflow_run_id, prefect_url=url, settings=parameters
+    )
     try:
         yield mlflow_run_id
     except BaseException as error:

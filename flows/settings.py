@@ -11,6 +11,7 @@ from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
+from tasks.forget.exclusions import ExcludeConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -40,6 +41,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     start: Start = Start()
+    exclude: ExcludeConfig = ExcludeConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
     collect: CollectConfig = CollectConfig()
     clean: CleanConfig = CleanConfig()

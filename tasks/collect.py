@@ -18,6 +18,7 @@ from tasks.lineage.ledger import Ledger
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.documents import Limits
 from tasks.text.drafts import DraftTask, write_drafts
+from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id
 from tasks.text.items import Snapshot, parts
 from tasks.text.parallel import count_workers, map_ordered
 from tasks.text.quarantine import SourceCount, check
@@ -53,9 +54,16 @@ class CollectConfig(StageConfig):
 
 
 @stage(output="corpus", retries=2, libraries=("pyarrow",))
-def collect(run: StageRun, snapshot: Artifact, config: CollectConfig, resources: Resources) -> None:
+def collect(
+    run: StageRun,
+    snapshot: Artifact,
+    config: CollectConfig,
+    resources: Resources,
+    exclusions: Artifact | None = None,
+) -> None:
     """Write documents-*.parquet, ledger.parquet and quarantine.jsonl.
 
+    exclusions: what must be left out, if anything (`pedigree forget`).
     Raises DataError if there is no document, if too much is malformed, or if a file changed after the snapshot.
     """
     seen = Snapshot.read(snapshot.path)
@@ -67,9 +75,10 @@ def collect(run: StageRun, snapshot: Artifact, config: CollectConfig, resources:
         for number, part in enumerate(parts(seen, role="text"))
     ]
     _read(run, tasks, resources)
-    counts = _quarantine(run, tasks)
+    forgotten = Forgotten.read(exclusions.path if exclusions else None)
+    counts = _quarantine(run, tasks, forgotten)
     check(counts, config.max_bad_share, "collect.max_bad_share")
-    _write(run, tasks, seen, config)
+    _write(run, tasks, seen, config, forgotten)
     shutil.rmtree(drafts)
 
 
@@ -81,7 +90,7 @@ def _read(run: StageRun, tasks: list[DraftTask], resources: Resources) -> None:
         run.progress(done, total, megabytes_per_second=round(done / 1e6 / (time.monotonic() - began), 2))
 
 
-def _quarantine(run: StageRun, tasks: list[DraftTask]) -> list[SourceCount]:
+def _quarantine(run: StageRun, tasks: list[DraftTask], forgotten: Forgotten) -> list[SourceCount]:
     """Join the parts' quarantines into one file; count rows and rejects by source."""
     counts: dict[str, SourceCount] = {}
     with (run.output / "quarantine.jsonl").open("w", encoding="utf-8") as joined:
@@ -91,8 +100,9 @@ def _quarantine(run: StageRun, tasks: list[DraftTask]) -> list[SourceCount]:
             count.rows += pq.read_metadata(task.file).num_rows
             with task.quarantine.open(encoding="utf-8") as file:
                 for line in file:
-                    joined.write(line)
                     entry = json.loads(line)
+                    if quarantined_id(entry) not in forgotten.ids:
+                        joined.write(line)
                     count.reject(entry["uri"], entry["line"], entry["reason"])
     for count in counts.values():
         if count.rejected:
@@ -103,8 +113,8 @@ def _quarantine(run: StageRun, tasks: list[DraftTask]) -> list[SourceCount]:
     return list(counts.values())
 
 
-def _write(run: StageRun, tasks: list[DraftTask], seen: Snapshot, config: CollectConfig) -> None:
-    rows = _Fates(tasks, config.max_documents)
+def _write(run: StageRun, tasks: list[DraftTask], seen: Snapshot, config: CollectConfig, forgotten: Forgotten) -> None:
+    rows = _Fates(tasks, config.max_documents, forgotten)
     if not rows.num_kept:
         raise DataError(
             "the sources hold no document: nothing in them could be read as text "
@@ -150,14 +160,21 @@ def _ledger_rows(table: pa.Table, kept: pa.ChunkedArray) -> pa.Table:
 
 
 class _Fates:
-    """Which drafts become documents: the first of each doc_id, and of these the ``max_documents`` smallest hashes."""
+    """Which drafts become documents: the first of each doc_id, and of these the ``max_documents`` smallest hashes.
 
-    def __init__(self, tasks: list[DraftTask], max_documents: int | None) -> None:
+    What is to be forgotten counts as if it were not there.
+    """
+
+    def __init__(self, tasks: list[DraftTask], max_documents: int | None, forgotten: Forgotten) -> None:
         self._tasks = tasks
         ids, drafted = [], []
+        self._forgotten: list[pa.Array] = []  # of each task
         self.reasons: dict[str, int] = Counter()
         for task in tasks:
             table = pq.read_table(task.file, columns=["doc_id", "reason"])
+            if forgotten:
+                self._forgotten.append(_to_forget(task, forgotten))
+                table = table.set_column(1, "reason", pc.if_else(self._forgotten[-1], FORGOTTEN, table["reason"]))
             ids.append(np.array(table["doc_id"].to_pylist(), dtype="S32"))
             drafted.append(pc.is_null(table["reason"]).to_numpy())
             self.reasons.update(reason for reason in table["reason"].to_pylist() if reason)
@@ -175,7 +192,8 @@ class _Fates:
     def tables(self) -> Iterator[tuple[DraftTask, pa.Table, pa.Array]]:
         """Each task's drafts in pieces, with the reason why each is dropped (null: kept)."""
         row = 0
-        for task in self._tasks:
+        for number, task in enumerate(self._tasks):
+            begin = row
             with pq.ParquetFile(task.file) as file:
                 for batch in file.iter_batches(batch_size=8192, use_threads=False):
                     table = pa.Table.from_batches([batch])
@@ -183,8 +201,21 @@ class _Fates:
                     row += table.num_rows
                     above = self._drafted[here] & ~self._kept[here] & ~self._repeated[here]
                     reasons = table["reason"].combine_chunks()
+                    if self._forgotten:
+                        away = self._forgotten[number].slice(here.start - begin, table.num_rows)
+                        reasons = pc.if_else(away, FORGOTTEN, reasons)
                     reasons = pc.if_else(pa.array(self._repeated[here]), REPEATED, reasons)
                     yield task, table, pc.if_else(pa.array(above), ABOVE_MAX, reasons)
+
+
+def _to_forget(task: DraftTask, forgotten: Forgotten) -> pa.Array:
+    """Which of a task's drafts are to be forgotten: by their id, or by their text. One bool each."""
+    found = []
+    with pq.ParquetFile(task.file) as file:
+        for batch in file.iter_batches(batch_size=8192, columns=["doc_id", "text", "kind"], use_threads=False):
+            known = np.array([doc_id in forgotten.ids for doc_id in batch["doc_id"].to_pylist()], bool)
+            found.append(known | forgotten.among(batch["text"], batch["kind"].to_pylist()))
+    return pa.array(np.concatenate(found) if found else np.zeros(0, bool))
 
 
 class _Sides:

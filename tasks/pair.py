@@ -6,13 +6,16 @@ import time
 from collections import Counter
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id, source_digest
 from tasks.text.items import Part, Snapshot, parts
 from tasks.text.pair_choice import Candidate, Choice, decide, normalised
 from tasks.text.pair_drafts import PairLimits, PairTask, write_pairs
@@ -94,9 +97,12 @@ class PairConfig(StageConfig):
 
 
 @stage(output="pairs", retries=2, libraries=("pyarrow",))
-def pair(run: StageRun, snapshot: Artifact, config: PairConfig, resources: Resources) -> None:
+def pair(
+    run: StageRun, snapshot: Artifact, config: PairConfig, resources: Resources, exclusions: Artifact | None = None
+) -> None:
     """Write pairs.parquet, ledger.parquet, quarantine.jsonl and samples.jsonl (some of each split, to look at).
 
+    exclusions: what must be left out, if anything (`pedigree forget`).
     Raises DataError if there is no pair, if too much is malformed, or if a file changed after the snapshot.
     """
     seen = Snapshot.read(snapshot.path)
@@ -113,8 +119,9 @@ def pair(run: StageRun, snapshot: Artifact, config: PairConfig, resources: Resou
     for size in map_ordered(write_pairs, tasks, count_workers(resources.workers, len(tasks))):
         done += size
         run.progress(done, total, megabytes_per_second=round(done / 1e6 / (time.monotonic() - began), 2))
-    tables = [pq.read_table(task.file) for task in tasks]
-    check(_quarantine(run, tasks, tables), config.max_bad_share, "pair.max_bad_share")
+    forgotten = Forgotten.read(exclusions.path if exclusions else None)
+    tables = [without(pq.read_table(task.file), forgotten) for task in tasks]
+    check(_quarantine(run, tasks, tables, forgotten), config.max_bad_share, "pair.max_bad_share")
     _write(run, tasks, tables, seen, config)
     shutil.rmtree(drafts)
 
@@ -125,7 +132,29 @@ def _parts(seen: Snapshot, ask_packages: bool) -> list[Part]:
     return packages + [part for part in parts(seen, role="pairs") if part.source.kind != "packages"]
 
 
-def _quarantine(run: StageRun, tasks: list[PairTask], tables: list[pa.Table]) -> list[SourceCount]:
+def without(table: pa.Table, forgotten: Forgotten) -> pa.Table:
+    """Drafts of pairs, those to be forgotten with that as their reason.
+
+    They are known by their id, by the address of the text that they were made from, or by what they say: prompt,
+    response, or both together.
+    """
+    if not forgotten or not table.num_rows:
+        return table
+    both = pc.binary_join_element_wise(table["prompt"], table["response"], pa.scalar("\n", pa.large_string()))
+    known = [
+        row["pair_id"] in forgotten.ids or source_digest(row["source"]) in forgotten.sources
+        for row in table.select(["pair_id", "source"]).to_pylist()
+    ]
+    found = np.array(known, bool)
+    for texts in (table["prompt"], table["response"], both):
+        found |= forgotten.among(texts)
+    reasons = pc.if_else(pa.array(found), FORGOTTEN, table["reason"])
+    return table.set_column(table.column_names.index("reason"), "reason", reasons)
+
+
+def _quarantine(
+    run: StageRun, tasks: list[PairTask], tables: list[pa.Table], forgotten: Forgotten
+) -> list[SourceCount]:
     counts: dict[str, SourceCount] = {}
     with (run.output / "quarantine.jsonl").open("w", encoding="utf-8") as joined:
         for task, table in zip(tasks, tables, strict=True):
@@ -133,8 +162,9 @@ def _quarantine(run: StageRun, tasks: list[PairTask], tables: list[pa.Table]) ->
             count = counts.setdefault(source.model_dump_json(), SourceCount(source.described()))
             count.rows += table.num_rows
             for line in task.quarantine.read_text(encoding="utf-8").splitlines(keepends=True):
-                joined.write(line)
                 entry = json.loads(line)
+                if quarantined_id(entry) not in forgotten.ids:
+                    joined.write(line)
                 count.reject(entry["uri"], entry["line"], entry["reason"])
     return list(counts.values())
 

@@ -33,7 +33,7 @@ class RewardConfig(StageConfig):
     start: Literal["finetuned", "scratch"] = Field(
         "finetuned", description="first layers of the fine-tuned model, or fresh weights"
     )
-    epochs: int = Field(2, ge=1, description="passes over the training rankings; more than two overfits small sets")
+    epochs: int = Field(3, ge=1, description="passes over the training rankings; many overfit small sets")
     batch_size: int = Field(16, ge=1, description="prompts a step, each with all its answers")
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: for matrices, with AdamW for the rest")
     lr: float = Field(2e-3, gt=0, lt=1, description="peak learning rate of matrices")
@@ -48,7 +48,7 @@ class RewardConfig(StageConfig):
         description="times the rater's score gap: by how much rewards should differ (Llama 2, eq. 2)",
     )
     min_gap: float = Field(0.0, ge=0, description="model pairs with a smaller score gap are not trained on")
-    evaluate_every: int = Field(50, ge=1, description="steps between two held-out evaluations")
+    evaluate_every: int = Field(200, ge=1, description="steps between two held-out evaluations")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     seed: int = Field(0, ge=0, description="of order and of fresh weights")
 

@@ -1,4 +1,4 @@
-"""`pedigree lineage`, `verify`: what an output is made of, and whether the store is whole."""
+"""`pedigree lineage`: what an output is made of, and what was made from it."""
 
 import argparse
 from typing import Any
@@ -22,8 +22,6 @@ def add(commands: Any) -> None:
     lineage.add_argument("--down", action="store_true", help="what was made from it")
     lineage.add_argument("--documents", action="store_true",
                          help="count its documents by origin and licence; with --json, name every one")  # fmt: skip
-    command(commands, "verify", _verify, "hash every stored byte; exit 1 when one differs", "pedigree verify --json",
-            json_output=True)  # fmt: skip
 
 
 def _documents(options: argparse.Namespace) -> None:
@@ -67,15 +65,3 @@ def _lineage(options: argparse.Namespace) -> None:
     for taken in graph["accepted"]:
         acceptance = Acceptance.model_validate({name: taken[name] for name in Acceptance.model_fields})
         console.print(f"{taken['stage']} was {accepted_sentence(acceptance)}", style="yellow", markup=False)
-
-
-def _verify(options: argparse.Namespace) -> int:
-    found = questions.verify()
-    if options.json:
-        print_json(found)
-    else:
-        say(f"{found['objects']} objects, {len(found['damaged'])} damaged, {len(found['missing'])} missing.")
-        for entry in (*found["damaged"], *found["missing"]):
-            problems = "; ".join(entry["problems"])
-            say(f"  {entry['stage']} {entry['digest'][:12]}: {problems}. The next run makes it again.")
-    return 1 if found["damaged"] or found["missing"] else 0

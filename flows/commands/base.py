@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
+
+from flows.errors import SettingsError
 
 
 def command(
@@ -21,8 +24,28 @@ def command(
     return added
 
 
-def say(line: str) -> None:
-    print(line, flush=True)
+def say(line: str, to_stderr: bool = False) -> None:
+    print(line, flush=True, file=sys.stderr if to_stderr else sys.stdout)
+
+
+def agreed(question: str) -> bool:
+    """Whether the person at the terminal says yes. Where there is none, nothing was agreed to.
+
+    Raises SettingsError there, so that a script does not think that the work was done.
+    """
+    if not sys.stdin.isatty():
+        raise SettingsError("Nobody can be asked here: give --yes to go ahead, or --dry-run to only look.")
+    print(f"{question} [y/N] ", end="", flush=True, file=sys.stderr)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def size(num_bytes: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
 
 
 def print_json(answer: dict[str, Any]) -> None:

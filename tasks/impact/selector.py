@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -120,7 +120,7 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
         rows = scan.documents(view, globs, selector.licenses)
         ids = np.array(sorted(rows), np.uint64)
         said = view.census(ids)
-        found_so_far = [FoundDocument(*rows[int(short)], similarity=1.0, held_by=[]) for short in ids]
+        found_so_far = [_found(rows[int(short)], 1.0) for short in ids]
         documents = _with_holders(view, said, found_so_far)
     copies = [] if near == "none" or not len(ids) else _near(view, ids, documents, said, near, report, notes)
     return Found(view, Selection(documents, copies, notes), said)
@@ -162,20 +162,22 @@ def _by_id(view: StoreView, docs: Iterable[str]) -> list[int]:
     return [short for found in matches.values() for short in found]
 
 
+def _found(described: Sequence[Any], similarity: float) -> FoundDocument:
+    """What a table says of a document: its id, then the columns of DESCRIPTION."""
+    doc_id, source, origin, license_ = described
+    return FoundDocument(doc_id, source, origin, license_, similarity, [])
+
+
 def _described(view: StoreView, ids: Ids, said: Mapping[str, Said], similarity: list[float]) -> list[FoundDocument]:
     """Documents (M,) with what the tables say of them, in the order of `ids`."""
     rows: dict[int, dict[str, Any]] = {}
     for index, row in view.rows(said, ids, DESCRIPTION):
         rows[index] = row
-    documents = [
-        FoundDocument(
-            rows.get(index, {}).get("id", f"{int(short):016x}"),
-            *(rows.get(index, {}).get(name) for name in DESCRIPTION),
-            similarity[index],
-            [],
-        )
-        for index, short in enumerate(ids)
-    ]
+    documents = []
+    for index, short in enumerate(ids):
+        row = rows.get(index, {})
+        described = (row.get("id", f"{int(short):016x}"), *(row.get(name) for name in DESCRIPTION))
+        documents.append(_found(described, similarity[index]))
     return _with_holders(view, said, documents)
 
 

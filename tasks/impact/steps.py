@@ -154,7 +154,8 @@ def _finetune(view: StoreView, record: Record, ids: Ids) -> _Counted:
     config = FinetuneConfig.model_validate(record.config)
     model, tokenizer = _reader(view, record.inputs["model"])
     pairs = read_pairs(view.store.object_path(record.inputs["pairs"].digest), "finetune", config.max_pairs, config.seed)
-    examples, rows = [], []
+    examples: list[Any] = []
+    rows: list[int] = []
     wanted = _among([pair.pair_id for pair in pairs], ids)
     for pair, is_wanted in zip(pairs, wanted.tolist(), strict=True):
         fitting = examples_of([pair], model, tokenizer).examples

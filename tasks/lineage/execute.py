@@ -27,6 +27,7 @@ from tasks.lineage.recipe import Use
 from tasks.lineage.record import Output, Record
 from tasks.lineage.stage_run import Logger, StageRun, summary
 from tasks.lineage.store import MISSING, Store
+from tasks.lineage.tree import hash_file
 
 DOCUMENT_FIGURES = ("documents_in", "documents_kept", "documents_dropped")
 
@@ -70,7 +71,8 @@ def execute(
         record, problems = _look_up(use, store)
         if record is not None and not problems and not store.work_path(use.key).exists():
             return Outcome(record, cached=True)
-        with locked(store.lock_path(use.key), name, context.logger) as lock:
+        inputs = [artifact.digest for artifact in use.inputs.values()]
+        with locked(store.lock_path(use.key), name, context.logger, inputs) as lock:
             record, problems = _look_up(use, store)
             if record is not None and not problems:
                 remove_tree(store.work_path(use.key))  # of a process killed between its record and this
@@ -178,6 +180,7 @@ def _keep(
         cpu_seconds=round(meter.cpu_seconds, 3),
         energy_wh=round(meter.energy_wh, 6),
         numerics=numerics(resources),
+        metrics_digest=hash_file(store.metrics_path(use.key)),
         git_commit=git_commit(),
         flow_run_id=context.flow_run_id,
         task_run_id=context.task_run_id,

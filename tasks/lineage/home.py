@@ -7,6 +7,8 @@ home/
 ├── work/<key>/            unfinished work: outlives attempts, gone on success
 ├── locks/<key>            one process at a time works on a key
 ├── aside/                 damaged outputs, kept for a person to look at
+├── tombstones/<digest>    of outputs that were deleted on purpose
+├── trash/                 what is being deleted
 └── runs/<flow run>/       the journal: what is running, what ran
 """
 

@@ -32,8 +32,9 @@ def begin_flow(
     preset: str | None = None,
     mlflow_run_id: str | None = None,
     prefect_url: str | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> None:
-    """Say that a flow run has started."""
+    """Say that a flow run has started. settings: everything it was told, so that it can be started again."""
     _write(
         flow_run_id,
         "flow",
@@ -46,6 +47,7 @@ def begin_flow(
             "state": "running",
             "mlflow_run_id": mlflow_run_id,
             "prefect_url": prefect_url,
+            "settings": settings,
             "process": _this_process(),
         },
     )

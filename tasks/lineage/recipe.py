@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import Parameter
 from typing import Any
 
 from tasks.lineage import canonical
@@ -56,11 +57,11 @@ class Recipe:
             raise ConfigError(f"{self.name}: the first parameter of a stage is `run: StageRun`")
         for parameter in parameters[1:]:
             hint = hints.get(parameter.name)
-            known = hint in (Artifact, dict[str, Artifact], Resources) or parameter.name == "config"
+            known = hint in (Artifact, Artifact | None, dict[str, Artifact], Resources) or parameter.name == "config"
             if not known:
                 raise ConfigError(
-                    f"{self.name}: the parameter {parameter.name!r} must be annotated Artifact, dict[str, Artifact] or "
-                    "Resources, or be the `config`"
+                    f"{self.name}: the parameter {parameter.name!r} must be annotated Artifact, Artifact | None, "
+                    "dict[str, Artifact] or Resources, or be the `config`"
                 )
         free = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=None) for parameter in _ALWAYS_ACCEPTED]
         taken = {parameter.name for parameter in parameters}
@@ -84,7 +85,12 @@ class Recipe:
 
     def checked_inputs(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The artifacts of a call by parameter name. Raises ConfigError if one is missing or is no artifact."""
-        missing = [name for name in self.input_names if name not in arguments]
+        parameters = self.signature.parameters
+        missing = [
+            name
+            for name in self.input_names
+            if arguments.get(name) is None and parameters[name].default is Parameter.empty
+        ]
         if missing:
             raise ConfigError(f"{self.name} needs {', '.join(missing)}: pass the Artifact that another stage returned")
         flatten(arguments)
@@ -138,10 +144,15 @@ class Use:
         return canonical.digest({"key": self.key, "output": digest})
 
 
-def flatten(arguments: Mapping[str, Artifact | Mapping[str, Artifact]]) -> dict[str, Artifact]:
-    """Inputs by flat name, sorted. Raises ConfigError for what is not an artifact."""
+def flatten(arguments: Mapping[str, Artifact | Mapping[str, Artifact] | None]) -> dict[str, Artifact]:
+    """Inputs by flat name, sorted; None, for an input that a stage can do without, is left out.
+
+    Raises ConfigError for what is not an artifact.
+    """
     flat: dict[str, Artifact] = {}
     for name, value in arguments.items():
+        if value is None:
+            continue
         items = {f"{name}/{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
         for flat_name, item in items.items():
             if not isinstance(item, Artifact):

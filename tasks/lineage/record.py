@@ -1,8 +1,11 @@
 """The record of one piece of work: what went in, what came out, by which code, at what cost.
 
-Records are the truth that every later question is answered from; MLflow and Prefect only mirror them.
+Records are the truth that every later question is answered from; MLflow and Prefect only mirror them. Its file begins
+with the checksum of the rest, so that a changed byte is seen.
 """
 
+import hashlib
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,6 +42,7 @@ class Output(_Model):
 class Record(_Model):
     """Everything known about one finished piece of work."""
 
+    checksum: str | None = Field(None, description="of the record's file, where it stands in one; see `sealed`")
     key: str = Field(description="sha256 over stage, inputs, config, code and versions")
     stage: str
     inputs: dict[str, Artifact] = Field(description="parameter name → consumed artifact")
@@ -53,6 +57,7 @@ class Record(_Model):
     cpu_seconds: float
     energy_wh: float = Field(description="estimate, see cost.py")
     numerics: dict[str, Any] = Field(description="what may change bytes but not meaning: processor, threads, builds")
+    metrics_digest: str | None = Field(None, description="sha256 of the metrics file when the work was done")
     git_commit: str | None = None
     flow_run_id: str | None = None
     task_run_id: str | None = None
@@ -66,3 +71,28 @@ class Record(_Model):
     def artifact(self) -> Artifact:
         """The output as the value other stages take."""
         return Artifact(kind=self.output.kind, digest=self.output.digest, key=self.key)
+
+
+_SEAL = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})"')
+_UNSEALED = b'{\n "checksum": ""'
+
+
+def sealed(record: Record) -> bytes:
+    """The content of the record's file: JSON whose checksum is the sha256 of the same text with an empty checksum."""
+    blank = record.model_copy(update={"checksum": ""}).model_dump_json(indent=1).encode()
+    assert blank.startswith(_UNSEALED)
+    return _UNSEALED[:-1] + hashlib.sha256(blank).hexdigest().encode() + blank[len(_UNSEALED) - 1 :]
+
+
+def unsealed(content: bytes) -> Record:
+    """The record in a file. Raises ValueError if it is no record, or not as it was written.
+
+    Records that were written before there were checksums have none, and are taken as they are.
+    """
+    record = Record.model_validate_json(content)
+    if record.checksum is None:
+        return record
+    seal = _SEAL.match(content)
+    if seal is None or hashlib.sha256(_UNSEALED + content[seal.end() :]).hexdigest().encode() != seal[1]:
+        raise ValueError("its content differs from its checksum")
+    return record.model_copy(update={"checksum": None})

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import StageError
 from tasks.lineage.files import remove_tree, sync, write_atomically
 from tasks.lineage.home import home
-from tasks.lineage.record import Output, Record
+from tasks.lineage.record import Output, Record, sealed, unsealed
+from tasks.lineage.tombstone import lift, said_of
 from tasks.lineage.tree import hash_file, hash_tree, list_files, tree_digest
+from tasks.lineage.verify import verify
 
 MISSING = "missing"
 STORED_MTIME = 315532800  # 1980-01-01, the earliest that zip files can hold
@@ -72,6 +72,7 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         _seal(folder)
         os.rename(folder, target)
+        lift(self.root, output.digest)
         target.chmod(0o555)
         sync(target.parent)
         return output
@@ -85,7 +86,7 @@ class Store:
         """
         root = self.object_path(output.digest)
         if not root.is_dir():
-            return [MISSING]
+            return [said_of(self.root, output.digest) or MISSING]
         expected = {file.path: file for file in output.files}
         try:
             present = {path.relative_to(root).as_posix(): path for path in list_files(root)}
@@ -137,10 +138,10 @@ class Store:
     def read_record(self, path: Path) -> Record | None:
         """The record in a file of `records/`, or None. An unreadable one is set aside with a warning."""
         try:
-            return Record.model_validate_json(path.read_bytes())
+            return unsealed(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValidationError as error:
+        except ValueError as error:
             logger.warning("the record %s cannot be read: %s", path, error)
             self._move_aside(path)
             return None
@@ -157,7 +158,7 @@ class Store:
             superseded = self._superseded_path(record.key, earlier.output.digest)
             superseded.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, superseded)
-        write_atomically(path, record.model_dump_json(indent=1).encode())
+        write_atomically(path, sealed(record))
 
     def records(self, superseded: bool = False) -> Iterator[Record]:
         """Every readable record, by key; with those that a later run with the same key replaced, if `superseded`."""
@@ -171,30 +172,9 @@ class Store:
         record = self.record(key)
         return record, [] if record is None else self.problems(record.output)
 
-    def verify(self, deep: bool = True) -> dict[str, Any]:
-        """Check everything: {"objects": count, "damaged": [{digest, stage, key, problems}], "missing": [the same]}.
-
-        Objects that no record names (a process was killed between the two) are checked against their own name.
-        """
-        objects = {path.name for path in (self.root / "objects").glob("*")}
-        found: dict[str, list[dict[str, Any]]] = {"damaged": [], "missing": []}
-        for record in self.records():
-            problems = self.problems(record.output, deep)
-            if problems:
-                entry = {"digest": record.output.digest, "stage": record.stage, "key": record.key, "problems": problems}
-                found["missing" if problems == [MISSING] else "damaged"].append(entry)
-            objects.discard(record.output.digest)
-        for digest in sorted(objects if deep else ()):
-            if not self._answers_to_its_name(digest):
-                problems = ["content differs from its digest"]
-                found["damaged"].append({"digest": digest, "stage": None, "key": None, "problems": problems})
-        return {"objects": sum(1 for _ in (self.root / "objects").glob("*")), **found}
-
-    def _answers_to_its_name(self, digest: str) -> bool:
-        try:
-            return tree_digest(hash_tree(self.object_path(digest))) == digest
-        except StageError:  # a link or a special file, which no output has
-            return False
+    def verify(self, deep: bool = False) -> dict[str, Any]:
+        """Check everything; see tasks/lineage/verify.py."""
+        return verify(self, deep)
 
 
 def _seal(folder: Path) -> None:

@@ -71,7 +71,7 @@ def remember_experiment(experiment_id: str) -> None:
     base = address()
     if base is None or known.get(base) == experiment_id:
         return
-    path = _experiments_file()
+    path = experiments_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     draft.write_text(json.dumps({**known, base: experiment_id}, indent=2, sort_keys=True) + "\n")
@@ -102,11 +102,11 @@ def user() -> str:
         return ""
 
 
-def _experiments_file() -> Path:
+def experiments_file() -> Path:
     return home() / "mirror" / "experiments.json"
 
 
 def _experiments() -> dict[str, str]:
     with suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(_experiments_file().read_text()))
+        return dict(json.loads(experiments_file().read_text()))
     return {}

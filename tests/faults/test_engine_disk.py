@@ -77,7 +77,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(home: Path, moment
     assert (kept.work_path(bake.key_for()) / "piece").read_text() == "from the first attempt"
     made = bake()
     assert (made.path / "cake.bin").stat().st_size == SIZE
-    assert kept.verify() == {"objects": 1, "damaged": [], "missing": []}
+    assert kept.verify() == {"objects": 1, "damaged": [], "missing": [], "foreign": []}
     assert CALLS == ["bake", "bake"]
 
 
@@ -109,7 +109,7 @@ def test_a_limit_that_the_kernel_sets_is_named_too(tmp_path: Path) -> None:
     assert list(Store().records()) == [] and not (Store().root / "objects").exists()
     done = run(limited=False)
     assert done.returncode == 0, done.stderr
-    assert Store().verify() == {"objects": 1, "damaged": [], "missing": []}
+    assert Store().verify() == {"objects": 1, "damaged": [], "missing": [], "foreign": []}
 
 
 @pytest.mark.parametrize("keep_time", [True, False])

@@ -99,7 +99,7 @@ def test_a_stage_stopped_midway_goes_on_from_its_work_folder(bakery: Path, how: 
     assert [path.name for path in store.object_path(digest).iterdir()] == ["cake.txt"]
     assert (store.object_path(digest) / "cake.txt").read_text() == "0123"
     assert list((store.root / "work").iterdir()) == []
-    assert store.verify() == {"objects": 1, "damaged": [], "missing": []}
+    assert store.verify() == {"objects": 1, "damaged": [], "missing": [], "foreign": []}
 
 
 def test_two_processes_with_the_same_key_compute_once(bakery: Path) -> None:

@@ -18,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-COMMANDS = ("up", "down", "status", "run", "why", "accept", "lineage", "verify", "sync")
+COMMANDS = ("up", "down", "status", "run", "why", "accept", "lineage", "impact", "forget", "verify", "gc", "sync")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -59,7 +59,7 @@ def test_status_and_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"flows": {}, "servers": {"prefect": None, "mlflow": None}}
     assert cli.main(["verify", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": []}
+    assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": [], "foreign": []}
 
 
 def test_sync_without_a_server_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:

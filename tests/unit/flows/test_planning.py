@@ -147,7 +147,7 @@ def test_a_wrong_name_ends_with_2(arguments: list[str], said: str, capsys: pytes
 
 def test_every_flow_has_a_course_and_runs_it() -> None:
     """A plan follows the course in COURSES; were a flow to run another one, the plan would be wrong."""
-    assert planning.COURSES.keys() == FLOW_SECTIONS.keys()
+    assert planning.COURSES.keys() == FLOW_SECTIONS.keys() - {"forget"}  # `pedigree forget --dry-run` plans that one
     for flow, course in planning.COURSES.items():
         source = inspect.getsource(getattr(import_module(f"flows.{flow}"), flow).fn)
         name = "align_course" if flow == "align" else course.__name__

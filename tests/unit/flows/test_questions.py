@@ -108,13 +108,13 @@ def test_an_unknown_name_says_which_names_there_are() -> None:
 
 def test_verify_finds_a_flipped_byte_and_a_lost_object() -> None:
     made = course()
-    assert questions.verify() == {"objects": 6, "damaged": [], "missing": []}
+    assert Store().verify() == {"objects": 6, "damaged": [], "missing": [], "foreign": []}
     file = made["collect"].path / "content.txt"
     file.chmod(0o644)
     file.write_text("d")
-    assert [entry["digest"] for entry in questions.verify()["damaged"]] == [made["collect"].digest]
+    assert [entry["digest"] for entry in Store().verify()["damaged"]] == [made["collect"].digest]
     made["ppo"].path.rename(Store().root / "elsewhere")
-    assert [entry["stage"] for entry in questions.verify()["missing"]] == ["ppo"]
+    assert [entry["stage"] for entry in Store().verify()["missing"]] == ["ppo"]
 
 
 def test_the_latest_is_what_the_last_flow_met_even_if_cached() -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import align, data, overrides, retrain, train
+from flows import align, data, forget, overrides, retrain, train
 from flows.deploy import PREFECT_FILE
 from flows.errors import SettingsError
 from flows.presets import FLOW_SECTIONS, PRESETS
 from flows.settings import DEFAULTS, Settings
 
-FLOWS = {"train": train.train, "data": data.data, "align": align.align, "retrain": retrain.retrain}
+FLOWS = {"train": train.train, "data": data.data, "align": align.align, "retrain": retrain.retrain,
+         "forget": forget.forget}  # fmt: skip
 
 
 @pytest.mark.parametrize("flow", FLOW_SECTIONS)
@@ -37,7 +38,8 @@ def test_demo_is_the_defaults_and_the_others_are_not() -> None:
 def test_the_deployments_parameters_equal_their_presets() -> None:
     deployed = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
     names = [(entry["entrypoint"].rsplit(":", 1)[1], entry["name"]) for entry in deployed]
-    assert names == [("train", "demo"), ("train", "gpu"), ("data", "demo"), ("align", "demo"), ("retrain", "demo")]
+    assert names == [("train", "demo"), ("train", "gpu"), ("data", "demo"), ("align", "demo"), ("retrain", "demo"),
+                     ("forget", "demo")]  # fmt: skip
     for entry in deployed:
         assert entry.get("parameters", {}) == PRESETS[entry["name"]]
         assert entry["concurrency_limit"]["limit"] == 1

@@ -88,7 +88,7 @@ def test_a_damaged_output_is_made_again_and_loudly(store: Store, caplog: pytest.
     assert "bake: its stored output" in caplog.text and "cake.txt: content differs" in caplog.text
     assert (made.path / "cake.txt").read_text() == "xxx"
     assert len(list((store.root / "aside").iterdir())) == 1
-    assert store.verify() == {"objects": 1, "damaged": [], "missing": []}
+    assert store.verify() == {"objects": 1, "damaged": [], "missing": [], "foreign": []}
 
 
 def test_damage_that_left_no_trace_is_found_by_verify_and_then_by_the_next_call(store: Store) -> None:

@@ -11,7 +11,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.store import Store
 from tests.planted_course import Course
 
-REPOSITORY = Path(__file__).resolve().parents[4]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,129 @@
+"""`pedigree forget` before the flow: what is asked for, what would come of it, and the settings to rebuild with."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import overrides
+from flows.errors import SettingsError
+from flows.latest import latest
+from flows.presets import DATA, FLOW_SECTIONS, STAGES
+from tasks.forget.exclusions import ExcludeConfig, current, prints_of
+from tasks.forget.fall import Fall, fall, models_of
+from tasks.impact.census import StoreView
+from tasks.impact.selector import Selection, Selector, find
+from tasks.impact.similar import copies_of
+from tasks.lineage import journal
+from tasks.lineage.gc import Doomed, size_of
+from tasks.lineage.store import Store
+
+REBUILT = {"train": "train", "retrain": "train", "forget": "train", "data": "data"}
+"""Flow whose settings can be taken again → what is rebuilt with them."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be forgotten, as the flow is told, and the documents of the store that are meant."""
+
+    config: ExcludeConfig
+    selection: Selection
+
+
+def request(store: Store, selector: Selector, exact: bool) -> Request:
+    """Raises NotFound or ConfigError where a document is not known."""
+    view = StoreView(store)
+    threshold = copies_of(view).threshold
+    found = find(view, selector, near="none" if exact else "all").selection
+    if not selector.texts:
+        named = selector.model_dump(exclude={"texts"})
+        return Request(ExcludeConfig(**named, exact=exact, threshold=threshold), found)
+    meant = [document.doc_id for document in found.documents if not exact or document.similarity == 1.0]
+    narrowed = selector.sources or selector.licenses or selector.annotators
+    prints = () if narrowed else prints_of(list(selector.texts), threshold, exact)
+    config = ExcludeConfig(docs=tuple(sorted(meant)), texts=prints, exact=exact, threshold=threshold)
+    documents = [document for document in found.documents if document.doc_id in meant]
+    return Request(config, Selection(documents, found.near_duplicates))
+
+
+def dry_run(store: Store, asked: Request) -> dict[str, Any]:
+    """What forgetting would do; nothing is written. As docs/schemas/forget-plan.json describes it."""
+    ids = asked.config.of(asked.selection)
+    fallen = fall(store, ids)
+    models, registry = models_of(fallen.outputs)
+    listed = current()
+    would_go = [
+        Doomed(output.header.digest, size_of(store.object_path(output.header.digest)))
+        for output in fallen.outputs
+        if output.stored
+    ]
+    return {
+        "dry_run": True,
+        "documents": [asdict(document) for document in asked.selection.documents],
+        "near_duplicates": [] if asked.config.exact else [asdict(d) for d in asked.selection.near_duplicates],
+        "texts": [known.digest for known in asked.config.texts],
+        "exclusions": listed.digest if listed else None,
+        "stages": would_run(fallen),
+        "tainted": [output.answer() for output in fallen.outputs],
+        "models": models,
+        "registry": registry,
+        "purge": {"objects": len(would_go), "bytes": sum(doomed.bytes for doomed in would_go)},
+    }
+
+
+def would_run(fallen: Fall) -> list[dict[str, Any]]:
+    """For each stage of the latest course, whether forgetting would make it run.
+
+    [{"stage", "digest", "verdict": "would run" | "cached", "changes": whether its output would differ}]. The output of
+    a data stage changes if it names any of the documents (a ledger names what it dropped, too); any other, if it is
+    made from one that changes.
+    """
+    changed: set[str] = set()
+    rows = []
+    for stage in STAGES:
+        record = latest(stage)
+        if record is None:
+            continue
+        inputs = {artifact.digest for artifact in record.inputs.values()}
+        runs = stage in ("collect", "pair") or bool(inputs & changed)
+        digest = record.output.digest
+        changes = digest in fallen.said or (runs and stage not in DATA)
+        if changes:
+            changed.add(digest)
+        rows.append(
+            {"stage": stage, "digest": digest, "verdict": "would run" if runs else "cached", "changes": changes}
+        )
+    return rows
+
+
+def parameters(
+    config: ExcludeConfig, preset: str | None, file: Path | None, assignments: Sequence[str], data_only: bool
+) -> overrides.Settings:
+    """The flow's parameters: the settings of the latest course, or those that are given, and what to forget.
+
+    Raises SettingsError where neither is known.
+    """
+    rebuild = "train"
+    if preset or file:
+        settings = overrides.parameters("forget", preset or "demo", file, assignments)
+    else:
+        flow, settings = latest_settings()
+        rebuild = REBUILT[flow]
+        settings = overrides.merge(settings, *(overrides.assignment(text) for text in assignments))
+        if assignments:
+            overrides.check(settings)
+    exclude = {**config.model_dump(mode="json"), "rebuild": "data" if data_only else rebuild}
+    return {**settings, "exclude": exclude}
+
+
+def latest_settings() -> tuple[str, overrides.Settings]:
+    """The latest flow that made the data, and everything it was told. A course goes before a run of the data alone."""
+    entries = [entry for entry in journal.flows().values() if entry.get("flow") in REBUILT and entry.get("settings")]
+    if not entries:
+        raise SettingsError(
+            "No flow run says with which settings to rebuild. Name them as for `pedigree run`: --preset or --config."
+        )
+    entry = max(entries, key=lambda entry: (REBUILT[entry["flow"]] == "train", entry.get("started") or ""))
+    sections = {name: value for name, value in entry["settings"].items() if name in FLOW_SECTIONS["forget"]}
+    sections.pop("exclude", None)
+    return entry["flow"], sections

@@ -1,0 +1,169 @@
+"""What the flow `forget` does: exclusion list, course, certificate. Outside a Prefect flow these are plain calls."""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from flows.course import align_course, data_course, pretrain_course
+from flows.latest import latest
+from flows.presets import DATA, STAGES
+from flows.settings import Settings
+from tasks.forget import certificate as certificates
+from tasks.forget.exclusions import ExcludeConfig, current, exclude, put_in_force
+from tasks.forget.fall import fall, models_of
+from tasks.forget.remains import answer, search
+from tasks.impact.selector import Selection, select
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.errors import StoreError
+from tasks.lineage.journal import now
+from tasks.lineage.store import Store
+from tasks.text.forgotten import Forgotten, read_rows
+from tasks.tracking import registry
+
+MOST_ROUNDS = 3
+"""Cleaning may bring texts nearer to each other than they were when they were collected. What the search still finds is
+excluded by name and the course run again, so often at most."""
+
+logger = logging.getLogger("pedigree.forget")
+
+
+def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None) -> certificates.Certificate:
+    """Exclude, rebuild, search what was rebuilt, and certify. Raises StoreError if forgotten text is still there.
+
+    identifier: of the certificate.
+    """
+    store = Store()
+    config = settings.exclude
+    found = (
+        Selection([], [])
+        if config.selector.empty
+        else select(store, config.selector, near="none" if config.exact else "all")
+    )
+    before = {stage: record.output.digest for stage in STAGES if (record := latest(stage)) is not None}
+    earlier = current()
+    fallen = fall(store, config.of(found))
+    listed = exclude(config=config, resources=settings.resources, earlier=earlier)
+    put_in_force(listed)
+    models, asked = models_of(fallen.outputs)
+    certificates.tag_tainted(models, identifier, {})  # at once: the course may take long
+    made = _course(settings)
+    for _ in range(MOST_ROUNDS):
+        data = {stage: made[stage] for stage in DATA if stage in made}
+        searched, remains = search(store, data, Forgotten.read(listed.path))
+        if not remains:
+            break
+        logger.warning("%d places still hold forgotten text; it is excluded by name", len(remains))
+        left = ExcludeConfig(docs=tuple(sorted({entry.doc_id for entry in remains})), exact=True)
+        listed = exclude(config=left, resources=settings.resources, earlier=listed)
+        put_in_force(listed)
+        made = _course(settings)
+    certificate: certificates.Certificate = {
+        "id": identifier,
+        "created": now(),
+        "flow_run_id": identifier,
+        "mlflow_run_id": mlflow_run_id,
+        "request": _request(config),
+        "exclusions": {
+            "before": earlier.digest if earlier else None,
+            "after": listed.digest,
+            "wordings": len(read_rows(listed.path)),
+        },
+        "removed": _removed(found, config.exact),
+        "stages": _stages(before, made),
+        "tainted": [output.answer() for output in fallen.outputs],
+        "models": certificates.tag_tainted(models, identifier, _replacements(made)),
+        "registry": asked,
+        "check": answer(searched, remains),
+        "purged": None,
+    }
+    path = certificates.write(certificate)
+    certificates.publish(certificate, mlflow_run_id)
+    if remains:
+        raise StoreError(
+            f"{len(remains)} places of the new data still hold forgotten text, which {path} names. Forget those "
+            "documents by --doc, or lower exclude.threshold."
+        )
+    return certificate
+
+
+def _course(settings: Settings) -> dict[str, Artifact]:
+    """Stage → what the course made or found."""
+    data = data_course(settings)
+    assert data.collected is not None and data.cleaned is not None
+    made = {
+        "collect": data.collected,
+        "clean": data.cleaned,
+        "deduplicate": data.corpus,
+        "tokenize": data.tokens,
+        "pair": data.pairs,
+    }
+    if settings.exclude.rebuild == "data":
+        return made
+    models = align_course(settings, pretrain_course(settings, data), data)
+    return made | {
+        "pretrain": models.pretrained,
+        "finetune": models.finetuned,
+        "reward": models.reward_model,
+        "ppo": models.aligned,
+        "evaluate": models.evaluation,
+    }
+
+
+def _request(config: ExcludeConfig) -> dict[str, Any]:
+    return {
+        "docs": list(config.docs),
+        "sources": list(config.sources),
+        "licenses": list(config.licenses),
+        "annotators": list(config.annotators),
+        "texts": [known.digest for known in config.texts],
+        "exact": config.exact,
+        "threshold": config.threshold,
+    }
+
+
+def _removed(found: Selection, exact: bool) -> list[dict[str, Any]]:
+    documents = [(document, False) for document in found.documents]
+    documents += [(document, True) for document in found.near_duplicates if not exact]
+    fields = ("doc_id", "kind", "source", "origin", "license", "similarity")
+    return [{**{name: asdict(document)[name] for name in fields}, "near": near} for document, near in documents]
+
+
+def _stages(before: dict[str, str], after: dict[str, Artifact]) -> list[dict[str, Any]]:
+    """What each stage's output was and is."""
+    return [
+        {
+            "stage": stage,
+            "before": before.get(stage),
+            "after": after[stage].digest,
+            "state": "unchanged" if before.get(stage) == after[stage].digest else "made anew",
+        }
+        for stage in STAGES
+        if stage in after
+    ]
+
+
+def _replacements(made: dict[str, Artifact]) -> dict[str, str]:
+    """Stage → the registered name and version of its new model."""
+    known = registry.versions({artifact.digest for artifact in made.values()}) or {}
+    found = {stage: known[artifact.digest][-1] for stage, artifact in made.items() if known.get(artifact.digest)}
+    return {stage: f"{version.name} version {version.version}" for stage, version in found.items()}
+
+
+def markdown(certificate: certificates.Certificate) -> str:
+    """A page for Prefect's UI."""
+    check = certificate["check"]
+    lines = [
+        "# Deletion certificate",
+        "",
+        f"`{certificate['id']}`: {len(certificate['removed'])} documents, "
+        f"{len(certificate['models'])} models had learnt from them.",
+        "",
+        "**Nothing of them is left in the new data.**" if check["clean"] else "**Some of it is still there.**",
+        "",
+        "| stage | before | now | |",
+        "|---|---|---|---|",
+    ]
+    for stage in certificate["stages"]:
+        cells = (stage["stage"], (stage["before"] or "–")[:12], stage["after"][:12], stage["state"])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
