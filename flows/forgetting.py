@@ -100,9 +100,12 @@ def _course(settings: Settings) -> dict[str, Artifact]:
     if settings.exclude.rebuild == "data":
         return made
     models = align_course(settings, pretrain_course(settings, data), data)
+    rewarded = Store().maker(models.reward_model)
+    assert rewarded is not None
     return made | {
         "pretrain": models.pretrained,
         "finetune": models.finetuned,
+        "rank": rewarded.inputs["rankings"],
         "reward": models.reward_model,
         "ppo": models.aligned,
         "evaluate": models.evaluation,
@@ -143,10 +146,15 @@ def _stages(before: dict[str, str], after: dict[str, Artifact]) -> list[dict[str
 
 
 def _replacements(made: dict[str, Artifact]) -> dict[str, str]:
-    """Stage → the registered name and version of its new model."""
-    known = registry.versions({artifact.digest for artifact in made.values()}) or {}
-    found = {stage: known[artifact.digest][-1] for stage, artifact in made.items() if known.get(artifact.digest)}
-    return {stage: f"{version.name} version {version.version}" for stage, version in found.items()}
+    """Stage → its new model: name and version, or content where it is not registered."""
+    models = {stage: made[stage].digest for stage in registry.MODEL_NAMES if stage in made}
+    known = registry.versions(set(models.values())) or {}
+    return {
+        stage: f"{known[digest][-1].name} version {known[digest][-1].version}"
+        if known.get(digest)
+        else f"{registry.MODEL_NAMES[stage]} {digest[:12]}"
+        for stage, digest in models.items()
+    }
 
 
 def markdown(certificate: certificates.Certificate) -> str:

@@ -20,8 +20,13 @@ def page(certificate: dict[str, Any]) -> str:
     """The page. Every value is escaped: addresses of documents come from outside."""
     check = certificate["check"]
     clean = check["clean"]
+    texts = (
+        "None of the forgotten texts is"
+        if certificate["request"]["exact"]
+        else ("Neither the forgotten texts nor near-duplicates of them are")
+    )
     verdict = (
-        "Neither the forgotten texts nor near-duplicates of them are left in the data that the new models learn from."
+        f"{texts} left in the data that the new models learn from."
         if clean
         else f"{len(check['found'])} places still hold forgotten text."
     )

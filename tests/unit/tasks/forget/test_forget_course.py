@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_will_happen_and_writes_nothing(plan: dict[str, Any]
     assert plan["exclusions"] is None
     assert [len(plan[name]) for name in ("documents", "near_duplicates", "models")] == [1, 1, 4]
     foreseen = {stage["stage"]: stage["changes"] for stage in plan["stages"]}
-    assert foreseen.pop("snapshot") is False and foreseen.pop("rank") is True
+    assert foreseen.pop("snapshot") is False
     assert foreseen == {stage["stage"]: stage["state"] == "made anew" for stage in forgotten["stages"]}
     assert not foreseen["pair"]
 
@@ -140,6 +140,8 @@ def test_the_certificate_is_kept_with_a_page_and_without_the_text(before: Course
         assert not any(phrase in path.read_bytes() for phrase in PHRASES)
     models = {model["stage"]: model["relation"] for model in forgotten["models"]}
     assert models == {"pretrain": "trained", "finetune": "inherits", "reward": "inherits", "ppo": "inherits"}
+    for model in forgotten["models"]:
+        assert model["replaced_by"] == f"{model['name']} {after(forgotten)[model['stage']][:12]}"
 
 
 def test_a_page_says_so_when_something_is_left(forgotten: dict[str, Any]) -> None:
