@@ -107,8 +107,9 @@ def _show(answer: dict[str, Any]) -> None:
         say(f"    {' → '.join(step['stage'] or step['kind'] for step in model['path'])}{through}")
     _more(answer["models"])
     for stage, trainings in answer["steps"].items():
-        for training in trainings:
+        for training in trainings[:SHOWN]:
             say(f"  {stage} {training['artifact'][:12]}: {_steps(training)}")
+        _more(trainings)
     near = answer["near_duplicates"]
     if near:
         say(f"{len(near):,} near-duplicates would remain")

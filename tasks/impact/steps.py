@@ -8,6 +8,7 @@ but none of its own steps saw that text.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,7 @@ from tasks.lineage.fingerprint import reach
 from tasks.lineage.record import Record
 from tasks.lineage.resolve import Node
 from tasks.lineage.sorted_ids import Ids, short_ids
+from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
     from model.tokenizer import Tokenizer
@@ -128,14 +130,7 @@ def _pretrain(view: StoreView, record: Record, ids: Ids) -> _Counted:
 
     tokens = record.inputs["tokens"]
     folder = view.store.object_path(tokens.digest)
-    fates = fates_of(view.store, tokens.digest)
-    rows = np.zeros(0, np.int64) if fates is None else fates.rows("index.parquet", ids)
-    columns = ("split", "shard", "offset", "length")
-    spans = [
-        Span(row["shard"], row["offset"], row["offset"] + row["length"])
-        for row in rows_of(folder / "index.parquet", rows, columns)
-        if row["split"] == "train"
-    ]
+    spans = [Span(*place) for place in _places(view.store, tokens.digest, tuple(ids.tolist()))]
     config = record.config
     dtype = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["dtype"]
     windows = PackedWindows(
@@ -144,6 +139,15 @@ def _pretrain(view: StoreView, record: Record, ids: Ids) -> _Counted:
     )  # fmt: skip
     steps = num_pretrain_steps(config)
     return windows.steps_reading(spans, steps), steps
+
+
+@lru_cache(maxsize=16)
+def _places(store: Store, digest: str, ids: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(shard, first token, end) of the documents' training text in an output of `tokenize`."""
+    fates = fates_of(store, digest)
+    rows = np.zeros(0, np.int64) if fates is None else fates.rows("index.parquet", np.array(ids, np.uint64))
+    found = rows_of(store.object_path(digest) / "index.parquet", rows, ("split", "shard", "offset", "length"))
+    return [(row["shard"], row["offset"], row["offset"] + row["length"]) for row in found if row["split"] == "train"]
 
 
 def _finetune(view: StoreView, record: Record, ids: Ids) -> _Counted:

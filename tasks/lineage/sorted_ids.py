@@ -152,7 +152,7 @@ def decode(data: bytes | mmap.mmap) -> SortedIds | None:
     return SortedIds(header, sections) if begin == len(data) else None
 
 
-def open_index(path: Path) -> SortedIds | None:
+def open_index(path: Path | str) -> SortedIds | None:
     """The index in a file, mapped into memory; None if there is none, or what is there is not whole."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
