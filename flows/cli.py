@@ -8,11 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flows.commands import asking, serving, why
+from flows.commands import asking, serving, trace, why
 from flows.errors import FlowError
 from tasks.lineage.errors import PedigreeError
 
-COMMANDS = (serving, why, asking)  # in the order of --help
+COMMANDS = (serving, why, asking, trace)  # in the order of --help
 INTERRUPTED = 130
 
 

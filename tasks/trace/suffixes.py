@@ -18,7 +18,7 @@ CHUNK = 1 << 24  # tokens looked at at once
 FEW = 32  # places that are compared to their end one by one, rather than all of them token by token
 WIDTH = 4  # bytes of a token where tokens are compared
 
-Tokens = NDArray[np.unsignedinteger]
+Tokens = NDArray[np.integer]
 Positions = NDArray[np.int64]
 
 
@@ -182,7 +182,5 @@ class SuffixArray:
 def _common(one: bytes, other: bytes) -> int:
     """Bytes that two begin with alike."""
     size = min(len(one), len(other))
-    differ = np.flatnonzero(
-        np.frombuffer(one, np.uint8, size) != np.frombuffer(other, np.uint8, size)
-    )
+    differ = np.flatnonzero(np.frombuffer(one, np.uint8, size) != np.frombuffer(other, np.uint8, size))
     return int(differ[0]) if len(differ) else size

@@ -90,6 +90,10 @@ class Query:
         self._ends = np.array([self._count_at.get(int(before[end]), 0) for _, end in self.words], np.int64)
         self._heads: dict[str, NDArray[np.int64]] = {}
 
+    @property
+    def num_tokens(self) -> int:
+        return len(self._tokens)
+
     def suffixes(self, word: int) -> list[Suffix]:
         """The text from the beginning of a word on, with and without a space before it."""
         done = self._ends[word]
@@ -108,4 +112,3 @@ class Query:
         if word not in self._heads:
             self._heads[word] = np.array(self._tokenizer.encode(word), np.int64)
         return self._heads[word]
-

@@ -13,7 +13,7 @@ from tasks.trace.words import WORD, Query, Vocabulary
 
 LEARNED = train_tokenizer(["the cat sat on the mat, the cat ate. ", "été naïve 42 cats_on mats — émail"] * 9, 290)
 VOCABULARY = Vocabulary(LEARNED)
-PIECES = st.sampled_from(["the", "cat", "s", "sat", "42", "été", "é", "mat", " ", " ", " ", "  ", "\n", "_", ", ", "—", "-"])
+PIECES = st.sampled_from(["the", "cat", "s", "sat", "42", "été", "é", "mat", " ", " ", "  ", "\n", "_", ", ", "—", "-"])
 TEXTS = st.lists(PIECES, max_size=25).map("".join)
 
 
