@@ -48,7 +48,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/generation.py", "choose"): MODELS - {"reward"},
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
     # How text is processed.
-    ("tasks/text/minhash.py", "signatures"): {"deduplicate"},
+    ("tasks/text/minhash.py", "signatures"): {"collect", "pair", "deduplicate"},  # what is forgotten is known by them
     ("tasks/text/docstrings.py", "documented_objects"): DATA,
     ("tasks/text/chrf.py", "chrf_scores"): {"finetune", "rank", "ppo", "evaluate"},
     ("tasks/text/questions.py", "ask"): {"pair"},

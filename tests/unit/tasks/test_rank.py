@@ -12,7 +12,7 @@ from tasks.rater import ReferenceRater
 from tasks.stage import Artifact, Resources
 from tests.alignment_world import half_learned_policy, pair_rows, store_model, store_pairs, toy_tokenizer
 
-CONFIG = RankConfig(max_new_tokens=12, num_responses=4, max_prompts=8, validation_fraction=0.25)
+CONFIG = RankConfig(max_new_tokens=12, num_responses=4, max_prompts=8, validation_fraction=0.25, temperatures=(1.0,))
 
 
 @pytest.fixture
