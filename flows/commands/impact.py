@@ -76,7 +76,7 @@ def _impact(options: argparse.Namespace) -> None:
     if wanted.empty and not options.module:
         raise SettingsError("say what falls: --doc, --text, --source, --license, --annotator or --module")
     servers.name_mlflow()
-    gc.disable()  # thousands of records make much that lasts and no cycles; looking for some takes a quarter of the time
+    gc.disable()  # thousands of records are much that lasts, without cycles; looking for some takes a quarter longer
     try:
         answer = impact(
             Store(), wanted, options.module,
