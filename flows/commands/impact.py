@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows.commands.base import command, print_json, say
+from flows.commands.base import command, print_json_lines, say
 from flows.errors import SettingsError
 from tasks.lineage.store import Store
 
@@ -86,7 +86,7 @@ def _impact(options: argparse.Namespace) -> None:
     finally:
         gc.enable()
     if options.json:
-        print_json(answer)
+        print_json_lines(answer)
     else:
         _show(answer)
 
