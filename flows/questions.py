@@ -5,21 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.targets import resolve, resolve_all
+from tasks.impact.learned import LEARNED_FROM
 from tasks.lineage.acceptance import accepted_behind
 from tasks.lineage.ancestry import ancestors, descendants
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
-
-LEARNED_FROM = {
-    "pretrain": {"tokens": frozenset({"train"})},
-    "finetune": {"pairs": frozenset({"finetune"})},
-    "rank": {"pairs": frozenset({"rank"})},
-    "reward": {"rankings": frozenset({"train"})},
-    "ppo": {"pairs": frozenset({"ppo"})},
-}
-"""Stage → input → the splits of its documents that shape what it makes; it only measures itself on the others."""
 
 
 def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:

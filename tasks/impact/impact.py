@@ -24,7 +24,7 @@ from tasks.tracking import registry
 
 MODEL_KINDS = ("model", "reward_model")
 MADE = "made"
-MOST_TRAININGS = 10  # each costs the orders of its epochs, at ten million documents some 30 ms
+MOST_TRAININGS = 5  # each costs the orders of its epochs, at ten million documents some 30 ms
 
 logger = logging.getLogger("pedigree.impact")
 

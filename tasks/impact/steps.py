@@ -25,7 +25,7 @@ from tasks.lineage.cost import library_versions
 from tasks.lineage.document_rows import rows_of
 from tasks.lineage.errors import PedigreeError
 from tasks.lineage.fates import fates_of
-from tasks.lineage.fingerprint import reach
+from tasks.lineage.fingerprint import digest_of, reach
 from tasks.lineage.record import Record
 from tasks.lineage.resolve import Node
 from tasks.lineage.sorted_ids import Ids, short_ids
@@ -108,7 +108,7 @@ def doubts(record: Record) -> list[str]:
     """What may have drawn other batches then than it does now: definitions and libraries that have changed since."""
     code = codebase(Path(__file__).resolve().parents[2])
     now = reach(code, [Node("definition", module, name) for module, name in DRAWN_BY[record.stage]])
-    changed = [name for name, digest in now.items() if record.code.get(name) != digest]
+    changed = [name for name, source in now.items() if record.code.get(name) != digest_of(source)]
     libraries = [name for name in LIBRARIES[record.stage] if name in record.versions]
     versions = library_versions(libraries)
     moved = [f"{name} was {record.versions[name]} and is {versions[name]} now" for name in libraries

@@ -14,19 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.impact.census import Said, StoreView, as_flags
+from tasks.impact.learned import LEARNED_FROM
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.headers import Header
 
 Flags = NDArray[np.bool_]
-
-LEARNED_FROM: Mapping[str, Container[str]] = {
-    "pretrain": frozenset({"train"}),
-    "finetune": frozenset({"finetune"}),
-    "rank": frozenset({"rank"}),
-    "reward": frozenset({"train"}),
-    "ppo": frozenset({"ppo"}),
-}
-"""Stage → the splits of its input's documents that shape what it makes; it only measures itself on the others."""
 
 HOLDS, TRAINED, INHERITS, MEASURED, DROPPED = "holds", "trained", "inherits", "measured", "dropped"
 RELATIONS = (HOLDS, TRAINED, INHERITS, MEASURED, DROPPED)  # the strongest first
@@ -71,11 +63,12 @@ class Taint:
     it was made from."""
 
     def __init__(
-        self, view: StoreView, said: Mapping[str, Said], learned_from: Mapping[str, Container[str]] = LEARNED_FROM
-    ) -> None:
+        self, view: StoreView, said: Mapping[str, Said],
+        learned_from: Mapping[str, Mapping[str, Container[str]]] = LEARNED_FROM,
+    ) -> None:  # fmt: skip
         self._view, self._said, self._learned_from = view, said, learned_from
         self._nodes: dict[tuple[str, str], Node] = {}
-        self._held: dict[str, tuple[int, int]] = {}
+        self._held: dict[tuple[str, str, str], tuple[int, int]] = {}
         for header in in_order_of_making(view):
             bits = self._reached(header)
             if bits:
@@ -95,13 +88,13 @@ class Taint:
         bits = dict.fromkeys(RELATIONS, 0)
         if said is not None:
             bits[HOLDS], bits[DROPPED] = said.held(), said.dropped()
-        for artifact in header.inputs.values():
+        for name, artifact in header.inputs.items():
             given = self.node(artifact)
             if given is not None:
                 bits[INHERITS] |= given.learned
             if own:  # it says itself what it holds
                 continue
-            held, learned = self._given(artifact, given, header.stage)
+            held, learned = self._given(artifact, given, header.stage, name)
             if header.digest not in self._view.present and not header.kind.endswith("model"):
                 bits[HOLDS] |= held  # it can't say any more: as much as it was given
                 continue
@@ -110,20 +103,20 @@ class Taint:
         bits[MEASURED] &= ~bits[TRAINED]
         return {name: found for name, found in bits.items() if found}
 
-    def _given(self, artifact: Artifact, given: Node | None, stage: str) -> tuple[int, int]:
+    def _given(self, artifact: Artifact, given: Node | None, stage: str, name: str) -> tuple[int, int]:
         """The documents that an input holds, and those of them that its taker learns from."""
         said = self._said.get(artifact.digest)
         if said is None:
             held = 0 if given is None else given.bits.get(HOLDS, 0)
             return held, held
-        known = self._held.get(f"{artifact.digest} {stage}")
+        known = self._held.get((artifact.digest, stage, name))
         if known is None:
-            splits = self._learned_from.get(stage)
+            splits = self._learned_from.get(stage, {}).get(name)
             learned = [
                 label.held and (splits is None or label.split is None or label.split in splits)
                 for label in said.labels
             ]  # fmt: skip
-            known = self._held[f"{artifact.digest} {stage}"] = (said.held(), said.where(learned))
+            known = self._held[artifact.digest, stage, name] = (said.held(), said.where(learned))
         return known
 
     def givers(self, node: Node, document: int) -> Iterator[tuple[str, Node]]:

@@ -69,14 +69,15 @@ def _as_indices(rows: NDArray[np.int64]) -> pa.Array:
 
 
 def _make(path: Path, tables: list[Path]) -> SortedIds:
-    ids, counts = [], []
+    counts = [(table.name, pq.read_metadata(table).num_rows) for table in tables]
+    total, begin = sum(count for _, count in counts), 0
+    ids = np.empty(total, np.uint64)
     for table in tables:
         with pq.ParquetFile(table) as file:
             identity = id_column(file.schema_arrow.names)
             assert identity is not None
             for batch in file.iter_batches(BATCH_ROWS, columns=[identity], use_threads=False):
-                ids.append(short_ids(batch[identity]))
-            counts.append((table.name, file.metadata.num_rows))
-    rows = np.concatenate([np.zeros(0, np.uint64), *ids])
-    section = in_order(rows, np.arange(len(rows)), np.zeros(len(rows), np.uint8))
+                ids[begin : begin + batch.num_rows] = short_ids(batch[identity])
+                begin += batch.num_rows
+    section = in_order(ids, np.arange(total, dtype=np.uint32), np.zeros(total, np.uint8))
     return keep_index(path, {"labels": [], "tables": counts}, {TABLES: section})

@@ -240,19 +240,20 @@ def _nothing() -> Section:
 
 def _ledger(path: Path, known: _Labels) -> tuple[Section, dict[str, Section]]:
     """Rows by doc_id, and the pairs of a dropped document and the one kept in its place."""
-    ids, codes, dropped, kept_instead = [], [], [], []
+    dropped, kept_instead = [], []
     with pq.ParquetFile(path) as file:
-        columns = ["doc_id", "kept", "reason", "duplicate_of"]
+        ids, codes = np.empty(file.metadata.num_rows, np.uint64), np.empty(file.metadata.num_rows, np.uint8)
+        columns, begin = ["doc_id", "kept", "reason", "duplicate_of"], 0
         for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-            ids.append(short_ids(batch["doc_id"]))
-            codes.append(known.numbers(batch["kept"], batch["reason"]))
+            here = slice(begin, begin + batch.num_rows)
+            ids[here], begin = short_ids(batch["doc_id"]), here.stop
+            codes[here] = known.numbers(batch["kept"], batch["reason"])
             copies = np.flatnonzero(pc.is_valid(batch["duplicate_of"]).to_numpy(zero_copy_only=False))
-            dropped.append(ids[-1][copies])
+            dropped.append(ids[here][copies])
             kept_instead.append(short_ids(batch["duplicate_of"].take(pa.array(copies))))
     kept = np.array([fate.held for fate in known.known] or [False])
-    of_rows = np.concatenate([np.zeros(0, np.uint8), *codes])
-    first = np.argsort(~kept[of_rows], kind="stable")  # a document that came twice was dropped the second time
-    rows = in_order(np.concatenate([np.zeros(0, np.uint64), *ids])[first], first, of_rows[first])
+    order = np.lexsort((~kept[codes], ids))  # a document that came twice was dropped the second time
+    rows = Section(ids[order], order.astype(np.uint32), codes[order])
     return rows, _copies(*(np.concatenate([np.zeros(0, np.uint64), *side]) for side in (kept_instead, dropped)))
 
 
@@ -271,7 +272,9 @@ def _copies(kept: Ids, dropped: Ids) -> dict[str, Section]:
 
 def _tables(paths: list[Path], known: _Labels) -> tuple[Section, list[tuple[str, int]]]:
     """Rows of all the tables by id, numbered through; and how many each table has."""
-    ids, codes, counts = [], [], []
+    counts = [(path.name, pq.read_metadata(path).num_rows) for path in paths]
+    total, begin = sum(count for _, count in counts), 0
+    ids, codes = np.empty(total, np.uint64), np.empty(total, np.uint8)
     for path in paths:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
@@ -279,9 +282,8 @@ def _tables(paths: list[Path], known: _Labels) -> tuple[Section, list[tuple[str,
             assert identity is not None
             columns = [identity, *(["split"] if "split" in names else [])]
             for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-                ids.append(short_ids(batch[identity]))
+                here = slice(begin, begin + batch.num_rows)
                 splits = batch["split"] if "split" in names else pa.nulls(batch.num_rows, pa.string())
-                codes.append(known.numbers(None, splits))
-            counts.append((path.name, file.metadata.num_rows))
-    rows = np.concatenate([np.zeros(0, np.uint64), *ids])
-    return in_order(rows, np.arange(len(rows)), np.concatenate([np.zeros(0, np.uint8), *codes])), counts
+                ids[here], codes[here] = short_ids(batch[identity]), known.numbers(None, splits)
+                begin = here.stop
+    return in_order(ids, np.arange(total, dtype=np.uint32), codes), counts
