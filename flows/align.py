@@ -5,14 +5,12 @@ pedigree run align --set start.pretrained=3fa9c1
 
 from prefect import flow
 
-from flows.course import Data, align_course
-from flows.latest import named
+from flows.course import align_course
 from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Settings, Start
+from flows.starting import starting_point
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
-from tasks.lineage.artifact import Artifact
-from tasks.lineage.store import Store
 from tasks.ppo import PPOConfig
 from tasks.rank import RankConfig
 from tasks.reward import RewardConfig
@@ -36,12 +34,3 @@ def align(
     with recorded("align", settings):
         pretrained, data = starting_point(start)
         align_course(settings, pretrained, data)
-
-
-def starting_point(start: Start) -> tuple[Artifact, Data]:
-    """The model to align, and the data that the course needs beside it: the pairs, and what the model was made of."""
-    model = named("pretrain", start.pretrained)
-    pairs = named("pair", start.pairs)
-    tokens = model.inputs["tokens"]
-    tokenized = Store().record(tokens.key) or named("tokenize", tokens.digest)
-    return model.artifact, Data(corpus=tokenized.inputs["corpus"], tokens=tokens, pairs=pairs.artifact)

@@ -1,6 +1,6 @@
 """The flow `data`: from what the outside world holds to tokens and prompt–response pairs.
 
-pedigree run data --set collect.minimum_characters=80
+pedigree run data --set collect.min_docstring_chars=80
 """
 
 from prefect import flow

@@ -120,7 +120,7 @@ def parameters(
 
 def latest_settings() -> tuple[str, overrides.Settings]:
     """The latest flow that made the data, and everything it was told. A course goes before a run of the data alone."""
-    entries = [entry for entry in journal.flows() if entry.get("flow") in REBUILT and entry.get("settings")]
+    entries = [entry for entry in journal.flows().values() if entry.get("flow") in REBUILT and entry.get("settings")]
     if not entries:
         raise SettingsError(
             "No flow run says with which settings to rebuild. Name them as for `pedigree run`: --preset or --config."

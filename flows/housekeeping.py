@@ -9,7 +9,7 @@ from typing import Any
 
 from flows import servers
 from flows.errors import ServerUnreachable
-from flows.latest import find
+from flows.targets import resolve
 from tasks.lineage import journal
 from tasks.lineage.files import write_atomically
 from tasks.lineage.gc import Sweep, survey, sweep
@@ -75,7 +75,7 @@ def aliased_models() -> dict[str, list[str]]:
 def _of_runs(keep: Keep) -> set[str]:
     """The outputs that recent and running flows made or found."""
     by_flow: dict[str, list[dict[str, Any]]] = {}
-    for entry in journal.flows():
+    for entry in journal.flows().values():
         by_flow.setdefault(entry.get("flow", ""), []).append(entry)
     found: set[str] = set()
     for entries in by_flow.values():
@@ -105,7 +105,7 @@ def pins() -> list[dict[str, str]]:
 
 def pin(targets: Sequence[str], unpinned: Sequence[str]) -> list[dict[str, str]]:
     """Adds and removes pins; gives those there are then. Raises NothingFound for an unknown target."""
-    added = [{"target": target, "digest": find(target).output.digest} for target in targets]
+    added = [{"target": target, "digest": resolve(target).output.digest} for target in targets]
     digests = {entry["digest"] for entry in added}
     kept = [
         entry for entry in pins()

@@ -2,6 +2,7 @@
 
 from flows.errors import NothingFound
 from tasks.lineage import journal
+from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 
@@ -21,7 +22,9 @@ def latest(stage: str) -> Record | None:
     for entry in sorted(done, key=lambda entry: entry.get("ended") or "", reverse=True):
         if record := store.record(entry["key"]):
             return record
-    return max((r for r in store.records() if r.stage == stage), key=lambda record: record.created, default=None)
+    made = [header for header in headers(store) if header.stage == stage and not header.superseded]
+    newest = max(made, key=lambda header: header.created, default=None)
+    return store.record(newest.key) if newest else None
 
 
 def named(stage: str, digest: str | None) -> Record:
@@ -31,37 +34,19 @@ def named(stage: str, digest: str | None) -> Record:
         if found is None:
             raise NothingFound(f"No {stage} has been made yet. `pedigree run train` makes one.")
         return found
-    wanted = digest.lower()
-    matches = [r for r in Store().records() if r.stage == stage and _begins(r, wanted)]
+    wanted, store = digest.lower(), Store()
+    matches = [header for header in headers(store) if header.stage == stage and _begins(header, wanted)]
     if not matches:
         raise NothingFound(
             f"No output of {stage} has a digest beginning with {digest!r}. `pedigree status` lists some."
         )
-    if len({record.output.digest for record in matches}) > 1:
+    if len({header.digest for header in matches}) > 1:
         raise NothingFound(f"Several outputs of {stage} have a digest beginning with {digest!r}; give more of it.")
-    return max(matches, key=lambda record: record.created)
+    found = store.maker(max(matches, key=lambda header: (not header.superseded, header.created)).artifact)
+    if found is None:
+        raise NothingFound(f"The record of {stage} {digest!r} was removed while it was looked for.")
+    return found
 
 
-def find(target: str) -> Record:
-    """The record a person means by a registered model's name, a stage's name, or the beginning of a digest or key."""
-    name = target.removeprefix(MODEL_PREFIX)
-    store = Store()
-    stages = sorted({record.stage for record in store.records()})
-    stage = MODEL_STAGES.get(name, name)
-    if stage in stages:
-        return named(stage, None)
-    matches = [record for record in store.records() if len(target) >= 4 and _begins(record, target.lower())]
-    if not matches:
-        models = ", ".join(f"{MODEL_PREFIX}{model}" for model in MODEL_STAGES)
-        made = ", ".join(stages) or "none yet"
-        raise NothingFound(
-            f"Nothing is called {target!r}. Give a model ({models}), a stage (made so far: {made}), or four or more "
-            "characters of a digest."
-        )
-    if len({record.output.digest for record in matches}) > 1:
-        raise NothingFound(f"{target!r} begins several digests; give more of it.")
-    return max(matches, key=lambda record: record.created)
-
-
-def _begins(record: Record, prefix: str) -> bool:
-    return record.output.digest.startswith(prefix) or record.key.startswith(prefix)
+def _begins(header: Header, prefix: str) -> bool:
+    return header.digest.startswith(prefix) or header.key.startswith(prefix)

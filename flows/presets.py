@@ -73,6 +73,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "tokens": 400_000_000,
             "batch_size": 64,
             "lr": 2e-3,
+            "adamw_lr": 1.5e-3,
         },
         "ppo": {"iterations": 300, "batch_size": 256, "minibatches": 4},
         "resources": {"device": "cuda", "compile": True},

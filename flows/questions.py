@@ -1,34 +1,55 @@
-"""`pedigree why`, `lineage`: questions that the records answer by themselves, no server needed."""
+"""`pedigree lineage`: what the records tell by themselves, no server needed."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from flows import latest
-from flows.errors import NothingFound
-from tasks.lineage.ancestry import ancestors
+from flows.targets import resolve, resolve_all
+from tasks.impact.learned import LEARNED_FROM
+from tasks.lineage.acceptance import accepted_behind
+from tasks.lineage.ancestry import ancestors, descendants
+from tasks.lineage.graph import Graph
+from tasks.lineage.headers import headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 
-LEARNED_FROM = {
-    "pretrain": frozenset({"train"}),
-    "finetune": frozenset({"finetune"}),
-    "rank": frozenset({"rank"}),
-    "ppo": frozenset({"ppo"}),
-}
-"""Stage → the splits of its documents that shape what it makes; it only measures itself on the others."""
 
+def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
+    """Every ancestor of `target` (up), every descendant (down), and itself.
 
-def lineage(target: str) -> dict[str, Any]:
-    """Every ancestor of `target`, itself included.
-
-    {"nodes": [{id, stage, kind, digest, key, config, code, versions, documents, created}], "edges": [[from, to], …]};
-    an id is the key of the record.
+    {"nodes": [{id, relation, stage, kind, digest, key, inputs, config, code, code_digest, versions, documents, metrics,
+    bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id, accepted}], "edges": [[from, to], …], "accepted":
+    [{stage, key, by, at, because, stands_on, changed}]}; relation: "target", "ancestor" or "descendant"; an id is the
+    key of the record, and for one whose key has a newer output the beginning of its digest behind it; accepted: what
+    people accepted in place of work, in `target` or behind it. docs/schemas/lineage.json has it all.
     """
-    graph = ancestors(Store(), latest.find(target))
+    store, targets = Store(), resolve_all(target)
+    graph = Graph(headers(store)) if down else None
+    nodes: dict[str, tuple[str, Record]] = {}
+    edges: set[tuple[str, str]] = set()
+    for relation, wanted in (("ancestor", up), ("descendant", down)):
+        for record in targets if wanted else ():
+            found = ancestors(store, record) if relation == "ancestor" else descendants(store, record, graph=graph)
+            subject = next(iter(found["nodes"]))
+            nodes[subject] = ("target", record)
+            for name, other in found["nodes"].items():
+                nodes.setdefault(name, (relation, other))
+            edges.update(found["edges"])
     return {
-        "nodes": [_node(record) for record in graph["nodes"].values()],
-        "edges": [list(edge) for edge in graph["edges"]],
+        "nodes": [_node(name, relation, record) for name, (relation, record) in nodes.items()],
+        "edges": [list(edge) for edge in sorted(edges)],
+        "accepted": list(_accepted(store, targets)),
     }
+
+
+def _accepted(store: Store, targets: list[Record]) -> Iterator[dict[str, Any]]:
+    """What people accepted in place of work, in the targets and all that they were made from; each once."""
+    seen: set[str] = set()
+    for target in targets:
+        for record, acceptance in accepted_behind(store, target):
+            if record.key not in seen:
+                seen.add(record.key)
+                yield {"stage": record.stage, "key": record.key, **acceptance.model_dump(mode="json")}
 
 
 def documents(target: str) -> dict[str, Any]:
@@ -39,7 +60,7 @@ def documents(target: str) -> dict[str, Any]:
     """
     from tasks.lineage.documents import documents_of  # pyarrow takes longer to load than most commands to answer
 
-    record = latest.find(target)
+    record = resolve(target)
     ids: list[str] = []
     origins: Counter[str] = Counter()
     licenses: Counter[str] = Counter()
@@ -60,57 +81,26 @@ def _by_count(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def why(stage: str) -> dict[str, Any]:
-    """What differs between the two newest pieces of work of a stage, and so why the later one ran.
-
-    {"stage", "key", "created", "changed": [{"what", "before", "after"}], "first": whether there is nothing before it}
-    """
-    records = sorted((r for r in Store().records() if r.stage == stage), key=lambda record: record.created)
-    if not records:
-        known = ", ".join(sorted({record.stage for record in Store().records()})) or "none yet"
-        raise NothingFound(f"No stage {stage!r} has run. Stages that have: {known}.")
-    now = records[-1]
-    before = records[-2] if len(records) > 1 else None
+def _node(name: str, relation: str, record: Record) -> dict[str, Any]:
     return {
-        "stage": stage,
-        "key": now.key,
-        "created": now.created,
-        "first": before is None,
-        "changed": differences(before, now) if before else [],
-    }
-
-
-def differences(before: Record, after: Record) -> list[dict[str, Any]]:
-    """By field: inputs by digest, settings, code by definition, library versions."""
-    sides = [
-        {
-            **{f"input {name}": artifact.digest for name, artifact in record.inputs.items()},
-            **{f"config {name}": value for name, value in record.config.items()},
-            **{f"code {name}": digest for name, digest in record.code.items()},
-            **{f"version {name}": version for name, version in record.versions.items()},
-        }
-        for record in (before, after)
-    ]
-    names = sorted(sides[0].keys() | sides[1].keys())
-    return [
-        {"what": name, "before": sides[0].get(name), "after": sides[1].get(name)}
-        for name in names
-        if sides[0].get(name) != sides[1].get(name)
-    ]
-
-
-def _node(record: Record) -> dict[str, Any]:
-    return {
-        "id": record.key,
+        "id": name,
+        "relation": relation,
         "stage": record.stage,
         "kind": record.output.kind,
         "digest": record.output.digest,
+        "key": record.key,
+        "inputs": {given: artifact.digest for given, artifact in record.inputs.items()},
         "config": record.config,
         "code": record.code,
+        "code_digest": record.code_digest,
         "versions": record.versions,
         "documents": record.documents,
         "metrics": record.metrics,
+        "bytes": record.output.size,
+        "seconds": record.wall_seconds,
         "created": record.created,
         "git_commit": record.git_commit,
+        "flow_run_id": record.flow_run_id,
         "mlflow_run_id": record.mlflow_run_id,
+        "accepted": record.accepted.model_dump(mode="json") if record.accepted else None,
     }

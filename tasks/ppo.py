@@ -44,7 +44,7 @@ KL_ROWS = 64  # responses at once: two distributions over the vocabulary for eac
 class PPOConfig(StageConfig):
     """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022). KL is in nats a response."""
 
-    iterations: int = Field(80, ge=1, description="rounds of sampling, scoring and learning")
+    iterations: int = Field(120, ge=1, description="rounds of sampling, scoring and learning")
     batch_size: int = Field(64, ge=1, description="responses an iteration")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off; as in ranking")
     temperature: float = Field(1.0, gt=0, le=5, description="of sampling, and of the log-probabilities")
@@ -59,7 +59,7 @@ class PPOConfig(StageConfig):
     clip: float = Field(0.2, gt=0, lt=1, description="how far the probability ratio counts, ε")
     value_clip: float | None = Field(0.2, gt=0, description="how far a value may move an iteration; empty for no limit")
     whiten_advantages: bool = Field(True, description="advantages to mean 0, deviation 1 over an iteration")
-    kl_coef: float = Field(0.1, ge=0, description="price of a nat of KL to the fine-tuned model, in rewards")
+    kl_coef: float = Field(0.2, ge=0, description="price of a nat of KL to the fine-tuned model, in rewards")
     kl_target: float | None = Field(None, gt=0, description="adapt kl_coef towards this KL; empty keeps it fixed")
     kl_horizon: int = Field(10_000, ge=1, description="responses over which kl_coef adapts")
     update_kl_limit: float | None = Field(
@@ -69,7 +69,7 @@ class PPOConfig(StageConfig):
     rater: ReferenceRater = Field(
         default_factory=ReferenceRater, description="gives the gold score, never shown to the policy; as in ranking"
     )
-    evaluation_prompts: int = Field(800, ge=1, description="held-out prompts for the final figures, at most")
+    evaluation_prompts: int = Field(4000, ge=1, description="held-out prompts for the final figures, at most")
     evaluation_samples: int = Field(2, ge=1, description="sampled answers to each of them")
     watch_every: int = Field(20, ge=1, description="iterations between two looks at held-out prompts")
     watch_prompts: int = Field(96, ge=1, description="held-out prompts to look at; logged, nothing is chosen by them")

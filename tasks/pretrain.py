@@ -43,7 +43,7 @@ class PretrainConfig(StageConfig):
     intermediate_size: int = Field(344, ge=8, description="width of the feed-forward layers")
     context_length: int = Field(256, ge=16, description="tokens a row, and the most the model can read at once")
     tie_word_embeddings: bool = Field(True, description="one matrix for input and output embeddings")
-    tokens: int = Field(3_500_000, ge=1, description="tokens to train on; the text is read again when it is used up")
+    tokens: int = Field(6_000_000, ge=1, description="tokens to train on; the text is read again when it is used up")
     steps: int | None = Field(None, ge=1, description="optimiser steps, instead of tokens")
     # At 246k tokens of docstrings, bits per byte: batch 8, lr 4e-3: 2.325, 8e-3: 2.287, 16e-3: 2.300; batch 4, lr 8e-3:
     # 2.236 for 15% more time. Longer runs want lower rates, so the default lies between the first two.
@@ -60,7 +60,7 @@ class PretrainConfig(StageConfig):
     document_mask: bool = Field(False, description="no attention across documents of one row")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     evaluations: int = Field(8, ge=1, description="held-out losses along the way")
-    evaluation_tokens: int = Field(200_000, ge=1, description="held-out tokens to measure on at the end")
+    evaluation_tokens: int = Field(400_000, ge=1, description="held-out tokens to measure on at the end")
     ngram_tokens: int = Field(30_000_000, ge=1, description="most tokens that the 3-gram baseline counts")
     samples: int = Field(16, ge=0, description="held-out documents continued in samples.jsonl")
     seed: int = Field(0, ge=0, description="of weights, order and samples")

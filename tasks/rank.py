@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,13 +52,21 @@ SCHEMA = pa.schema(
 )
 
 
+Temperature = Annotated[float, Field(gt=0, le=5)]
+
+
 class RankConfig(StageConfig):
     """Rankings of the fine-tuned model's answers. The default rater, `reference`, is a stand-in for people."""
 
     num_responses: int = Field(4, ge=4, le=64, description="answers the model gives to each prompt")
-    max_prompts: int | None = Field(8000, ge=2, description="prompts to rank, chosen by hash; empty for all there are")
+    max_prompts: int | None = Field(None, ge=2, description="prompts to rank, chosen by hash; empty for all there are")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off")
-    temperature: float = Field(1.0, gt=0, le=5, description="of sampling; 1 draws from the model as it is")
+    temperatures: tuple[Temperature, ...] = Field(
+        (0.7, 1.0, 1.0, 1.3),
+        min_length=1,
+        description="of sampling, one answer after the other in turn; 1 draws from the model as it is. Several make "
+        "answers that differ more in worth, so that more pairs can be told apart",
+    )
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of prompts the reward model never sees")
     rater: ReferenceRater = Field(
         default_factory=ReferenceRater, description="who ranks; `reference` is a formula that stands in for people"
@@ -99,20 +107,26 @@ def that_fit(
 def _answer_chunk(
     model: Transformer, tokenizer: Tokenizer, pairs: list[dict[str, Any]], config: RankConfig, seed: int
 ) -> list[list[Answer]]:
-    """`num_responses` answers to each prompt."""
-    rows = [pair["prompt_ids"] for pair in pairs for _ in range(config.num_responses)]
-    responses = generate(
-        model,
-        rows,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        eos_token_id=tokenizer.im_end_id,
-        pad_token_id=tokenizer.pad_id,
-        seed=seed,
-        batch_size=4 * CHUNK_PROMPTS,
-    )
-    answers = [Answer(answer_text(tokenizer, ids), "model", is_finished(tokenizer, ids)) for ids in responses]
-    return [answers[start : start + config.num_responses] for start in range(0, len(answers), config.num_responses)]
+    """`num_responses` answers to each prompt, those of one temperature drawn together."""
+    places: dict[float, list[int]] = {}
+    for place in range(config.num_responses):
+        places.setdefault(config.temperatures[place % len(config.temperatures)], []).append(place)
+    answers: list[dict[int, Answer]] = [{} for _ in pairs]
+    for temperature, taken in places.items():
+        responses = generate(
+            model,
+            [pair["prompt_ids"] for pair in pairs for _ in taken],
+            max_new_tokens=config.max_new_tokens,
+            temperature=temperature,
+            eos_token_id=tokenizer.im_end_id,
+            pad_token_id=tokenizer.pad_id,
+            seed=derive(seed, "temperature", taken[0]),
+            batch_size=4 * CHUNK_PROMPTS,
+        )
+        for number, ids in enumerate(responses):
+            row, place = divmod(number, len(taken))
+            answers[row][taken[place]] = Answer(answer_text(tokenizer, ids), "model", is_finished(tokenizer, ids))
+    return [[given[place] for place in range(config.num_responses)] for given in answers]
 
 
 def _answers(

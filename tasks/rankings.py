@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from model.answers import encode_answer
+from model.answers import EncodedAnswer, encode_answer
 from model.bootstrap import bootstrap_interval
 from model.preference import Pair, pairs_right, ranking_pairs
 from model.tokenizer import Tokenizer
@@ -17,7 +17,7 @@ class Ranking:
 
     prompt: str
     texts: list[str]
-    rows: list[list[int]]  # token ids of each answer with its prompt
+    rows: list[EncodedAnswer]
     human: list[bool]
     scores: list[float]  # the rater's
     pairs: list[Pair]

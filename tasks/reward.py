@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from model.answers import answer_states, pad_rows, score_answers, scores_at_end
+from model.answers import EncodedAnswer, answer_scores, answer_states, pad_answers, score_answers
 from model.export import load_causal, save_pretrained
 from model.precision import Precision, resolve_device, resolve_precision, use_threads
 from model.preference import Pair, normalised_head, pairwise_loss
@@ -33,7 +33,7 @@ class RewardConfig(StageConfig):
     start: Literal["finetuned", "scratch"] = Field(
         "finetuned", description="first layers of the fine-tuned model, or fresh weights"
     )
-    epochs: int = Field(2, ge=1, description="passes over the training rankings; more than two overfits small sets")
+    epochs: int = Field(3, ge=1, description="passes over the training rankings; many overfit small sets")
     batch_size: int = Field(16, ge=1, description="prompts a step, each with all its answers")
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: for matrices, with AdamW for the rest")
     lr: float = Field(2e-3, gt=0, lt=1, description="peak learning rate of matrices")
@@ -48,7 +48,7 @@ class RewardConfig(StageConfig):
         description="times the rater's score gap: by how much rewards should differ (Llama 2, eq. 2)",
     )
     min_gap: float = Field(0.0, ge=0, description="model pairs with a smaller score gap are not trained on")
-    evaluate_every: int = Field(50, ge=1, description="steps between two held-out evaluations")
+    evaluate_every: int = Field(200, ge=1, description="steps between two held-out evaluations")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     seed: int = Field(0, ge=0, description="of order and of fresh weights")
 
@@ -97,7 +97,7 @@ def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) ->
     def batch(step: int) -> dict[str, Tensor]:
         epoch, place = divmod(step, per_epoch)
         order = epoch_order(len(rankings), config.seed, epoch)
-        rows: list[list[int]] = []
+        rows: list[EncodedAnswer] = []
         pairs: list[tuple[int, int, float, float]] = []
         for index in order[place * config.batch_size : (place + 1) * config.batch_size]:
             ranking = rankings[index]
@@ -105,10 +105,11 @@ def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) ->
                 margin = config.margin * ranking.gap(pair)
                 pairs.append((len(rows) + pair.better, len(rows) + pair.worse, weight, margin))
             rows.extend(ranking.rows)
-        input_ids, lengths = pad_rows(rows, pad_token_id)
+        input_ids, starts, lengths = pad_answers(rows, pad_token_id)
         better, worse, weights, margins = zip(*pairs, strict=True)
         return {
             "input_ids": input_ids,
+            "starts": starts,
             "lengths": lengths,
             "better": torch.tensor(better),
             "worse": torch.tensor(worse),
@@ -133,7 +134,7 @@ def steps_per_epoch(num_rankings: int, config: RewardConfig) -> int:
 def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
     """Pairwise loss of one batch, and the share of its pairs that come out right."""
     assert isinstance(model, ScalarModel)
-    scores = scores_at_end(model, batch["input_ids"], batch["lengths"])
+    scores = answer_scores(model, batch["input_ids"], batch["starts"], batch["lengths"])
     value = pairwise_loss(scores, batch["better"], batch["worse"], batch["weight"], batch["margin"])
     right = (scores[batch["better"]] > scores[batch["worse"]]).float().mean()
     return value, {"pair_accuracy": right.detach()}
@@ -195,6 +196,8 @@ def _read(rankings: Artifact, tokenizer: Tokenizer, max_tokens: int, config: Rew
 @stage(output="reward_model", retries=2, libraries=("torch", "pyarrow", "tokenizers", "safetensors"))
 def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardConfig, resources: Resources) -> None:
     """Trains the reward model on rankings and writes model/, with its scores normalised over the policy's answers.
+
+    An answer's reward is read half from its last token, half from all of them (`model.answers.answer_scores`).
 
     `model` is the fine-tuned policy: it gives the tokenizer, the first layers and the size to stay below. Figures
     are held out: prompts of the rankings' validation split.

@@ -13,12 +13,13 @@ where a flow runs.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tasks.lineage import journal
+from tasks.lineage import journal, planner
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.cause import Cause, accepted_sentence, sentence
 from tasks.lineage.config import Resources, StageConfig, neutral
 from tasks.lineage.errors import PedigreeError, StoreFull
 from tasks.lineage.execute import Context, Outcome, execute
@@ -79,8 +80,14 @@ class Stage:
         return self.recipe.libraries
 
     def __call__(self, *args: Any, **kwargs: Any) -> Artifact:
-        """Run, or find, the stage. Arguments: its artifacts, `config` and `resources` (default: the default ones)."""
+        """Run, or find, the stage. Arguments: its artifacts, `config` and `resources` (default: the default ones).
+
+        Inside `planner.planning()` it is planned only.
+        """
         arguments, config, resources = self._bind(*args, **kwargs)
+        rehearsal = planner.current()
+        if rehearsal is not None:
+            return rehearsal.call(self.recipe, arguments, config.resolved(), resources)
         if not _in_flow():
             return execute(self._use(arguments, config), arguments, resources, Context()).artifact
         state: State[Any] = self._task(arguments, config, resources, return_state=True)  # type: ignore[assignment]
@@ -262,11 +269,22 @@ def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
         **{f"input {name}": f"`{artifact.digest}`" for name, artifact in record.inputs.items()},
         **{name: f"{value:,.6g}" for name, value in sorted(record.metrics.items())},
     }
+    if record.accepted is not None:
+        rows["accepted"] = accepted_sentence(record.accepted)
     links = [f"[MLflow run]({run_url(run)})" for run in [mlflow_run_id] if run]
     if outcome.cached and record.mlflow_run_id:
         links.append(f"[MLflow run that made it]({run_url(record.mlflow_run_id)})")
     table = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join([f"# {record.stage}", "", " · ".join(links), "", "| | |", "|---|---|", *table])
+    why = [] if outcome.cached else ["", "## Why it ran", *_reasons(outcome.causes)]
+    return "\n".join([f"# {record.stage}", "", " · ".join(links), "", "| | |", "|---|---|", *table, *why])
+
+
+def _reasons(causes: Iterable[Cause]) -> Iterator[str]:
+    """Markdown: what differed from the nearest earlier record, with what changed in the code."""
+    for cause in causes:
+        yield f"- {sentence(cause)}" + (f" ({cause.note})" if cause.note else "")
+        if cause.diff:
+            yield f"\n```diff\n{cause.diff}```\n"
 
 
 def _in_flow() -> bool:

@@ -62,7 +62,7 @@ def half_learned_policy(tokenizer: Tokenizer, steps: int = 40) -> Transformer:
     rows = [
         encode_answer(tokenizer, row["prompt"], row["response"], finished=True, max_tokens=64) for row in pair_rows()
     ]
-    input_ids, _ = pad_rows(rows, -1)
+    input_ids, _ = pad_rows([row.ids for row in rows], -1)
     batch = {"input_ids": input_ids.clamp(min=0), "targets": torch.where(input_ids < 0, -100, input_ids)}
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:

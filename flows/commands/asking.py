@@ -1,4 +1,4 @@
-"""`pedigree lineage`: what an output is made of."""
+"""`pedigree lineage`: what an output is made of, and what was made from it."""
 
 import argparse
 from typing import Any
@@ -6,11 +6,20 @@ from typing import Any
 from flows import questions
 from flows.commands.base import command, print_json, say
 
+WIDE = 160  # characters, where nobody measures the window
+
 
 def add(commands: Any) -> None:
-    lineage = command(commands, "lineage", _lineage, "everything that a model is made of",
-                      "pedigree lineage pedigree-aligned --json", json_output=True)  # fmt: skip
-    lineage.add_argument("target", metavar="MODEL", help="registered model, stage, or the beginning of a digest")
+    lineage = command(commands, "lineage", _lineage, "everything that something is made of, or was made into", (
+        "pedigree lineage pedigree-aligned                  what the latest aligned model is made of\n"
+        "  pedigree lineage pedigree-aligned@current --documents\n"
+        "  pedigree lineage collect --down --json             what the latest corpus went into"
+    ), json_output=True)  # fmt: skip
+    lineage.add_argument("target", metavar="TARGET",
+                         help="registered model (also NAME@ALIAS, NAME/VERSION), stage, beginning of a digest or key, "
+                         "or the id of a run in MLflow or Prefect")  # fmt: skip
+    lineage.add_argument("--up", action="store_true", help="what it was made from (the default without --down)")
+    lineage.add_argument("--down", action="store_true", help="what was made from it")
     lineage.add_argument("--documents", action="store_true",
                          help="count its documents by origin and licence; with --json, name every one")  # fmt: skip
 
@@ -32,13 +41,27 @@ def _lineage(options: argparse.Namespace) -> None:
     if options.documents:
         _documents(options)
         return
-    graph = questions.lineage(options.target)
+    up = options.up or not options.down
+    graph = questions.lineage(options.target, up=up, down=options.down)
     if options.json:
         print_json(graph)
         return
-    for node in graph["nodes"]:
-        documents = f", {node['documents']['documents_kept']:,} documents" if node["documents"] else ""
-        say(f"{node['stage']:<12} {node['kind']} {node['digest'][:12]}{documents}")
-        for source in (edge[0] for edge in graph["edges"] if edge[1] == node["id"]):
-            name = next((other["stage"] for other in graph["nodes"] if other["id"] == source), "a record that is gone")
-            say(f"             from {name} {source[:12]}")
+    from rich.console import Console
+
+    from flows import tree
+    from tasks.lineage.cause import Acceptance, accepted_sentence
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    for relation, title, wanted in (
+        ("ancestor", "Made from", up),
+        ("descendant", "Made into", options.down),
+    ):
+        if wanted:
+            console.print(f"{title} {tree.summary(graph['nodes'], relation)}")
+            for drawn in tree.trees(graph, relation):
+                console.print(drawn)
+    for taken in graph["accepted"]:
+        acceptance = Acceptance.model_validate({name: taken[name] for name in Acceptance.model_fields})
+        console.print(f"{taken['stage']} was {accepted_sentence(acceptance)}", style="yellow", markup=False)

@@ -1,11 +1,12 @@
 """`pedigree impact`: what falls with a document, text, source, licence, annotator or piece of code."""
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 from typing import Any
 
-from flows.commands.base import command, print_json, say
+from flows.commands.base import command, print_json_lines, say
 from flows.errors import SettingsError
 from tasks.lineage.store import Store
 
@@ -75,13 +76,17 @@ def _impact(options: argparse.Namespace) -> None:
     if wanted.empty and not options.module:
         raise SettingsError("say what falls: --doc, --text, --source, --license, --annotator or --module")
     servers.name_mlflow()
-    answer = impact(
-        Store(), wanted, options.module,
-        near=options.near, steps=0 if options.no_steps else None if options.all_steps else MOST_TRAININGS,
-        report=lambda line: print(line, file=sys.stderr),
-    )  # fmt: skip
+    gc.disable()  # thousands of records are much that lasts, without cycles; looking for some takes a quarter longer
+    try:
+        answer = impact(
+            Store(), wanted, options.module,
+            near=options.near, steps=0 if options.no_steps else None if options.all_steps else MOST_TRAININGS,
+            report=lambda line: print(line, file=sys.stderr),
+        )  # fmt: skip
+    finally:
+        gc.enable()
     if options.json:
-        print_json(answer)
+        print_json_lines(answer)
     else:
         _show(answer)
 
@@ -107,8 +112,9 @@ def _show(answer: dict[str, Any]) -> None:
         say(f"    {' → '.join(step['stage'] or step['kind'] for step in model['path'])}{through}")
     _more(answer["models"])
     for stage, trainings in answer["steps"].items():
-        for training in trainings:
+        for training in trainings[:SHOWN]:
             say(f"  {stage} {training['artifact'][:12]}: {_steps(training)}")
+        _more(trainings)
     near = answer["near_duplicates"]
     if near:
         say(f"{len(near):,} near-duplicates would remain")

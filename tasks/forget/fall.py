@@ -67,7 +67,7 @@ def fall(store: Store, ids: Collection[str]) -> Fall:
     view = StoreView(store)
     shorts = np.array(sorted({short_id(name) for name in ids}), np.uint64)
     said = view.census(shorts)
-    taint = Taint(view, said, len(shorts))
+    taint = Taint(view, said)
     worst: dict[str, tuple[Header, str]] = {}
     for node in taint.nodes:
         digest = node.header.digest

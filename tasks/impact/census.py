@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.lineage.document_rows import documents_in, ledger_rows
-from tasks.lineage.fates import UNKNOWN, Fate, all_fates, fates_of, stored_outputs
+from tasks.lineage.fates import UNKNOWN, Catalogue, Fate, Fates, fates_of, stored_outputs
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import headers
 from tasks.lineage.sorted_ids import Ids, short_id
@@ -21,7 +21,9 @@ TRAINED_FROM = frozenset({"tokens", "pairs", "rankings"})  # kinds of outputs th
 
 
 class Said(NamedTuple):
-    """What one output says of M documents: codes (M,) uint8 into `labels`, NOT_NAMED where it does not name one."""
+    """What one output says of M documents: codes (M,) uint8 into `labels`, NOT_NAMED where it does not name one.
+
+    Sets of documents are whole numbers, a bit for each: a union costs little for a million and nothing for one."""
 
     labels: Sequence[Fate]
     codes: NDArray[np.uint8]
@@ -30,19 +32,25 @@ class Said(NamedTuple):
         code = int(self.codes[document])
         return UNKNOWN if code == NOT_NAMED else self.labels[code]
 
-    def where(self, chosen: Iterable[bool]) -> NDArray[np.bool_]:
-        """(M,): the documents whose fate is chosen; `chosen` goes along `labels`."""
+    def where(self, chosen: Iterable[bool]) -> int:
+        """The documents whose fate is chosen, as bits; `chosen` goes along `labels`."""
         table = np.zeros(NOT_NAMED + 1, bool)
         flags = np.fromiter(chosen, bool)
         table[: len(flags)] = flags
         table[NOT_NAMED] = False
-        return table[self.codes]
+        return int.from_bytes(np.packbits(table[self.codes], bitorder="little").tobytes(), "little")
 
-    def held(self) -> NDArray[np.bool_]:
+    def held(self) -> int:
         return self.where(label.held for label in self.labels)
 
-    def dropped(self) -> NDArray[np.bool_]:
+    def dropped(self) -> int:
         return self.where(not label.held for label in self.labels)
+
+
+def as_flags(bits: int, count: int) -> NDArray[np.bool_]:
+    """Bits as an array (M,)."""
+    data = np.frombuffer(bits.to_bytes(-(-count // 8), "little"), np.uint8)
+    return np.unpackbits(data, count=count, bitorder="little").astype(bool)
 
 
 @dataclass
@@ -58,25 +66,32 @@ class StoreView:
         self.graph = Graph(headers(self.store))
         recorded = {header.digest for header in self.graph.headers}  # an index may outlive its output
         self.present = frozenset(stored_outputs(self.store))
+        self._catalogue = Catalogue(self.store)
         self.outputs = sorted(self.present | recorded)
 
+    def fates(self) -> Iterator[Fates]:
+        """What every output that says something of documents says, and learn on the way which those are."""
+        texts = {}
+        for fates in self._catalogue.fates(self.outputs):
+            texts[fates.digest] = fates.texts
+            yield fates
+        self.__dict__.setdefault("texts", texts)
+
     @cached_property
-    def saying(self) -> frozenset[str]:
-        """The outputs that say themselves which documents they hold."""
-        return frozenset(fates.digest for fates in all_fates(self.store, self.outputs))
+    def texts(self) -> dict[str, list[tuple[str, int]]]:
+        """By digest of the outputs that say something of documents, their tables of texts, with the rows of each."""
+        return {fates.digest: fates.texts for fates in self._catalogue.fates(self.outputs)}
 
     def kinds(self, digest: str) -> set[str]:
         return {header.kind for header in self.graph.made_by(digest)}
 
     def census(self, ids: Ids) -> dict[str, Said]:
         """By digest, what the outputs that name any of the documents (M,) say of them."""
-        found, saying = {}, set()
-        for fates in all_fates(self.store, self.outputs):
-            saying.add(fates.digest)
+        found: dict[str, Said] = {}
+        for fates in self.fates() if len(ids) else ():
             codes = fates.codes(ids)
-            if (codes >= 0).any():
+            if codes.max() >= 0:
                 found[fates.digest] = Said(fates.labels, np.where(codes < 0, NOT_NAMED, codes).astype(np.uint8))
-        self.__dict__.setdefault("saying", frozenset(saying))  # learnt on the way
         return found
 
     def in_time(self, digests: Iterable[str]) -> list[str]:
@@ -94,7 +109,9 @@ class StoreView:
         ordered = self.in_time(digest for digest in said if digest in self.present)
         for from_ledger in (False, True):
             for digest in ordered:
-                wanted = missing & (said[digest].codes != NOT_NAMED if from_ledger else said[digest].held())
+                wanted = missing & (
+                    said[digest].codes != NOT_NAMED if from_ledger else as_flags(said[digest].held(), len(ids))
+                )
                 if not wanted.any():
                     continue
                 for index, row in self._read(digest, ids[wanted], columns, place, from_ledger):

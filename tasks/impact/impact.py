@@ -24,7 +24,7 @@ from tasks.tracking import registry
 
 MODEL_KINDS = ("model", "reward_model")
 MADE = "made"
-MOST_TRAININGS = 10  # each costs the orders of its epochs, at ten million documents some 30 ms
+MOST_TRAININGS = 5  # each costs the orders of its epochs, at ten million documents some 30 ms
 
 logger = logging.getLogger("pedigree.impact")
 
@@ -74,7 +74,7 @@ def impact(
         reached = _by_code(view, code, modules)
         nodes: list[Node] = []
     else:
-        taint = Taint(view, found.said, len(found.selection.documents))
+        taint = Taint(view, found.said)
         nodes = [node for node in taint.nodes if code is None or identity(node.header) in code.before]
         reached = _by_documents(taint, nodes, found.selection.documents, code)
     models, asked = _models(reached)
@@ -95,11 +95,10 @@ def _by_documents(
     ways: dict[int, Paths] = {}
     found = []
     for node in nodes:
-        assert node.relation is not None
         path: list[Step] = []
         paths: dict[str, list[str]] = {}
-        if node.tainted:
-            number = int(np.argmax(np.logical_or.reduce([node.flags[name] for name in TAINTED])))
+        if node.taint:
+            number = (node.taint & -node.taint).bit_length() - 1  # the first of the documents that taint it
             if number not in ways:
                 ways[number] = Paths(taint, number)
             way = ways[number]
@@ -190,7 +189,7 @@ def _steps(view: StoreView, nodes: Iterable[Node], found: Found, most: int | Non
     """By stage, the steps of each training that read any of the documents itself, the newest trainings first."""
     ids = np.array([short_id(document.doc_id) for document in found.selection.documents], np.uint64)
     by_stage: dict[str, list[dict[str, Any]]] = {}
-    trained = [node for node in nodes if node.flags[TRAINED].any()] if most != 0 else []
+    trained = [node for node in nodes if TRAINED in node.bits] if most != 0 else []
     for node in sorted(trained, key=lambda node: node.header.created, reverse=True):
         from tasks.impact.steps import COUNTED, NOT_COMPUTED, steps_seeing  # brings what draws batches
 
@@ -199,7 +198,7 @@ def _steps(view: StoreView, nodes: Iterable[Node], found: Found, most: int | Non
             continue
         entries = by_stage.setdefault(header.stage, [])
         record = view.store.maker(header.artifact) if most is None or len(entries) < most else None
-        seen = NOT_COMPUTED if record is None else steps_seeing(view, record, ids[node.flags[TRAINED]])
+        seen = NOT_COMPUTED if record is None else steps_seeing(view, record, ids[node.trained_on(len(ids))])
         assert seen is not None
         entries.append({"artifact": header.digest, "key": header.key, **seen.as_json()})
     return by_stage

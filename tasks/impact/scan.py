@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.impact.census import DESCRIPTION, NOT_NAMED, Said, StoreView
-from tasks.lineage.fates import LEDGER, Fate, fates_of, holding_tables, id_column
+from tasks.lineage.fates import LEDGER, Fate, holding_tables, id_column
 from tasks.lineage.sorted_ids import short_ids
 
 UNKNOWN_LICENSE = "unknown"
@@ -75,7 +75,7 @@ def documents(view: StoreView, globs: Globs, licenses: Iterable[str]) -> dict[in
     is known, so a licence finds none of them."""
     wanted = [name.lower() for name in licenses]
     found: dict[int, Row] = {}
-    for digest in view.in_time(view.present):
+    for digest in view.in_time(view.present & view.texts.keys()):
         if _only_passes_on(view, digest):
             continue
         folder = view.store.object_path(digest)
@@ -118,10 +118,7 @@ def _only_passes_on(view: StoreView, digest: str) -> bool:
     """Whether an output's documents all come from inputs that are in the store too, and tell of them."""
     makers = view.graph.made_by(digest)
     return bool(makers) and all(
-        any(
-            given.digest in view.present and fates_of(view.store, given.digest) is not None
-            for given in header.inputs.values()
-        )
+        any(given.digest in view.present and given.digest in view.texts for given in header.inputs.values())
         for header in makers
     )
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.impact import scan
-from tasks.impact.census import DESCRIPTION, NOT_NAMED, TRAINED_FROM, Said, StoreView
+from tasks.impact.census import DESCRIPTION, NOT_NAMED, TRAINED_FROM, Said, StoreView, as_flags
 from tasks.impact.similar import Report, copies_of, likeness, similar, unsorted_texts
 from tasks.lineage.errors import ConfigError, NotFound
-from tasks.lineage.fates import all_fates, fates_of
+from tasks.lineage.fates import fates_of
 from tasks.lineage.sorted_ids import ID_DIGITS, Ids, prefix_range, short_id
 from tasks.lineage.store import Store
 
@@ -106,9 +106,15 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
         return Found(view, Selection(documents, []), said)
     notes: list[str] = []
     if selector.docs or selector.texts:
-        similarity = _named(view, selector, report, notes)
+        named = _by_id(view, selector.docs)
+        similarity = dict.fromkeys(named.values(), 1.0)
+        copies = copies_of(view) if selector.texts else None
+        for match in similar(view, selector.texts, copies, report, notes) if copies else ():
+            short = short_id(match.doc_id)
+            similarity[short] = max(match.similarity, similarity.get(short, 0.0))
         ids = np.array(sorted(similarity), np.uint64)
         said = view.census(ids)
+        _check_named(named, ids, said)
         documents = _described(view, ids, said, [similarity[int(short)] for short in ids])
         chosen = [
             row for row, document in enumerate(documents)
@@ -120,10 +126,10 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
         rows = scan.documents(view, globs, selector.licenses)
         ids = np.array(sorted(rows), np.uint64)
         said = view.census(ids)
-        found_so_far = [FoundDocument(*rows[int(short)], similarity=1.0, held_by=[]) for short in ids]
+        found_so_far = [_found(rows[int(short)], 1.0) for short in ids]
         documents = _with_holders(view, said, found_so_far)
-    copies = [] if near == "none" or not len(ids) else _near(view, ids, documents, said, near, report, notes)
-    return Found(view, Selection(documents, copies, notes), said)
+    others = [] if near == "none" or not len(ids) else _near(view, ids, documents, said, near, report, notes)
+    return Found(view, Selection(documents, others, notes), said)
 
 
 def _licensed(found: str | None, wanted: Iterable[str]) -> bool:
@@ -131,35 +137,38 @@ def _licensed(found: str | None, wanted: Iterable[str]) -> bool:
     return not wanted or (found or scan.UNKNOWN_LICENSE).lower() in wanted
 
 
-def _named(view: StoreView, selector: Selector, report: Report, notes: list[str]) -> dict[int, float]:
-    """Short id → similarity of the documents that ids and texts name."""
-    named = dict.fromkeys(_by_id(view, selector.docs), 1.0)
-    for match in similar(view, selector.texts, copies_of(view), report, notes) if selector.texts else ():
-        short = short_id(match.doc_id)
-        named[short] = max(match.similarity, named.get(short, 0.0))
-    return named
+def _by_id(view: StoreView, docs: Iterable[str]) -> dict[str, int]:
+    """Short ids of documents by id or by its beginning. Raises ConfigError for the beginning of several."""
+    beginnings: dict[str, set[int]] = {
+        doc: set() for doc in docs if SHORTEST_PREFIX <= len(doc) < ID_DIGITS and not set(doc) - set("0123456789abcdef")
+    }
+    for fates in view.fates() if beginnings else ():
+        for doc, found in beginnings.items():
+            found |= fates.between(*prefix_range(doc))
+    for doc, found in beginnings.items():
+        if len(found) > 1:
+            raise ConfigError(f"{doc!r} begins the ids of {len(found)} documents; give more digits")
+    return {doc: next(iter(beginnings.get(doc, ())), short_id(doc)) for doc in docs}
 
 
-def _by_id(view: StoreView, docs: Iterable[str]) -> list[int]:
-    """Short ids of documents by id or by its beginning. Raises NotFound, or ConfigError for too short a beginning."""
-    wanted = list(dict.fromkeys(docs))
-    matches: dict[str, set[int]] = {doc: set() for doc in wanted}
-    exact = np.array([short_id(doc) for doc in wanted], np.uint64)
-    for fates in all_fates(view.store, view.outputs if wanted else ()):
-        for doc, short, code in zip(wanted, exact.tolist(), fates.codes(exact).tolist(), strict=True):
-            if code >= 0:
-                matches[doc].add(short)
-            elif SHORTEST_PREFIX <= len(doc) < ID_DIGITS and not set(doc) - set("0123456789abcdef"):
-                matches[doc] |= fates.between(*prefix_range(doc))
-    for doc, found in matches.items():
-        if not found:
+def _check_named(named: Mapping[str, int], ids: Ids, said: Mapping[str, Said]) -> None:
+    """Raises NotFound for a document that no output names."""
+    known = np.zeros(len(ids), bool)
+    for found in said.values():
+        known |= found.codes != NOT_NAMED
+    there = set(ids[known].tolist())
+    for doc, short in named.items():
+        if short not in there:
             raise NotFound(
                 f"no stored output names a document {doc!r}. Give an id from a ledger or from `pedigree lineage TARGET "
                 f"--documents --json`, or {SHORTEST_PREFIX} and more of its digits."
             )
-        if len(found) > 1:
-            raise ConfigError(f"{doc!r} begins the ids of {len(found)} documents; give more digits")
-    return [short for found in matches.values() for short in found]
+
+
+def _found(described: Sequence[Any], similarity: float) -> FoundDocument:
+    """What a table says of a document: its id, then the columns of DESCRIPTION."""
+    doc_id, source, origin, license_ = described
+    return FoundDocument(doc_id, source, origin, license_, similarity, [])
 
 
 def _described(view: StoreView, ids: Ids, said: Mapping[str, Said], similarity: list[float]) -> list[FoundDocument]:
@@ -167,15 +176,11 @@ def _described(view: StoreView, ids: Ids, said: Mapping[str, Said], similarity: 
     rows: dict[int, dict[str, Any]] = {}
     for index, row in view.rows(said, ids, DESCRIPTION):
         rows[index] = row
-    documents = [
-        FoundDocument(
-            rows.get(index, {}).get("id", f"{int(short):016x}"),
-            *(rows.get(index, {}).get(name) for name in DESCRIPTION),
-            similarity[index],
-            [],
-        )
-        for index, short in enumerate(ids)
-    ]
+    documents = []
+    for index, short in enumerate(ids):
+        row = rows.get(index, {})
+        described = (row.get("id", f"{int(short):016x}"), *(row.get(name) for name in DESCRIPTION))
+        documents.append(_found(described, similarity[index]))
     return _with_holders(view, said, documents)
 
 
@@ -187,7 +192,9 @@ def _with_holders(view: StoreView, said: Mapping[str, Said], documents: list[Fou
         of_pairs = bool(view.kinds(digest) & {"pairs", "rankings"})
         for index in np.flatnonzero(said[digest].codes != NOT_NAMED).tolist() if of_pairs else ():
             pairs.add(index)
-        for index in np.flatnonzero(said[digest].held()).tolist() if digest in view.present else ():
+        for index in (
+            np.flatnonzero(as_flags(said[digest].held(), len(documents))).tolist() if digest in view.present else ()
+        ):
             holders[index].append(digest)
     return [
         replace(document, held_by=holders[index], kind=PAIR if index in pairs else TEXT)
@@ -275,7 +282,7 @@ def _held_by_training(view: StoreView, said: Mapping[str, Said], count: int) -> 
     held = np.zeros(count, bool)
     for digest, about in said.items():
         if view.kinds(digest) & TRAINED_FROM and digest in view.present:
-            held |= about.held()
+            held |= as_flags(about.held(), count)
     return held
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.impact.census import StoreView
 from tasks.lineage.document_rows import rows_of
-from tasks.lineage.fates import holding_tables, index_path
+from tasks.lineage.fates import index_path
 from tasks.lineage.sorted_ids import Section, SortedIds, in_order, keep_index, open_index
 from tasks.text.minhash import band_hashes, permutations, signatures
 from tasks.text.shingles import Shingles, shingle, unique_shingles
@@ -93,20 +93,18 @@ def similar(
 def unsorted_texts(view: StoreView, copies: Copies) -> int:
     """How many texts (a pair counts once) a search for near-duplicates would have to sort first."""
     return sum(
-        pq.read_metadata(path).num_rows
+        count
         for digest in _outputs(view, raw=False)
-        if (tables := _tables(view, digest)) and _opened(view, digest, copies) is None
-        for path in tables
+        if _opened(view, digest, copies) is None
+        for _, count in view.texts[digest]
     )
 
 
 def _outputs(view: StoreView, raw: bool) -> list[str]:
     """The outputs to look at, so that each text is met; not also where it stands word for word a second time."""
     passed_on = {"deduplicate": "inputs"} if raw else {"deduplicate": "inputs", "collect": "takers"}
-    return [
-        digest for digest in view.in_time(view.present)
-        if digest in view.saying and not _stands_elsewhere(view, digest, passed_on)
-    ]  # fmt: skip
+    holding = [digest for digest, tables in view.texts.items() if tables and digest in view.present]
+    return [digest for digest in view.in_time(holding) if not _stands_elsewhere(view, digest, passed_on)]
 
 
 def _stands_elsewhere(view: StoreView, digest: str, passed_on: Mapping[str, str]) -> bool:
@@ -166,8 +164,6 @@ def _keys(lowered: pa.Array, shingles: Shingles, copies: Copies) -> dict[str, np
 
 def _similar_in(view: StoreView, digest: str, asked: _Asked, report: Report, notes: list[str]) -> Iterator[Match]:
     tables = _tables(view, digest)
-    if not tables:
-        return
     opened = _opened(view, digest, asked.copies)
     if opened is None:
         report(f"Sorting the texts of {digest[:12]} by likeness; this is done once …")
@@ -211,9 +207,9 @@ def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _parts(path: Path) -> list[str]:
-    """The columns that hold the text of documents; none in a table of something else, such as models' answers."""
+    """The columns that hold the text of documents."""
     names = pq.read_schema(path).names
-    return [name for name in PART_COLUMNS if name in names] if "source" in names else []
+    return [name for name in PART_COLUMNS if name in names]
 
 
 def _variants(row: dict[str, Any]) -> list[str]:
@@ -223,7 +219,7 @@ def _variants(row: dict[str, Any]) -> list[str]:
 
 
 def _tables(view: StoreView, digest: str) -> list[Path]:
-    return [path for path in holding_tables(view.store.object_path(digest)) if _parts(path)]
+    return [view.store.object_path(digest) / name for name, _ in view.texts[digest]]
 
 
 def _opened(view: StoreView, digest: str, copies: Copies) -> list[SortedIds] | None:

@@ -8,6 +8,7 @@ but none of its own steps saw that text.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -24,10 +25,11 @@ from tasks.lineage.cost import library_versions
 from tasks.lineage.document_rows import rows_of
 from tasks.lineage.errors import PedigreeError
 from tasks.lineage.fates import fates_of
-from tasks.lineage.fingerprint import reach
+from tasks.lineage.fingerprint import digest_of, reach
 from tasks.lineage.record import Record
 from tasks.lineage.resolve import Node
 from tasks.lineage.sorted_ids import Ids, short_ids
+from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
     from model.tokenizer import Tokenizer
@@ -106,7 +108,7 @@ def doubts(record: Record) -> list[str]:
     """What may have drawn other batches then than it does now: definitions and libraries that have changed since."""
     code = codebase(Path(__file__).resolve().parents[2])
     now = reach(code, [Node("definition", module, name) for module, name in DRAWN_BY[record.stage]])
-    changed = [name for name, digest in now.items() if record.code.get(name) != digest]
+    changed = [name for name, source in now.items() if record.code.get(name) != digest_of(source)]
     libraries = [name for name in LIBRARIES[record.stage] if name in record.versions]
     versions = library_versions(libraries)
     moved = [f"{name} was {record.versions[name]} and is {versions[name]} now" for name in libraries
@@ -128,14 +130,7 @@ def _pretrain(view: StoreView, record: Record, ids: Ids) -> _Counted:
 
     tokens = record.inputs["tokens"]
     folder = view.store.object_path(tokens.digest)
-    fates = fates_of(view.store, tokens.digest)
-    rows = np.zeros(0, np.int64) if fates is None else fates.rows("index.parquet", ids)
-    columns = ("split", "shard", "offset", "length")
-    spans = [
-        Span(row["shard"], row["offset"], row["offset"] + row["length"])
-        for row in rows_of(folder / "index.parquet", rows, columns)
-        if row["split"] == "train"
-    ]
+    spans = [Span(*place) for place in _places(view.store, tokens.digest, tuple(ids.tolist()))]
     config = record.config
     dtype = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["dtype"]
     windows = PackedWindows(
@@ -146,6 +141,15 @@ def _pretrain(view: StoreView, record: Record, ids: Ids) -> _Counted:
     return windows.steps_reading(spans, steps), steps
 
 
+@lru_cache(maxsize=16)
+def _places(store: Store, digest: str, ids: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(shard, first token, end) of the documents' training text in an output of `tokenize`."""
+    fates = fates_of(store, digest)
+    rows = np.zeros(0, np.int64) if fates is None else fates.rows("index.parquet", np.array(ids, np.uint64))
+    found = rows_of(store.object_path(digest) / "index.parquet", rows, ("split", "shard", "offset", "length"))
+    return [(row["shard"], row["offset"], row["offset"] + row["length"]) for row in found if row["split"] == "train"]
+
+
 def _finetune(view: StoreView, record: Record, ids: Ids) -> _Counted:
     from model.data import ExampleBatches
     from tasks.finetune import FinetuneConfig, examples_of
@@ -154,7 +158,8 @@ def _finetune(view: StoreView, record: Record, ids: Ids) -> _Counted:
     config = FinetuneConfig.model_validate(record.config)
     model, tokenizer = _reader(view, record.inputs["model"])
     pairs = read_pairs(view.store.object_path(record.inputs["pairs"].digest), "finetune", config.max_pairs, config.seed)
-    examples, rows = [], []
+    examples: list[Any] = []
+    rows: list[int] = []
     wanted = _among([pair.pair_id for pair in pairs], ids)
     for pair, is_wanted in zip(pairs, wanted.tolist(), strict=True):
         fitting = examples_of([pair], model, tokenizer).examples

@@ -8,123 +8,128 @@ whatever takes a tainted model (a policy, the rankings of its answers, a reward 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.impact.census import Said, StoreView
+from tasks.impact.census import Said, StoreView, as_flags
+from tasks.impact.learned import LEARNED_FROM
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.headers import Header
 
 Flags = NDArray[np.bool_]
-
-LEARNED_FROM: Mapping[str, Container[str]] = {
-    "pretrain": frozenset({"train"}),
-    "finetune": frozenset({"finetune"}),
-    "rank": frozenset({"rank"}),
-    "reward": frozenset({"train"}),
-    "ppo": frozenset({"ppo"}),
-}
-"""Stage → the splits of its input's documents that shape what it makes; it only measures itself on the others."""
 
 HOLDS, TRAINED, INHERITS, MEASURED, DROPPED = "holds", "trained", "inherits", "measured", "dropped"
 RELATIONS = (HOLDS, TRAINED, INHERITS, MEASURED, DROPPED)  # the strongest first
 TAINTED = (HOLDS, TRAINED, INHERITS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """A record, and how the documents (M,) reached its output. gone: the output is no longer in the store."""
+    """A record, and how documents reached its output. bits: by relation, a bit for each document that has it (none is
+    left out). gone: the output is no longer in the store."""
 
     header: Header
-    flags: Mapping[str, Flags]  # by relation
+    bits: Mapping[str, int]
     gone: bool
 
     @property
-    def relation(self) -> str | None:
+    def relation(self) -> str:
         """The strongest that any document has to it."""
-        return next((name for name in RELATIONS if self.flags[name].any()), None)
+        return next(name for name in RELATIONS if name in self.bits)
 
-    @property
-    def tainted(self) -> bool:
-        return any(self.flags[name].any() for name in TAINTED)
+    @cached_property
+    def taint(self) -> int:
+        """The documents that are in it, or shaped it."""
+        return self.bits.get(HOLDS, 0) | self.bits.get(TRAINED, 0) | self.bits.get(INHERITS, 0)
+
+    @cached_property
+    def learned(self) -> int:
+        """The documents that whatever takes it inherits."""
+        return self.bits.get(TRAINED, 0) | self.bits.get(INHERITS, 0)
 
     def counts(self) -> dict[str, int]:
         """Documents by relation, those that occur."""
-        return {name: int(flags.sum()) for name, flags in self.flags.items() if flags.any()}
+        return {name: bits.bit_count() for name, bits in self.bits.items()}
 
-    def taints(self, document: int) -> bool:
-        return any(bool(self.flags[name][document]) for name in TAINTED)
+    def trained_on(self, count: int) -> Flags:
+        """(M,): the documents that its own training read."""
+        return as_flags(self.bits.get(TRAINED, 0), count)
 
 
 class Taint:
-    """One walk of documents through the store, from the sources on."""
+    """One walk of documents through the store, from the sources on. nodes: what any of them reached, none before what
+    it was made from."""
 
     def __init__(
-        self, view: StoreView, said: Mapping[str, Said], count: int,
-        learned_from: Mapping[str, Container[str]] = LEARNED_FROM,
+        self, view: StoreView, said: Mapping[str, Said],
+        learned_from: Mapping[str, Mapping[str, Container[str]]] = LEARNED_FROM,
     ) -> None:  # fmt: skip
         self._view, self._said, self._learned_from = view, said, learned_from
-        self._none = np.zeros(count, bool)
         self._nodes: dict[tuple[str, str], Node] = {}
+        self._held: dict[tuple[str, str, str], tuple[int, int]] = {}
         for header in in_order_of_making(view):
-            self._nodes[header.key, header.digest] = self._node(header)
+            bits = self._reached(header)
+            if bits:
+                gone = header.digest not in view.present
+                self._nodes[header.key, header.digest] = Node(header, bits, gone)
 
     @property
     def nodes(self) -> list[Node]:
-        """Those that any document reached, in an order in which nothing comes before what it was made from."""
-        return [node for node in self._nodes.values() if node.relation is not None]
+        return list(self._nodes.values())
 
     def node(self, artifact: Artifact) -> Node | None:
         return self._nodes.get((artifact.key, artifact.digest))
 
-    def _node(self, header: Header) -> Node:
+    def _reached(self, header: Header) -> dict[str, int]:
         said = self._said.get(header.digest)
-        gone = header.digest not in self._view.present
-        own = header.digest in self._view.saying
-        flags = dict.fromkeys(RELATIONS, self._none)
+        own = header.digest in self._view.texts
+        bits = dict.fromkeys(RELATIONS, 0)
         if said is not None:
-            flags[HOLDS], flags[DROPPED] = said.held(), said.dropped()
-        splits = self._learned_from.get(header.stage)
-        for artifact in header.inputs.values():
+            bits[HOLDS], bits[DROPPED] = said.held(), said.dropped()
+        for name, artifact in header.inputs.items():
             given = self.node(artifact)
             if given is not None:
-                flags[INHERITS] = _union(flags[INHERITS], given.flags[TRAINED], given.flags[INHERITS])
-            if own:
+                bits[INHERITS] |= given.learned
+            if own:  # it says itself what it holds
                 continue
-            held, learned = self._held(artifact, splits)
-            if gone and not header.kind.endswith("model"):  # what it held is unknown: as much as it was given
-                flags[HOLDS] = _union(flags[HOLDS], held)
+            held, learned = self._given(artifact, given, header.stage, name)
+            if header.digest not in self._view.present and not header.kind.endswith("model"):
+                bits[HOLDS] |= held  # it can't say any more: as much as it was given
                 continue
-            flags[TRAINED] = _union(flags[TRAINED], learned)
-            flags[MEASURED] = _union(flags[MEASURED], held & ~learned)
-        flags[MEASURED] = flags[MEASURED] & ~flags[TRAINED] if flags[MEASURED].any() else self._none
-        return Node(header, flags, gone)
+            bits[TRAINED] |= learned
+            bits[MEASURED] |= held & ~learned
+        bits[MEASURED] &= ~bits[TRAINED]
+        return {name: found for name, found in bits.items() if found}
 
-    def _held(self, artifact: Artifact, splits: Container[str] | None) -> tuple[Flags, Flags]:
+    def _given(self, artifact: Artifact, given: Node | None, stage: str, name: str) -> tuple[int, int]:
         """The documents that an input holds, and those of them that its taker learns from."""
         said = self._said.get(artifact.digest)
         if said is None:
-            node = self.node(artifact)
-            held = self._none if node is None else node.flags[HOLDS]
+            held = 0 if given is None else given.bits.get(HOLDS, 0)
             return held, held
-        if splits is None:
-            return said.held(), said.held()
-        learned = said.where(label.held and (label.split is None or label.split in splits) for label in said.labels)
-        return said.held(), learned
+        known = self._held.get((artifact.digest, stage, name))
+        if known is None:
+            splits = self._learned_from.get(stage, {}).get(name)
+            learned = [
+                label.held and (splits is None or label.split is None or label.split in splits)
+                for label in said.labels
+            ]  # fmt: skip
+            known = self._held[artifact.digest, stage, name] = (said.held(), said.where(learned))
+        return known
 
     def givers(self, node: Node, document: int) -> Iterator[tuple[str, Node]]:
         """(input's name, what made it) of the inputs through which the document taints the node, by name."""
+        bit = 1 << document
+        inherits = bool(node.bits.get(INHERITS, 0) & bit)
+        holds = bool((node.bits.get(HOLDS, 0) | node.bits.get(TRAINED, 0)) & bit)
         for name, artifact in sorted(node.header.inputs.items()):
             given = self.node(artifact)
-            if given is not None and given.taints(document) and self._passes(given, node, document):
+            if given is None:
+                continue
+            if (inherits and given.learned & bit) or (holds and given.bits.get(HOLDS, 0) & bit):
                 yield name, given
-
-    def _passes(self, given: Node, node: Node, document: int) -> bool:
-        if node.flags[INHERITS][document] and (given.flags[TRAINED][document] or given.flags[INHERITS][document]):
-            return True
-        by_holding = bool(node.flags[HOLDS][document] or node.flags[TRAINED][document])
-        return by_holding and bool(given.flags[HOLDS][document])
 
 
 class Paths:
@@ -132,35 +137,20 @@ class Paths:
 
     def __init__(self, taint: Taint, document: int) -> None:
         self._taint, self._document = taint, document
-        self._length: dict[int, int] = {}
-        self._before: dict[int, Node | None] = {}
+        self._ways: dict[Node, tuple[Node, ...]] = {}
+        bit = 1 << document
         for node in taint.nodes:
-            if not node.taints(document):
-                continue
-            givers = [given for _, given in taint.givers(node, document)]
-            nearest = min(givers, key=lambda given: self._length[id(given)], default=None)
-            self._before[id(node)] = nearest
-            self._length[id(node)] = 1 if nearest is None else self._length[id(nearest)] + 1
+            if node.taint & bit:
+                ways = [self._ways[given] for _, given in taint.givers(node, document)]
+                self._ways[node] = (*min(ways, key=len, default=()), node)
 
-    def to(self, node: Node) -> list[Node]:
+    def to(self, node: Node) -> tuple[Node, ...]:
         """From the output that first held the document to `node`."""
-        path: deque[Node] = deque([node])
-        while (before := self._before[id(path[0])]) is not None:
-            path.appendleft(before)
-        return list(path)
+        return self._ways[node]
 
-    def by_input(self, node: Node) -> dict[str, list[Node]]:
+    def by_input(self, node: Node) -> dict[str, tuple[Node, ...]]:
         """Input's name → the shortest path that comes through it."""
-        return {name: [*self.to(given), node] for name, given in self._taint.givers(node, self._document)}
-
-
-def _union(*flags: Flags) -> Flags:
-    """Their union; the first of them itself where the others add nothing, since most outputs share theirs."""
-    first, *rest = flags
-    for other in rest:
-        if other is not first and (other & ~first).any():
-            first = other if not first.any() else first | other
-    return first
+        return {name: (*self._ways[given], node) for name, given in self._taint.givers(node, self._document)}
 
 
 def in_order_of_making(view: StoreView) -> Iterator[Header]:

@@ -1,16 +1,20 @@
-"""What a piece of work was made from: the graph of records behind it."""
+"""What a piece of work was made from and what was made from it: the graph of records around it."""
 
 from typing import TypedDict
 
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.graph import Graph
+from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 
 
 class Ancestry(TypedDict):
-    """A record with everything behind it.
+    """A record with everything on one side of it.
 
-    nodes: by key, the subject first. edges: (key of what was consumed, key of what consumed it), sorted, each once.
-    An edge may begin at a key that is no node: its record is gone.
+    nodes: by id (see `Header.id`: the key, but for superseded records), the subject first. edges: (id of what was
+    consumed, id of what consumed it), sorted, each once. Of ancestors an edge may begin at a key that is no node: its
+    record is gone.
     """
 
     nodes: dict[str, Record]
@@ -18,18 +22,57 @@ class Ancestry(TypedDict):
 
 
 def ancestors(store: Store, record: Record) -> Ancestry:
-    """Every record that `record` was made from, however far back, and itself."""
-    nodes: dict[str, Record] = {}
+    """Every record that `record` was made from, however far back, and itself. Reads no other record."""
+    subject = (_maker(store, record.artifact) or (record.key, record))[0]
+    nodes: dict[str, Record] = {subject: record}
     edges: set[tuple[str, str]] = set()
-    waiting = [record]
+    waiting = [(subject, record)]
     while waiting:
-        current = waiting.pop()
-        if current.key in nodes:
-            continue
-        nodes[current.key] = current
+        name, current = waiting.pop()
         for artifact in current.inputs.values():
-            edges.add((artifact.key, current.key))
-            ancestor = store.maker(artifact) or store.record(artifact.key)
-            if ancestor is not None:
-                waiting.append(ancestor)
+            found = _maker(store, artifact)
+            edges.add((found[0] if found else artifact.key, name))
+            if found and found[0] not in nodes:
+                nodes[found[0]] = found[1]
+                waiting.append(found)
     return {"nodes": nodes, "edges": sorted(edges)}
+
+
+def descendants(store: Store, record: Record, limit: int | None = None, graph: Graph | None = None) -> Ancestry:
+    """Every record made from `record`, however far on, and itself; with `limit`, so many of the nearest beside it.
+
+    graph: of the store's headers, where the caller has it already.
+    """
+    graph = graph or Graph(headers(store))
+    subject = graph.maker(record.artifact)
+    if subject is None:  # a record that is not in the store has no descendants there
+        return {"nodes": {record.key: record}, "edges": []}
+    chosen = [subject, *graph.descendants(subject)[:limit]]
+    nodes = {subject.id: record, **read(store, chosen[1:])}
+    edges = {
+        (parent.id, header.id)
+        for header in chosen
+        if header.id in nodes
+        for parent in graph.parents(header)
+        if parent.id in nodes
+    }
+    return {"nodes": nodes, "edges": sorted(edges)}
+
+
+def read(store: Store, wanted: list[Header]) -> dict[str, Record]:
+    """The records of these headers by id; one that is gone by now is left out."""
+    found = {}
+    for header in wanted:
+        record = store.maker(header.artifact)
+        if record is not None:
+            found[header.id] = record
+    return found
+
+
+def _maker(store: Store, artifact: Artifact) -> tuple[str, Record] | None:
+    """Id and record of who made this very artifact."""
+    record = store.record(artifact.key)
+    if record is not None and record.output.digest == artifact.digest:
+        return artifact.key, record
+    record = store.maker(artifact)
+    return None if record is None else (f"{artifact.key}.{artifact.digest[:12]}", record)

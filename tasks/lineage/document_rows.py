@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -56,21 +57,27 @@ def rows_of(path: Path, rows: NDArray[np.int64], columns: Sequence[str]) -> Iter
             if len(here):
                 for batch in file.iter_batches(BATCH_ROWS, [group], wanted, use_threads=False):
                     inside = here[(here >= first) & (here < first + batch.num_rows)] - first
-                    for row in batch.take(inside).to_pylist() if len(inside) else ():
+                    for row in batch.take(_as_indices(inside)).to_pylist() if len(inside) else ():
                         yield {"id": row[identity], **row}
                     first += batch.num_rows
             first = end
 
 
+def _as_indices(rows: NDArray[np.int64]) -> pa.Array:
+    """As `pa.array`, which would import pandas first."""
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
+
+
 def _make(path: Path, tables: list[Path]) -> SortedIds:
-    ids, counts = [], []
+    counts = [(table.name, pq.read_metadata(table).num_rows) for table in tables]
+    total, begin = sum(count for _, count in counts), 0
+    ids = np.empty(total, np.uint64)
     for table in tables:
         with pq.ParquetFile(table) as file:
             identity = id_column(file.schema_arrow.names)
             assert identity is not None
             for batch in file.iter_batches(BATCH_ROWS, columns=[identity], use_threads=False):
-                ids.append(short_ids(batch[identity]))
-            counts.append((table.name, file.metadata.num_rows))
-    rows = np.concatenate([np.zeros(0, np.uint64), *ids])
-    section = in_order(rows, np.arange(len(rows)), np.zeros(len(rows), np.uint8))
+                ids[begin : begin + batch.num_rows] = short_ids(batch[identity])
+                begin += batch.num_rows
+    section = in_order(ids, np.arange(total, dtype=np.uint32), np.zeros(total, np.uint8))
     return keep_index(path, {"labels": [], "tables": counts}, {TABLES: section})

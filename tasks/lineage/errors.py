@@ -2,7 +2,8 @@
 
 PedigreeError
 ├── ConfigError          a setting, a call or a declaration is wrong: change it, trying again cannot help
-│   └── CanonicalError   a value that cannot be written the same way twice was given as identity
+│   ├── CanonicalError   a value that cannot be written the same way twice was given as identity
+│   └── AcceptanceRefused  an output was to be taken for work that differs in more than code or libraries
 ├── DataError            the data are bad or empty: change the data or the settings that select them
 │   └── LedgerError      documents in ≠ kept + dropped
 ├── StoreError           the store could not be read or written
@@ -26,6 +27,10 @@ class ConfigError(PedigreeError, ValueError):
 
 class CanonicalError(ConfigError):
     """A value cannot be encoded the same way twice, so it cannot be part of a key."""
+
+
+class AcceptanceRefused(ConfigError):
+    """No existing output may stand for the work in question."""
 
 
 class DataError(PedigreeError, ValueError):

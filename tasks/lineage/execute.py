@@ -14,11 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tasks.lineage import canonical
+from tasks.lineage import sources
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.cause import Cause
 from tasks.lineage.config import Resources
 from tasks.lineage.cost import Meter, numerics
 from tasks.lineage.errors import StoreError, StoreFull, is_full
+from tasks.lineage.explain import Reasons, outside_world, reasons
 from tasks.lineage.files import end_last_line, remove_tree
 from tasks.lineage.lock import Lock, locked
 from tasks.lineage.recipe import Use
@@ -44,10 +46,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished stage: its record, and whether it was there already."""
+    """A finished stage: its record, whether it was there already, and if not, why it ran."""
 
     record: Record
     cached: bool
+    causes: tuple[Cause, ...] = ()
 
     @property
     def artifact(self) -> Artifact:
@@ -65,37 +68,28 @@ def execute(
     store = store or Store()
     name = use.recipe.name
     with _explaining_full_disks(store, name):
-        hit = _look_up(use, store, context.logger)
-        if hit is not None and not store.work_path(use.key).exists():
-            return hit
+        record, problems = _look_up(use, store)
+        if record is not None and not problems and not store.work_path(use.key).exists():
+            return Outcome(record, cached=True)
         inputs = [artifact.digest for artifact in use.inputs.values()]
         with locked(store.lock_path(use.key), name, context.logger, inputs) as lock:
-            hit = _look_up(use, store, context.logger, mend=True)
-            if hit is not None:
+            record, problems = _look_up(use, store)
+            if record is not None and not problems:
                 remove_tree(store.work_path(use.key))  # of a process killed between its record and this
-                return hit
-            return _work(use, arguments, resources, context, store, lock)
+                return Outcome(record, cached=True)
+            why = reasons(use, store, problems)
+            if record is not None:
+                context.logger.warning(
+                    "%s: its stored output %s is damaged and is made again: %s",
+                    name, record.output.digest[:12], "; ".join(problems),
+                )  # fmt: skip
+                store.set_aside(record.output.digest)
+            return _work(use, arguments, resources, context, store, lock, why)
 
 
-def _look_up(use: Use, store: Store, logger: Logger, mend: bool = False) -> Outcome | None:
-    """The stored outcome, or None where there is none, it may not be used, or it is damaged.
-
-    `mend`: say so loudly, and set the damaged output aside, since it is about to be made again.
-    """
-    if use.recipe.always:
-        return None
-    record, problems = store.find(use.key)
-    if record is None:
-        return None
-    if problems and mend:
-        logger.warning(
-            "%s: its stored output %s is damaged and is made again: %s",
-            use.recipe.name,
-            record.output.digest[:12],
-            "; ".join(problems),
-        )
-        store.set_aside(record.output.digest)
-    return None if problems else Outcome(record, cached=True)
+def _look_up(use: Use, store: Store) -> tuple[Record | None, list[str]]:
+    """The record of a use and the problems of its output; nothing where it may not be used."""
+    return (None, []) if use.recipe.always else store.find(use.key)
 
 
 def _check_inputs(use: Use, store: Store) -> None:
@@ -114,7 +108,13 @@ def _check_inputs(use: Use, store: Store) -> None:
 
 
 def _work(
-    use: Use, arguments: Mapping[str, Any], resources: Resources, context: Context, store: Store, lock: Lock
+    use: Use,
+    arguments: Mapping[str, Any],
+    resources: Resources,
+    context: Context,
+    store: Store,
+    lock: Lock,
+    why: Reasons,
 ) -> Outcome:
     """Call the stage function in its work folder, store what it wrote, and record it."""
     _check_inputs(use, store)
@@ -133,14 +133,10 @@ def _work(
         context.on_start(metrics_file)
     run = StageRun(output, work, metrics_file, context.logger, context.on_progress)
     meter = Meter()
-    given = {
-        name: value
-        for name, value in (("config", use.config), ("resources", resources))
-        if name in use.recipe.parameters
-    }
-    use.recipe.function(run, **arguments, **given)
+    use.recipe.function(run, **arguments, **use.recipe.settings(use.config, resources))
     lock.check()
-    outcome = _keep(use, store.commit(output, use.recipe.kind), summary(metrics_file), meter, resources, context, store)
+    made = store.commit(output, use.recipe.kind)
+    outcome = _keep(use, made, summary(metrics_file), meter, resources, context, store, why)
     remove_tree(work)
     return outcome
 
@@ -153,9 +149,10 @@ def _keep(
     resources: Resources,
     context: Context,
     store: Store,
+    why: Reasons,
 ) -> Outcome:
     """Write the record, unless an always-run stage found the world unchanged: then its earlier record stands."""
-    key = canonical.digest({"key": use.key, "output": output.digest}) if use.recipe.always else use.key
+    key = use.key_having_seen(output.digest) if use.recipe.always else use.key
     earlier = store.record(key)
     if use.recipe.always and earlier is not None:
         return Outcome(earlier, cached=True)
@@ -164,6 +161,10 @@ def _keep(
             "%s: the same key gave %s before and %s now; its output is not a pure function of its inputs",
             use.recipe.name, earlier.output.digest[:12], output.digest[:12],
         )  # fmt: skip
+    compared_with, causes = why
+    if compared_with is not None and not causes:
+        causes = [outside_world(store, compared_with, output.digest)]
+    sources.keep(store, use.recipe.code)
     record = Record(
         key=key,
         stage=use.recipe.name,
@@ -185,9 +186,11 @@ def _keep(
         task_run_id=context.task_run_id,
         mlflow_run_id=context.mlflow_run_id(),
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        causes=[cause.model_copy(update={"diff": None}) for cause in causes],  # `code/` has what it needs
+        compared_with=compared_with,
     )
     store.write_record(record)
-    return Outcome(record, cached=False)
+    return Outcome(record, cached=False, causes=tuple(causes))
 
 
 @contextmanager

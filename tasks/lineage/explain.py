@@ -3,35 +3,37 @@
 Nothing is run and nothing is written here.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.cause import OUTSIDE_WORLD, Acceptance, Cause
 from tasks.lineage.config import StageConfig
+from tasks.lineage.headers import Header, headers
 from tasks.lineage.recipe import Recipe, Use
 from tasks.lineage.record import Record
+from tasks.lineage.sources import NOT_KEPT, difference
 from tasks.lineage.store import Store
 
+Reasons: TypeAlias = tuple[str | None, list[Cause]]
+"""The key of the record that was compared with, and what differs from it."""
 
-class Cause(BaseModel):
-    """One thing that differs: `old` in the nearest earlier record, `new` now. None where there is nothing."""
+LOOKED_AT = 50
+"""Records of a stage read in search of the nearest, if none has all its inputs equal. The others cannot be a hit."""
 
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["input", "config", "code", "dependency", "first run", "damaged", "outside world"]
-    name: str
-    old: Any = None
-    new: Any = None
+ENGINE_CAUSE = Cause(kind="code", name="the engine's contract version")
 
 
 class Plan(BaseModel):
     """What a call would do.
 
     verdict: "cached" (found in the store), "would run", or "blocked": an earlier stage runs first, and whether this one
-    has to depends on what comes out of it. artifact: the result where it is known, or, of a stage that always looks at
-    the outside world, the result if that has not changed. compared_with: key of the nearest earlier record.
+    has to depends on what comes out of it. artifact: the result where it is known. compared_with: key of the nearest
+    earlier record. accepted: set if a person took the stored output for this key. assumed: what was not looked at.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,62 +43,189 @@ class Plan(BaseModel):
     causes: list[Cause]
     artifact: Artifact | None = None
     compared_with: str | None = None
+    accepted: Acceptance | None = None
+    assumed: str | None = None
 
 
-def plan(
-    recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, store: Store | None = None
-) -> Plan:
-    """What a call of `recipe` would do; an input is None where an earlier stage has yet to make it."""
-    store = store or Store()
-    known = {name: artifact for name, artifact in inputs.items() if artifact is not None}
-    use = Use(recipe, known, config)
-    if len(known) == len(inputs) and not recipe.always:
+@dataclass(frozen=True)
+class Sides:
+    """What the result of a stage is a function of: inputs by digest (None: yet to be made), and the rest by name."""
+
+    inputs: Mapping[str, str | None]
+    config: Mapping[str, Any]
+    code: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @staticmethod
+    def of_record(record: Record) -> "Sides":
+        inputs = {name: artifact.digest for name, artifact in record.inputs.items()}
+        return Sides(inputs, record.config, record.code, record.versions)
+
+    @staticmethod
+    def of_use(use: Use, unmade: frozenset[str] = frozenset()) -> "Sides":
+        inputs = {name: artifact.digest for name, artifact in use.inputs.items()} | dict.fromkeys(unmade)
+        return Sides(inputs, use.config_identity, use.recipe.code.definitions, use.recipe.versions)
+
+
+class Past:
+    """The earlier work of each stage, from one reading of the headers: ask several questions of the same one."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @cached_property
+    def _headers(self) -> dict[str, list[Header]]:
+        found: dict[str, list[Header]] = {}
+        for header in headers(self.store):
+            if not header.superseded:
+                found.setdefault(header.stage, []).append(header)
+        return found
+
+    def nearest(self, stage: str, inputs: Mapping[str, str | None]) -> Iterator[Record]:
+        """Records of a stage that may be near: by number of equal inputs, then the newest first.
+
+        inputs: digests; None for one that is yet to be made. Records with all known inputs equal, of which one may be
+        the very work asked for, come without end; of others LOOKED_AT are enough.
+        """
+
+        def same(header: Header) -> int:
+            return sum(artifact.digest == inputs.get(name, "") for name, artifact in header.inputs.items())
+
+        num_known = sum(digest is not None for digest in inputs.values())
+        newest = sorted(self._headers.get(stage, ()), key=lambda header: header.created, reverse=True)
+        for place, header in enumerate(sorted(newest, key=same, reverse=True)):
+            if place >= LOOKED_AT and same(header) < num_known:
+                return
+            record = self.store.record(header.key)
+            if record is not None:
+                yield record
+
+
+def plan(recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, past: Past | None = None) -> Plan:
+    """What a call of `recipe` would do; an input is None where an earlier stage has yet to make it.
+
+    A stage that reads the outside world is planned as if that had not changed; planner.py looks at it.
+    """
+    past = past or Past(Store())
+    store = past.store
+    use = Use(recipe, {name: artifact for name, artifact in inputs.items() if artifact is not None}, config)
+    unmade = frozenset(inputs.keys() - use.inputs.keys())
+    if not unmade and not recipe.always:
         record, problems = store.find(use.key)
-        if record is not None and not problems:
-            return Plan(
-                stage=recipe.name, verdict="cached", causes=[], artifact=record.artifact, compared_with=record.key
-            )
         if record is not None:
-            damage = [Cause(kind="damaged", name=problem, old=record.output.digest) for problem in problems]
-            return Plan(stage=recipe.name, verdict="would run", causes=damage, compared_with=record.key)
-    nearest, causes = _nearest(recipe, inputs, use, store)
-    artifact = None
+            return known(record, problems)
+    nearest, causes = compare(use, past, unmade)
     if recipe.always and nearest is not None and not causes:
-        artifact = nearest.artifact
-        causes = [Cause(kind="outside world", name="looked at in every run", old=artifact.digest)]
-    if not causes:
-        causes = [Cause(kind="code", name="the engine's contract version")]
-    changed = [cause for cause in causes if not (cause.kind == "input" and cause.name in inputs.keys() - known.keys())]
+        assumed = f"what it reads outside is as it was on {nearest.created}"
+        return known(nearest, store.problems(nearest.output)).model_copy(update={"assumed": assumed})
+    own = [cause for cause in causes if not (cause.kind == "input" and cause.name in unmade)]
     return Plan(
         stage=recipe.name,
-        verdict="would run" if changed or recipe.always else "blocked",
+        verdict="would run" if own else "blocked",
         causes=causes,
-        artifact=artifact,
         compared_with=nearest.key if nearest is not None else None,
     )
 
 
-def _nearest(
-    recipe: Recipe, inputs: Mapping[str, Artifact | None], use: Use, store: Store
-) -> tuple[Record | None, list[Cause]]:
-    """The record of the stage from which the fewest things differ, the newest of equals, and what differs."""
-    records = sorted((r for r in store.records() if r.stage == recipe.name), key=lambda r: r.created, reverse=True)
-    if not records:
-        return None, [Cause(kind="first run", name=recipe.name)]
-    compared = [(record, differences(record, inputs, use)) for record in records]
-    return min(compared, key=lambda pair: len(pair[1]))
+def known(record: Record, problems: list[str]) -> Plan:
+    """The plan of what has a record: cached, unless its output is damaged."""
+    damage = [_damage(problem) for problem in problems]
+    return Plan(
+        stage=record.stage,
+        verdict="would run" if damage else "cached",
+        causes=damage,
+        artifact=None if damage else record.artifact,
+        compared_with=record.key,
+        accepted=record.accepted,
+    )
 
 
-def differences(record: Record, inputs: Mapping[str, Artifact | None], use: Use) -> list[Cause]:
-    """What differs between a record and a use: inputs by content, settings, code by definition, library versions."""
-    new_inputs = {name: artifact.digest if artifact is not None else None for name, artifact in inputs.items()}
-    old_inputs = {name: artifact.digest for name, artifact in record.inputs.items()}
+def _damage(problem: str) -> Cause:
+    return Cause(kind="damaged", name=problem)
+
+
+def compare(use: Use, past: Past, unmade: frozenset[str] = frozenset()) -> tuple[Record | None, list[Cause]]:
+    """The record from which the fewest things differ, the newest of equals, and what differs from it.
+
+    unmade: names of inputs that an earlier stage has yet to make.
+    """
+    now = Sides.of_use(use, unmade)
+    nearest, causes = None, [Cause(kind="first run", name=use.recipe.name)]
+    for record in past.nearest(use.recipe.name, now.inputs):
+        found = differences(Sides.of_record(record), now)
+        if nearest is None or len(found) < len(causes):
+            nearest, causes = record, found
+        if len(causes) <= len(unmade):
+            break
+    if not causes and not use.recipe.always:
+        causes = [ENGINE_CAUSE]
+    if nearest is None:
+        return None, causes
+    return nearest, [_detailed(cause, nearest, use, past.store) for cause in causes]
+
+
+def outside_world(store: Store, nearest: str, digest: str) -> Cause:
+    """What makes a stage that reads the outside world give another output than the record `nearest` has."""
+    earlier = store.record(nearest)
+    return Cause(kind="input", name=OUTSIDE_WORLD, old=earlier.output.digest if earlier else None, new=digest)
+
+
+def reasons(use: Use, store: Store, problems: Sequence[str] = ()) -> Reasons:
+    """Why `use` runs now: the key of the record it was compared with, and what differs. problems: of its own output."""
+    if problems:
+        return use.key, [_damage(problem) for problem in problems]
+    nearest, causes = compare(use, Past(store))
+    return (nearest.key if nearest else None), causes
+
+
+def differences(old: Sides, new: Sides) -> list[Cause]:
+    """What differs: inputs by content, settings, code by definition, library versions."""
     return [
-        *_compare("input", old_inputs, new_inputs),
-        *_compare("config", flat(record.config), flat(use.config_identity)),
-        *_compare("code", record.code, use.recipe.code.definitions),
-        *_compare("dependency", record.versions, use.recipe.versions),
+        *_compare("input", old.inputs, new.inputs),
+        *_compare("config", flat(old.config), flat(new.config)),
+        *_compare("code", old.code, new.code),
+        *_compare("dependency", old.versions, new.versions),
     ]
+
+
+def _detailed(cause: Cause, nearest: Record, use: Use, store: Store) -> Cause:
+    """A changed input with what lies behind it; changed code with the difference."""
+    if cause.kind == "input":
+        return _explained(cause, nearest, use, store)
+    if cause.kind == "code" and cause is not ENGINE_CAUSE:
+        diff = difference(store, cause.name, cause.old, cause.new, use.recipe.code.sources)
+        return cause.model_copy(update={"diff": diff, "note": None if diff else NOT_KEPT})
+    return cause
+
+
+def _explained(cause: Cause, nearest: Record, use: Use, store: Store) -> Cause:
+    """A changed input with the stage that made it and, where both makers are known, the changes between the two."""
+    old, new = nearest.inputs.get(cause.name), use.inputs.get(cause.name)
+    maker = store.maker(new or old) if new or old else None  # type: ignore[arg-type]
+    before = store.maker(old) if old else None
+    roots = behind(before, maker, store) if new and before and maker else ()
+    return cause.model_copy(update={"upstream": maker.stage if maker else None, "because": tuple(roots)})
+
+
+def behind(old: Record, new: Record, store: Store) -> list[Cause]:
+    """The changes that lead from one piece of work to another, each at the stage where it was made."""
+    found: dict[tuple[str | None, str, str], Cause] = {}
+    waiting, seen = [(old, new)], set()
+    while waiting:
+        before, after = waiting.pop()
+        if (before.key, after.key) in seen or before.stage != after.stage:
+            continue
+        seen.add((before.key, after.key))
+        causes = differences(Sides.of_record(before), Sides.of_record(after))
+        if not causes and before.output.digest != after.output.digest:
+            causes = [Cause(kind="input", name=OUTSIDE_WORLD, old=before.output.digest, new=after.output.digest)]
+        for cause in causes:
+            makers = [store.maker(side.inputs[cause.name]) for side in (before, after) if cause.name in side.inputs]
+            if cause.kind == "input" and len(makers) == 2 and makers[0] and makers[1]:
+                waiting.append((makers[0], makers[1]))
+            else:
+                found[after.stage, cause.kind, cause.name] = cause.model_copy(update={"stage": after.stage})
+    return list(found.values())
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -37,6 +37,7 @@ LEDGER = "ledger.parquet"
 DOCUMENTS = "documents-"  # tables of a corpus; where it has a ledger, that says the same
 ID_COLUMNS = ("doc_id", "pair_id", "prompt_id")
 CONTENT = frozenset({"split", "text", "prompt"})  # a table with one of them holds what it names
+TEXTS = frozenset({"text", "response"})
 BATCH_ROWS = 1 << 16
 MOST_LABELS = 255
 
@@ -111,6 +112,11 @@ class Fates:
         found = all_places(section, ids)
         return sorted(set(zip(section.ids[found].tolist(), others.ids[found].tolist(), strict=True)))
 
+    @property
+    def texts(self) -> list[tuple[str, int]]:
+        """Name and number of rows of its tables that hold texts and say where they come from."""
+        return [(name, count) for name, count in self._index.header["texts"]]
+
 
 def index_path(store: Store, digest: str, kind: str = "fates") -> Path:
     return store.root / FOLDER / f"{digest}.{kind}"
@@ -122,10 +128,41 @@ def fates_of(store: Store, digest: str) -> Fates | None:
     index = open_index(path)
     if index is None:
         folder = store.object_path(digest)
-        if not _has_tables(folder):
+        index = _make(path, folder) if _has_tables(folder) else None
+        if index is None:
             return None
-        index = _make(path, folder)
-    return Fates(digest, index) if index.sections[ROWS].ids.size or index.sections[TABLES].ids.size else None
+    return Fates(digest, index)
+
+
+class Catalogue:
+    """Which outputs say something of documents. Those that say nothing are remembered in `index/documents/silent`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._folder = os.fspath(store.root / FOLDER)
+        self._silent_file = os.path.join(self._folder, "silent")
+        self._silent: set[str] = set()
+        with suppress(OSError), open(self._silent_file, encoding="ascii") as file:
+            self._silent.update(file.read().split())
+
+    def fates(self, digests: Iterable[str]) -> Iterator[Fates]:
+        """Those of the outputs that say something, in the order given."""
+        fresh = []
+        for digest in digests:
+            if digest in self._silent:
+                continue
+            index = open_index(f"{self._folder}/{digest}.fates")
+            found = fates_of(self._store, digest) if index is None else Fates(digest, index)
+            if found is not None:
+                yield found
+            elif self._store.object_path(digest).is_dir():
+                fresh.append(digest)
+        self._silent.update(fresh)
+        with suppress(OSError):
+            if fresh:
+                os.makedirs(self._folder, exist_ok=True)
+                with open(self._silent_file, "a", encoding="ascii") as file:
+                    file.write("".join(f"{digest}\n" for digest in fresh))
 
 
 def stored_outputs(store: Store) -> list[str]:
@@ -133,14 +170,6 @@ def stored_outputs(store: Store) -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(name for name in os.listdir(store.root / "objects") if len(name) == 64)
     return []
-
-
-def all_fates(store: Store, digests: Iterable[str]) -> Iterator[Fates]:
-    """Those of the outputs that say something of documents, in the order given."""
-    for digest in digests:
-        found = fates_of(store, digest)
-        if found is not None:
-            yield found
 
 
 def id_column(names: Sequence[str]) -> str | None:
@@ -187,13 +216,21 @@ class _Labels:
         return np.where(held.to_numpy(zero_copy_only=False), np.uint8(self.number(Fate(True))), dropped)
 
 
-def _make(path: Path, folder: Path) -> SortedIds:
+def _make(path: Path, folder: Path) -> SortedIds | None:
     known = _Labels()
     ledger = folder / LEDGER
+    tables = holding_tables(folder)
+    if not tables and not ledger.is_file():
+        return None
     rows, copies = _ledger(ledger, known) if ledger.is_file() else (_nothing(), _copies(_nothing().ids, _nothing().ids))
-    tables = [table for table in holding_tables(folder) if not (ledger.is_file() and table.name.startswith(DOCUMENTS))]
-    held, counts = _tables(tables, known)
-    header = {"labels": [list(fate) for fate in known.known], "tables": counts}
+    own = [table for table in tables if not (ledger.is_file() and table.name.startswith(DOCUMENTS))]
+    held, counts = _tables(own, known)
+    texts = [
+        (table.name, pq.read_metadata(table).num_rows)
+        for table in tables
+        if "source" in (names := set(pq.read_schema(table).names)) and not names.isdisjoint(TEXTS)
+    ]
+    header = {"labels": [list(fate) for fate in known.known], "tables": counts, "texts": texts}
     return keep_index(path, header, {ROWS: rows, TABLES: held, **copies})
 
 
@@ -203,19 +240,20 @@ def _nothing() -> Section:
 
 def _ledger(path: Path, known: _Labels) -> tuple[Section, dict[str, Section]]:
     """Rows by doc_id, and the pairs of a dropped document and the one kept in its place."""
-    ids, codes, dropped, kept_instead = [], [], [], []
+    dropped, kept_instead = [], []
     with pq.ParquetFile(path) as file:
-        columns = ["doc_id", "kept", "reason", "duplicate_of"]
+        ids, codes = np.empty(file.metadata.num_rows, np.uint64), np.empty(file.metadata.num_rows, np.uint8)
+        columns, begin = ["doc_id", "kept", "reason", "duplicate_of"], 0
         for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-            ids.append(short_ids(batch["doc_id"]))
-            codes.append(known.numbers(batch["kept"], batch["reason"]))
+            here = slice(begin, begin + batch.num_rows)
+            ids[here], begin = short_ids(batch["doc_id"]), here.stop
+            codes[here] = known.numbers(batch["kept"], batch["reason"])
             copies = np.flatnonzero(pc.is_valid(batch["duplicate_of"]).to_numpy(zero_copy_only=False))
-            dropped.append(ids[-1][copies])
+            dropped.append(ids[here][copies])
             kept_instead.append(short_ids(batch["duplicate_of"].take(pa.array(copies))))
     kept = np.array([fate.held for fate in known.known] or [False])
-    of_rows = np.concatenate([np.zeros(0, np.uint8), *codes])
-    first = np.argsort(~kept[of_rows], kind="stable")  # a document that came twice was dropped the second time
-    rows = in_order(np.concatenate([np.zeros(0, np.uint64), *ids])[first], first, of_rows[first])
+    order = np.lexsort((~kept[codes], ids))  # a document that came twice was dropped the second time
+    rows = Section(ids[order], order.astype(np.uint32), codes[order])
     return rows, _copies(*(np.concatenate([np.zeros(0, np.uint64), *side]) for side in (kept_instead, dropped)))
 
 
@@ -234,7 +272,9 @@ def _copies(kept: Ids, dropped: Ids) -> dict[str, Section]:
 
 def _tables(paths: list[Path], known: _Labels) -> tuple[Section, list[tuple[str, int]]]:
     """Rows of all the tables by id, numbered through; and how many each table has."""
-    ids, codes, counts = [], [], []
+    counts = [(path.name, pq.read_metadata(path).num_rows) for path in paths]
+    total, begin = sum(count for _, count in counts), 0
+    ids, codes = np.empty(total, np.uint64), np.empty(total, np.uint8)
     for path in paths:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
@@ -242,9 +282,8 @@ def _tables(paths: list[Path], known: _Labels) -> tuple[Section, list[tuple[str,
             assert identity is not None
             columns = [identity, *(["split"] if "split" in names else [])]
             for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-                ids.append(short_ids(batch[identity]))
+                here = slice(begin, begin + batch.num_rows)
                 splits = batch["split"] if "split" in names else pa.nulls(batch.num_rows, pa.string())
-                codes.append(known.numbers(None, splits))
-            counts.append((path.name, file.metadata.num_rows))
-    rows = np.concatenate([np.zeros(0, np.uint64), *ids])
-    return in_order(rows, np.arange(len(rows)), np.concatenate([np.zeros(0, np.uint8), *codes])), counts
+                ids[here], codes[here] = short_ids(batch[identity]), known.numbers(None, splits)
+                begin = here.stop
+    return in_order(ids, np.arange(total, dtype=np.uint32), codes), counts

@@ -15,19 +15,20 @@ the stage's own settings (their values are in the key), docstrings read as data,
 is run as a command.
 """
 
-import ast
+import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tasks.lineage import canonical
-from tasks.lineage.codebase import Codebase, Import, Module, codebase
+from tasks.lineage.codebase import Codebase, Module, codebase
 from tasks.lineage.errors import ConfigError
-from tasks.lineage.resolve import Mention, Node, follow, mentions, resolve
-from tasks.lineage.syntax import global_names, without_fields
+from tasks.lineage.outline import Import, Mention, Piece
+from tasks.lineage.resolve import Node, follow, resolve
 from tasks.lineage.tree import hash_file
 
 _READS_OWN_MODULE = frozenset({"exec", "eval", "globals", "vars"})
@@ -38,24 +39,41 @@ _READS_FILES = ("importlib.resources", "pkgutil", "__file__")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`definitions`: "module:definition" → digest of its normalised source. `digest`: over all of them."""
+    """`definitions`: "module:definition" → digest of its normalised source. `digest`: over all of them.
+
+    sources: digest → that normalised source, after a line "# name = what it stands for" for each imported name.
+    """
 
     definitions: dict[str, str]
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return canonical.digest(self.definitions)
 
 
 def fingerprint(function: Callable[..., Any], config: type | None = None) -> Fingerprint:
     """The code that `function` can reach. `config`: the class of its settings, of which only the behaviour counts."""
+    code, nodes = beginnings(function, config)
+    sources = reach(code, nodes)
+    definitions = {name: digest_of(source) for name, source in sources.items()}
+    return Fingerprint(definitions, {definitions[name]: source for name, source in sources.items()})
+
+
+def beginnings(function: Callable[..., Any], config: type | None) -> tuple[Codebase, list[Node]]:
+    """The repository of a function, and what is reached first: the function, and the behaviour of its settings."""
     code, start = locate(function)
     nodes = [start]
     if config is not None:
         config_code, settings = locate(config)
         if config_code is code:
             nodes.append(settings._replace(kind="behaviour"))
-    return Fingerprint(reach(code, nodes))
+    return code, nodes
+
+
+def digest_of(source: str) -> str:
+    """The digest that names a normalised source."""
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def locate(target: Callable[..., Any] | type) -> tuple[Codebase, Node]:
@@ -80,7 +98,7 @@ def locate(target: Callable[..., Any] | type) -> tuple[Codebase, Node]:
 
 
 def reach(code: Codebase, start: Iterable[Node]) -> dict[str, str]:
-    """ "module:definition" → digest, sorted, for everything that can be reached from `start`."""
+    """ "module:definition" → its normalised source, sorted, for everything that can be reached from `start`."""
     found: dict[Node, str] = {}
     seen: set[Node] = set()
     waiting = list(start)
@@ -89,16 +107,16 @@ def reach(code: Codebase, start: Iterable[Node]) -> dict[str, str]:
         if node in seen or code.is_engine(node.module):
             continue
         seen.add(node)
-        digest, edges = code.remembered(node, _visit)
+        source, edges = code.remembered(node, _visit)
         waiting += edges
-        if digest is not None:
-            found[node] = digest
+        if source is not None:
+            found[node] = source
     partial = {node for node in found if node.kind == "behaviour" and node._replace(kind="definition") in found}
-    return dict(sorted((str(node), digest) for node, digest in found.items() if node not in partial))
+    return dict(sorted((str(node), source) for node, source in found.items() if node not in partial))
 
 
 _Visit: TypeAlias = tuple[str | None, list[Node]]
-"""The digest of a node, if it has source of its own, and the nodes it reaches directly."""
+"""The normalised source of a node, if it has any of its own, and the nodes it reaches directly."""
 
 
 def _visit(code: Codebase, node: Node) -> _Visit:
@@ -106,57 +124,53 @@ def _visit(code: Codebase, node: Node) -> _Visit:
         return None, [Node("whole", name) for name in code.everything()]
     module = code.module(node.module)
     if node.kind == "files":
-        return _digest_files(module), []
+        return _list_files(module), []
     if node.kind == "whole":
         return None, list(_whole(code, module))
     if node.kind == "effects":
-        executed = [Node("effects", name) for name in sorted(module.executes) if code.has(name)]
-        statements = [*module.effects, *_registrations(code, module)]
-        digest, edges = _read(code, module, statements) if statements else (None, [])
-        return digest, [*edges, *executed]
-    statements = module.definitions.get(node.name, [])
-    if not statements:
+        executed = [Node("effects", name) for name in module.executes if code.has(name)]
+        pieces = [*module.effects, *_registrations(code, module)]
+        source, edges = _read(code, module, pieces) if pieces else (None, [])
+        return source, [*edges, *executed]
+    pieces = module.pieces(node.name)
+    if not pieces:
         raise ConfigError(f"{node} cannot be found in {module.path}; define it at the top level of its module")
-    digest, edges = (
-        _read_behaviour(code, module, statements) if node.kind == "behaviour" else _read(code, module, statements)
-    )
-    stars = [Node("whole", name) for name in sorted(module.stars) if code.has(name)]
-    return digest, [*edges, *stars, Node("effects", module.name)]
+    source, edges = (_read_behaviour if node.kind == "behaviour" else _read)(code, module, pieces)
+    stars = [Node("whole", name) for name in module.stars if code.has(name)]
+    return source, [*edges, *stars, Node("effects", module.name)]
 
 
-def _read(code: Codebase, module: Module, statements: Sequence[ast.stmt]) -> _Visit:
-    """Digest and edges of statements: their normalised source, and what the imported names in it stand for."""
-    names = {name for statement in statements for name in global_names(statement, module.scopes)}
-    local: dict[str, list[Import]] = {}
+def _read(code: Codebase, module: Module, pieces: Sequence[Piece]) -> _Visit:
+    """Source and edges of statements: their text, and what the imported names in it stand for."""
     edges: list[Node] = []
-    for statement in (inner for outer in statements for inner in ast.walk(outer)):
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            edges += [Node("effects", name) for name in sorted(module.executed(statement)) if code.has(name)]
-            for name, target in module.imported(statement).items():
-                local.setdefault(name, []).append(target)
     bindings: set[str] = set()
-    for mention in mentions(statements):
-        if mention.chain[0] in names or mention.chain[0] in local:
+    for piece in pieces:
+        local: dict[str, list[Import]] = {}
+        for name, target in piece.imports:
+            local.setdefault(name, []).append(target)
+        edges += [Node("effects", name) for name in piece.executes if code.has(name)]
+        edges += [Node("whole", star.module) for star in local.get("*", ()) if code.has(star.module)]
+        for mention in piece.mentions:
             reached, bound = _targets(code, module, mention, local)
             edges += reached
             bindings |= bound
-    for star in local.get("*", []):
-        edges += [Node("whole", star.module)] if code.has(star.module) else []
-    source = [ast.dump(statement) for statement in statements]
-    return canonical.digest({"source": source, "bindings": sorted(bindings)}), edges
+    # A statement's text never begins with "#", so what the names stand for cannot be mistaken for it.
+    return "\n".join([*sorted(bindings), *(piece.text for piece in pieces)]) + "\n", edges
 
 
 def _targets(
     code: Codebase, module: Module, mention: Mention, local: dict[str, list[Import]]
 ) -> tuple[list[Node], set[str]]:
-    """The nodes that one mention reaches, and "name=what it stands for" for what its digest must tell apart."""
+    """The nodes that one mention reaches, and "# name = what it stands for" for what must be told apart."""
     root = mention.chain[0]
     targets = list(resolve(code, module, mention.chain, local))
-    if not targets and root not in module.definitions:
+    if not targets and not module.binds(root):
         targets = [".".join(mention.chain)]  # a builtin
         bound: set[str] = set()
     else:
-        bound = {f"{'.'.join(mention.chain)}={target}" for target in targets if str(target) != f"{module.name}:{root}"}
+        bound = {
+            f"# {'.'.join(mention.chain)} = {target}" for target in targets if str(target) != f"{module.name}:{root}"
+        }
     nodes: list[Node] = []
     for target in targets:
         if isinstance(target, Node):
@@ -176,70 +190,61 @@ def _targets(
     return nodes, bound
 
 
-def _read_behaviour(code: Codebase, module: Module, statements: Sequence[ast.stmt]) -> _Visit:
+def _read_behaviour(code: Codebase, module: Module, pieces: Sequence[Piece]) -> _Visit:
     """A class of settings: its methods count in full; of its bases and the classes of its fields, the behaviour."""
-    classes = [statement for statement in statements if isinstance(statement, ast.ClassDef)]
-    inherited: list[ast.AST] = [base for statement in classes for base in statement.bases]
-    fields = [item.annotation for statement in classes for item in statement.body if isinstance(item, ast.AnnAssign)]
-    aliases = [statement for statement in statements if not isinstance(statement, ast.ClassDef)]
-    held = [*inherited, *fields, *aliases]
-    parts = [
+    held = [
         target._replace(kind="behaviour")
-        for mention in mentions(held)
+        for piece in pieces
+        for mention in (piece.mentions if piece.behaviour is None else piece.parts)
         for target in resolve(code, module, mention.chain)
         if isinstance(target, Node) and target.kind == "definition"
     ]
+    classes = [piece.behaviour for piece in pieces if piece.behaviour is not None]
     if not classes:
-        return None, parts
-    digest, edges = _read(code, module, [without_fields(statement) for statement in classes])
-    return digest, [*edges, *parts]
+        return None, held
+    source, edges = _read(code, module, classes)
+    return source, [*edges, *held]
 
 
 def _whole(code: Codebase, module: Module) -> Iterator[Node]:
     """All that a module defines, does and imports."""
     yield Node("effects", module.name)
-    yield from (Node("definition", module.name, name) for name in module.definitions)
-    yield from (Node("whole", name) for name in sorted(module.stars) if code.has(name))
+    yield from (Node("definition", module.name, name) for name in module.names)
+    yield from (Node("whole", name) for name in module.stars if code.has(name))
     for targets in module.imports.values():
         for target in targets:
             yield from (node for node in follow(code, target) if isinstance(node, Node))
 
 
-def _registrations(code: Codebase, module: Module) -> list[ast.stmt]:
+def _registrations(code: Codebase, module: Module) -> list[Piece]:
     """Definitions that make themselves known elsewhere just by being defined."""
-    found: list[ast.stmt] = []
-    for statements in module.definitions.values():
-        for statement in statements:
-            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                decorators = mentions([d.func if isinstance(d, ast.Call) else d for d in statement.decorator_list])
-                ours = any(isinstance(t, Node) for mention in decorators for t in resolve(code, module, mention.chain))
-                if ours or (isinstance(statement, ast.ClassDef) and _announces_subclasses(code, module, statement)):
-                    found.append(statement)
-    return found
+    defined = [piece for name in module.names for piece in module.pieces(name) if piece.defines]
+    return [piece for piece in defined if _decorated(code, module, piece) or _announced(code, module, piece)]
 
 
-def _announces_subclasses(code: Codebase, module: Module, definition: ast.ClassDef) -> bool:
+def _decorated(code: Codebase, module: Module, piece: Piece) -> bool:
+    """Whether a decorator of this repository stands above the definition."""
+    return any(isinstance(t, Node) for mention in piece.decorators for t in resolve(code, module, mention.chain))
+
+
+def _announced(code: Codebase, module: Module, piece: Piece) -> bool:
     """Whether a base in this repository, however far up, defines `__init_subclass__` or names a metaclass."""
-    for mention in mentions(definition.bases):
+    for mention in piece.bases:
         for target in resolve(code, module, mention.chain):
             if not isinstance(target, Node) or target.kind != "definition" or code.is_engine(target.module):
                 continue
             home = code.module(target.module)
-            for base in home.definitions[target.name]:
-                if isinstance(base, ast.ClassDef):
-                    methods = {item.name for item in base.body if isinstance(item, ast.FunctionDef)}
-                    metaclass = any(keyword.arg == "metaclass" for keyword in base.keywords)
-                    if metaclass or "__init_subclass__" in methods or _announces_subclasses(code, home, base):
-                        return True
+            if any(base.announces or _announced(code, home, base) for base in home.pieces(target.name)):
+                return True
     return False
 
 
-def _digest_files(module: Module) -> str | None:
-    """Digest of all that is not Python below a module's folder, since code there may read it."""
+def _list_files(module: Module) -> str:
+    """Names and digests of all that is not Python below a module's folder, since code there may read it."""
     folder = module.path.parent
     files = sorted(
         path
         for path in folder.rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc") and not path.name.startswith(".")
     )
-    return canonical.digest({path.relative_to(folder).as_posix(): hash_file(path) for path in files})
+    return "".join(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n" for path in files)

@@ -58,6 +58,13 @@ class Graph:
         """Everything made from it, however far on, nearest first, itself left out."""
         return self._walk(header, self.children)
 
+    def ends(self, some: Iterable[Header]) -> list[Header]:
+        """Those of `some` that went into no other of them, the one made of the most first."""
+        behind = [(header, {other.id for other in self.ancestors(header)}) for header in some]
+        taken = set().union(*(names for _, names in behind))
+        ends = [(header, names) for header, names in behind if header.id not in taken]
+        return [header for header, _ in sorted(ends, key=lambda end: (-len(end[1]), end[0].stage, end[0].id))]
+
     def _walk(self, start: Header, step: Callable[[Header], list[Header]]) -> list[Header]:
         seen = {(start.key, start.digest)}
         found: list[Header] = []

@@ -8,7 +8,6 @@ reader reports "failed" where it says "running" but that process is gone.
 import json
 import os
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,11 +78,11 @@ def read_flow(flow_run_id: str) -> dict[str, Any] | None:
     return {**(_truthful(flow) or flow), "stages": {entry["stage"]: entry for entry in stages}}
 
 
-def flows() -> Iterator[dict[str, Any]]:
-    """Every flow run that the journal knows, as `read_flow` gives it."""
-    for path in sorted((home() / "runs").glob("*/flow.json")):
-        if entry := read_flow(path.parent.name):
-            yield entry
+def flows() -> dict[str, dict[str, Any]]:
+    """Flow run id → the entry of every flow run, as `read_flow` gives it, the latest first."""
+    entries = [entry for path in (home() / "runs").glob("*/flow.json") if (entry := read_flow(path.parent.name))]
+    newest = sorted(entries, key=lambda entry: entry.get("started") or "", reverse=True)
+    return {entry["flow_run_id"]: entry for entry in newest}
 
 
 def latest_flows() -> dict[str, dict[str, Any]]:

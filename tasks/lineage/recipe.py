@@ -96,6 +96,11 @@ class Recipe:
         flatten(arguments)
         return dict(arguments)
 
+    def settings(self, config: StageConfig, resources: Resources) -> dict[str, Any]:
+        """Those of the two that the function takes, by name."""
+        offered = {"config": config, "resources": resources}
+        return {name: value for name, value in offered.items() if name in self.parameters}
+
     @cached_property
     def code(self) -> Fingerprint:
         return fingerprint(self.function, self.config_type)
@@ -133,6 +138,10 @@ class Use:
                 "versions": self.recipe.versions,
             }
         )
+
+    def key_having_seen(self, digest: str) -> str:
+        """The key of an "always" stage's result: what it saw of the outside world is part of it."""
+        return canonical.digest({"key": self.key, "output": digest})
 
 
 def flatten(arguments: Mapping[str, Artifact | Mapping[str, Artifact] | None]) -> dict[str, Artifact]:

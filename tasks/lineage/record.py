@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.cause import Acceptance, Cause
 
 
 class _Model(BaseModel):
@@ -62,6 +63,9 @@ class Record(_Model):
     task_run_id: str | None = None
     mlflow_run_id: str | None = None
     created: str = Field(description="ISO 8601, UTC")
+    causes: list[Cause] = Field(default_factory=list, description="why it ran: what differed from `compared_with`")
+    compared_with: str | None = Field(None, description="key of what was then the nearest earlier record")
+    accepted: Acceptance | None = Field(None, description="set if no work was done: a person took an existing output")
 
     @property
     def artifact(self) -> Artifact:

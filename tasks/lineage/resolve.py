@@ -1,11 +1,10 @@
 """What a dotted name in a module stands for: a definition of this repository, a whole module, or another library."""
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from tasks.lineage.codebase import Codebase, Import, Module
-from tasks.lineage.syntax import dotted
+from tasks.lineage.codebase import Codebase, Module
+from tasks.lineage.outline import Import
 
 
 class Node(NamedTuple):
@@ -29,39 +28,14 @@ Target: TypeAlias = Node | str
 _Seen: TypeAlias = frozenset[tuple[str, tuple[str, ...]]]
 
 
-class Mention(NamedTuple):
-    """A dotted name as code uses it; if it is called with a literal string first, that string."""
-
-    chain: tuple[str, ...]
-    literal: str | None = None
-
-
-def mentions(statements: Iterable[ast.AST]) -> Iterator[Mention]:
-    """Every dotted name in the statements, the longest form of each."""
-    waiting = list(statements)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Call) and (chain := dotted(node.func)) is not None:
-            first = node.args[0] if node.args else None
-            literal = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
-            yield Mention(tuple(chain), literal)
-            waiting += [*node.args, *node.keywords]
-        elif isinstance(node, ast.expr) and (chain := dotted(node)) is not None:
-            yield Mention(tuple(chain))
-        elif isinstance(node, ast.Global):
-            yield from (Mention((name,)) for name in node.names)
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
 def resolve(
-    code: Codebase, module: Module, chain: tuple[str, ...], local: Mapping[str, list[Import]] | None = None
+    code: Codebase, module: Module, chain: tuple[str, ...], local: Mapping[str, Sequence[Import]] | None = None
 ) -> Iterator[Target]:
     """Everything `chain` may stand for in `module`; nothing for builtins. `local`: imports of an enclosing function."""
     root, rest = chain[0], chain[1:]
     imports = (local or {}).get(root)
     if imports is None:
-        if root in module.definitions:
+        if module.binds(root):
             yield Node("definition", module.name, root)
         imports = module.imports.get(root, [])
     for target in imports:
@@ -91,9 +65,9 @@ def _within(code: Codebase, name: str, rest: tuple[str, ...], seen: _Seen) -> It
             yield full
         return
     module = code.module(name)
-    known = bool(rest) and (rest[0] in module.definitions or rest[0] in module.imports)
+    known = bool(rest) and (module.binds(rest[0]) or rest[0] in module.imports)
     if known:
-        if rest[0] in module.definitions:
+        if module.binds(rest[0]):
             yield Node("definition", name, rest[0])
         for target in module.imports.get(rest[0], []):
             yield from follow(code, target, rest[1:], seen)

@@ -12,7 +12,8 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -21,8 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-
-from tasks.lineage.files import write_atomically
 
 MAGIC = b"PEDIGIDX"
 VERSION = 1
@@ -115,16 +114,21 @@ def in_order(ids: Ids, numbers: NDArray[np.integer], codes: NDArray[np.integer])
     return Section(ids[order], numbers[order].astype(np.uint32), codes[order].astype(np.uint8))
 
 
-def encode(header: Mapping[str, Any], sections: Mapping[str, Section]) -> bytes:
-    """The bytes of an index file."""
+def encode(header: Mapping[str, Any], sections: Mapping[str, Section]) -> Iterator[bytes | memoryview]:
+    """The bytes of an index file, part by part."""
     counts = {name: len(section.ids) for name, section in sections.items()}
     text = json.dumps({"version": VERSION, "counts": counts, **header}).encode()
-    parts = [_PREAMBLE.pack(MAGIC, len(text)), text]
-    parts.append(bytes(_padded(_PREAMBLE.size + len(text)) - _PREAMBLE.size - len(text)))
+    yield _PREAMBLE.pack(MAGIC, len(text))
+    yield text
+    yield bytes(_padded(_PREAMBLE.size + len(text)) - _PREAMBLE.size - len(text))
     for section in sections.values():
-        for content in (section.ids.astype("<u8"), section.numbers.astype("<u4"), section.codes.astype("u1")):
-            parts += [content.tobytes(), bytes(_padded(content.nbytes) - content.nbytes)]
-    return b"".join(parts)
+        for content in (
+            section.ids.astype("<u8", copy=False),
+            section.numbers.astype("<u4", copy=False),
+            section.codes,
+        ):
+            yield np.ascontiguousarray(content).data
+            yield bytes(_padded(content.nbytes) - content.nbytes)
 
 
 def decode(data: bytes | mmap.mmap) -> SortedIds | None:
@@ -152,7 +156,7 @@ def decode(data: bytes | mmap.mmap) -> SortedIds | None:
     return SortedIds(header, sections) if begin == len(data) else None
 
 
-def open_index(path: Path) -> SortedIds | None:
+def open_index(path: Path | str) -> SortedIds | None:
     """The index in a file, mapped into memory; None if there is none, or what is there is not whole."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -171,12 +175,16 @@ def open_index(path: Path) -> SortedIds | None:
 def keep_index(path: Path, header: Mapping[str, Any], sections: Mapping[str, Section]) -> SortedIds:
     """Write an index and give it back. Where it cannot be written (disk full, somebody else's store) it is used from
     memory, and made again the next time."""
-    content = encode(header, sections)
-    with suppress(OSError):
-        write_atomically(path, content, durable=False)
-    index = open_index(path) or decode(content)
-    assert index is not None
-    return index
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.writelines(encode(header, sections))
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return open_index(path) or SortedIds(header, sections)
 
 
 def labels(header: Mapping[str, Any]) -> Sequence[Any]:

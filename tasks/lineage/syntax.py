@@ -12,6 +12,11 @@ PLAIN_DECORATORS = frozenset(
 )
 """Decorators that never look at annotations. Others (validators, dispatchers) may: what they decorate keeps them."""
 
+DECLARATIVE = (
+    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
+    ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass, ast.Raise,
+)  # fmt: skip
+
 
 def parse(source: bytes, filename: str) -> tuple[ast.Module, symtable.SymbolTable]:
     """The tree of a module, with only what can change behaviour left in it, and its scopes. Raises SyntaxError."""
@@ -82,6 +87,41 @@ def is_plain(decorator: ast.expr) -> bool:
     """Whether a decorator is known never to look at annotations."""
     chain = dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
     return chain is not None and chain[-1] in PLAIN_DECORATORS
+
+
+def declares_only(statement: ast.stmt) -> bool:
+    """Whether running the statement does nothing but bind names."""
+    if isinstance(statement, ast.ClassDef):
+        return all(declares_only(inner) for inner in statement.body)
+    if isinstance(statement, ast.If | ast.Try):
+        blocks = [statement.body, statement.orelse]
+        if isinstance(statement, ast.Try):
+            blocks += [statement.finalbody, *(handler.body for handler in statement.handlers)]
+        inner = [item for block in blocks for item in block]
+        decorated = any(isinstance(item, ast.ClassDef) or getattr(item, "decorator_list", None) for item in inner)
+        return not decorated and all(declares_only(item) for item in inner)
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return all(_binds_names(target) for target in targets)
+    return isinstance(statement, DECLARATIVE)
+
+
+def _binds_names(target: ast.expr) -> bool:
+    if isinstance(target, ast.Tuple | ast.List):
+        return all(_binds_names(element) for element in target.elts)
+    if isinstance(target, ast.Starred):
+        return _binds_names(target.value)
+    return isinstance(target, ast.Name) and target.id != "_"  # what is assigned to _ is there for what it does
+
+
+def never_runs(statement: ast.stmt) -> bool:
+    """`if TYPE_CHECKING:` and `if __name__ == "__main__":` without an else: not run when a module is imported."""
+    if not isinstance(statement, ast.If) or statement.orelse:
+        return False
+    chain = dotted(statement.test)
+    if chain is not None:
+        return chain[-1] == "TYPE_CHECKING"
+    return isinstance(statement.test, ast.Compare) and dotted(statement.test.left) == ["__name__"]
 
 
 class _Normaliser(ast.NodeTransformer):

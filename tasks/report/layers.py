@@ -39,7 +39,7 @@ def layout(nodes: Iterable[str], edges: Iterable[tuple[str, str]], sizes: Sizes 
     unknown = {end for link in links for end in link} - set(names)
     if unknown:
         raise ValueError(f"edges name nodes that are not given: {sorted(unknown)[:3]}")
-    rank = _ranks(names, links)
+    rank = ranks(names, links)
     chains = [_chain(link, rank) for link in links]
     layers: list[list[str]] = [[] for _ in range(max(rank.values(), default=-1) + 1)]
     for name in names:
@@ -66,7 +66,7 @@ def layout(nodes: Iterable[str], edges: Iterable[tuple[str, str]], sizes: Sizes 
     return Layout({name: (lefts[name], tops[name]) for name in names}, routed, width, height)
 
 
-def _ranks(names: Sequence[str], links: Sequence[tuple[str, str]]) -> dict[str, int]:
+def ranks(names: Sequence[str], links: Sequence[tuple[str, str]]) -> dict[str, int]:
     """Layer of each node: the longest way to it; sources then move right, next to what first uses them."""
     children: dict[str, list[str]] = {name: [] for name in names}
     waiting = dict.fromkeys(names, 0)

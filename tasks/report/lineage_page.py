@@ -1,4 +1,4 @@
-"""`lineage.html`: what something was made from, as one page that needs no network.
+"""`lineage.html`: what something was made from and into, as one page that needs no network.
 
 The drawing is inline SVG and is complete without JavaScript; the script adds details, search and zoom. Everything
 that comes from records (names, settings, addresses) is data of unknown origin: it is escaped in the drawing and set
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.report.figures import headline
-from tasks.report.layers import Layout, Sizes, layout
+from tasks.report.groups import by_stage
+from tasks.report.layers import Sizes, layout
 
 SIZES = Sizes()
 SHORT_DIGEST = 12
 TEXT_WIDTH = 25  # characters that fit into a node
+MOST_SINGLY = 60  # nodes; a larger graph is shown by stage first
 
 # Kind of artifact → family, which gives the colour.
 FAMILIES = {
@@ -38,21 +40,28 @@ FAMILY_NAMES = {
 }
 
 
-def render(graph: Mapping[str, Any], target: str | None = None, title: str = "Lineage") -> str:
+def render(graph: Mapping[str, Any], target: str | None = None, title: str = "Lineage", more: str = "") -> str:
     """The page for {"nodes": [{"id", "stage", "kind", "digest", …}], "edges": [[from, to], …]}.
 
-    target: id of the node the page is about. Optional fields of a node that are shown: key, config, metrics, inputs,
-    documents, versions, created, wall_seconds, git_commit, numerics, mlflow_url, prefect_url, and any other of text,
-    number or mapping. Raises ValueError if the edges form a cycle.
+    target: id of the node the page is about. more: a line on what the graph leaves out. Optional fields of a node that
+    are shown: key, config, metrics, inputs, documents, versions, made, seconds, git_commit, mlflow_url, prefect_url,
+    and any other of text, number or mapping. Raises ValueError if the edges form a cycle.
     """
     nodes: list[Mapping[str, Any]] = list(graph["nodes"])
-    plan = layout([str(node["id"]) for node in nodes], [(str(a), str(b)) for a, b in graph["edges"]], SIZES)
-    page = (Path(__file__).parent / "lineage_page.html").read_text(encoding="utf-8")
+    edges = [(str(source), str(end)) for source, end in graph["edges"]]
+    every = _drawing("every", nodes, edges, target)
+    drawings = every
+    if len(nodes) > MOST_SINGLY:
+        drawings = _drawing("grouped", *by_stage(nodes, edges, target), target) + every
+    page, script = (
+        (Path(__file__).parent / f"lineage_page.{kind}").read_text(encoding="utf-8") for kind in ("html", "js")
+    )
     parts = {
+        "SCRIPT": script,
         "TITLE": escape(title),
-        "SUMMARY": escape(_summary(nodes, target)),
+        "SUMMARY": escape(" · ".join(line for line in (_summary(nodes, edges, target), more) if line)),
         "LEGEND": _legend(nodes),
-        "DRAWING": _drawing(nodes, plan, target),
+        "DRAWINGS": drawings,
         "DATA": embedded({"nodes": [_details(node) for node in nodes], "edges": graph["edges"], "target": target}),
     }
     for name, text in parts.items():  # no part can hold a mark: what comes from records is escaped
@@ -72,12 +81,29 @@ def safe_url(url: Any) -> str:
     return text if text.startswith(("http://", "https://")) else ""
 
 
-def _summary(nodes: Sequence[Mapping[str, Any]], target: str | None) -> str:
+def _summary(nodes: Sequence[Mapping[str, Any]], edges: Sequence[tuple[str, str]], target: str | None) -> str:
     subject = next((node for node in nodes if node["id"] == target), None)
-    count = f"{len(nodes)} pieces of work" if len(nodes) != 1 else "one piece of work"
-    if subject is None:
-        return count
-    return f"{subject['stage']} · {subject['kind']} {str(subject['digest'])[:SHORT_DIGEST]} · {count}"
+    if subject is None or target is None:
+        return f"{len(nodes)} pieces of work" if len(nodes) != 1 else "one piece of work"
+    into = len(_reached(edges, target)) - 1
+    return (
+        f"{subject['stage']} · {subject['kind']} {str(subject['digest'])[:SHORT_DIGEST]} · "
+        f"{len(nodes) - into - 1} pieces of work before it, {into} after it"
+    )
+
+
+def _reached(edges: Sequence[tuple[str, str]], start: str) -> set[str]:
+    """What can be reached along the edges, `start` included."""
+    children: dict[str, list[str]] = {}
+    for source, end in edges:
+        children.setdefault(source, []).append(end)
+    found, waiting = {start}, [start]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
 
 
 def _legend(nodes: Sequence[Mapping[str, Any]]) -> str:
@@ -94,7 +120,11 @@ def family(node: Mapping[str, Any]) -> str:
     return FAMILIES.get(str(node.get("kind")), "other")
 
 
-def _drawing(nodes: Sequence[Mapping[str, Any]], plan: Layout, target: str | None) -> str:
+def _drawing(
+    name: str, nodes: Sequence[Mapping[str, Any]], links: Sequence[tuple[str, str]], target: str | None
+) -> str:
+    """One drawing of the graph; the page shows the first there is."""
+    plan = layout([str(node["id"]) for node in nodes], links, SIZES)
     direct = _without_shortcuts([(source, end) for source, end, _ in plan.edges])
     edges = "".join(
         f'<path class="edge{"" if (source, end) in direct else " shortcut"}" data-from="{escape(source)}" '
@@ -103,11 +133,12 @@ def _drawing(nodes: Sequence[Mapping[str, Any]], plan: Layout, target: str | Non
     )
     cards = "".join(_card(node, plan.nodes[str(node["id"])], str(node["id"]) == target) for node in nodes)
     return (
-        f'<svg id="drawing" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {plan.width:.0f} {plan.height:.0f}" '
+        f'<svg id="{name}" class="drawing" xmlns="http://www.w3.org/2000/svg" '
+        f'viewBox="0 0 {plan.width:.0f} {plan.height:.0f}" '
         f'width="{plan.width:.0f}" height="{plan.height:.0f}" role="img" aria-label="Lineage graph">'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0.8 L7.4 4 L0 7.2 Z" fill="context-stroke"/></marker></defs>'
-        f"<g>{edges}</g><g>{cards}</g></svg>"
+        f'<defs><marker id="tip-{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0 0.8 L7.4 4 L0 7.2 Z" fill="context-stroke"/></marker></defs>'
+        f'<g class="edges" marker-end="url(#tip-{name})">{edges}</g><g>{cards}</g></svg>'
     )
 
 
@@ -153,22 +184,26 @@ def _curve(points: Sequence[tuple[float, float]]) -> str:
 
 def _card(node: Mapping[str, Any], place: tuple[float, float], is_target: bool) -> str:
     x, y = place
-    lines = headline(str(node["stage"]), node.get("metrics") or {})
+    members = len(node.get("members", ()))
+    lines = [f"{members} runs"] if members else headline(str(node["stage"]), node.get("metrics") or {})
     url = safe_url(node.get("mlflow_url")) or safe_url(node.get("prefect_url"))
     figures = "".join(
         f'<text class="figure" x="14" y="{57 + 16 * row}">{escape(_fit(line))}</text>' for row, line in enumerate(lines)
     )
+    size = f'width="{SIZES.node_width:.0f}" height="{SIZES.node_height:.0f}" rx="7"'
+    behind = f'<rect class="card" x="7" y="-6" {size}/><rect class="card" x="3.5" y="-3" {size}/>' if members else ""
     body = (
-        f'<rect class="card" width="{SIZES.node_width:.0f}" height="{SIZES.node_height:.0f}" rx="7"/>'
+        f'{behind}<rect class="card" {size}/>'
         f'<rect class="bar" width="5" height="{SIZES.node_height - 14:.0f}" y="7" rx="2.5"/>'
         f'<text class="stage" x="14" y="22">{escape(_fit(str(node["stage"]), 18))}</text>'
         f'<text class="kind" x="{SIZES.node_width - 10:.0f}" y="22">{escape(_fit(str(node["kind"]), 13))}</text>'
         f'<text class="digest" x="14" y="40">{escape(str(node["digest"])[:SHORT_DIGEST])}</text>{figures}'
     )
     link = f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{body}</a>' if url else body
-    classes = f"node {family(node)}{' target' if is_target else ''}"
+    classes = f"node {family(node)}{' target' if is_target else ''}{' group' if members else ''}"
+    listed = f' data-members="{escape(json.dumps(node["members"]))}"' if members else ""
     return (
-        f'<g class="{classes}" data-id="{escape(str(node["id"]))}" tabindex="0" '
+        f'<g class="{classes}" data-id="{escape(str(node["id"]))}"{listed} tabindex="0" '
         f'transform="translate({x:.1f} {y:.1f})">{link}</g>'
     )
 

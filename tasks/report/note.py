@@ -6,8 +6,13 @@ from typing import Any
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+!|"})
 
 
-def note(entry: Mapping[str, Any], run_url: Callable[[str | None], str]) -> str:
-    """Markdown for one mirrored flow run or stage; `entry` has the fields of `tasks.tracking.pending.Entry`."""
+def note(
+    entry: Mapping[str, Any], run_url: Callable[[str | None], str], makers: Mapping[str, str | None] | None = None
+) -> str:
+    """Markdown for one mirrored flow run or stage; `entry` has the fields of `tasks.tracking.pending.Entry`.
+
+    makers: name of an input → MLflow run that made it, where that is known.
+    """
     if entry["role"] == "flow":
         lines = [f"Run of the flow **{plain(entry['name'])}**; its stages are the runs below it."]
     else:
@@ -22,11 +27,16 @@ def note(entry: Mapping[str, Any], run_url: Callable[[str | None], str]) -> str:
         lines.append("Made from:")
         lines += [
             f"- {plain(name)}: {plain(artifact['kind'])} `{artifact['digest']}`"
+            + _link(run_url((makers or {}).get(name)))
             for name, artifact in entry["inputs"].items()
         ]
     if entry.get("error"):
         lines.append(f"It failed: {plain(str(entry['error']))[:2000]}")
     return "\n\n".join(line for line in lines if line).replace("\n\n- ", "\n- ")
+
+
+def _link(url: str) -> str:
+    return f" of [this run]({url})" if url else ""
 
 
 def plain(text: str) -> str:

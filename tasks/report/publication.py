@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.lineage.ancestry import Ancestry, ancestors
+from tasks.lineage.ancestry import ancestors
 from tasks.lineage.files import write_atomically
 from tasks.lineage.record import Record
 from tasks.lineage.stage_run import read_metrics
 from tasks.lineage.store import Store
-from tasks.report import evaluation_files, lineage_page, plots
+from tasks.report import evaluation_files, plots
+from tasks.report.lineage_graph import page_before, prefect_pages
 from tasks.report.plots import Funnel
 from tasks.report.report_page import Picture
 
@@ -20,14 +21,11 @@ def write(record: Mapping[str, Any], folder: Path, run_url: RunUrl, flow_run_url
     """Writes `lineage.html` into `folder`, and where there is something to draw plots/curves, plots/documents and a
     report with the whole course in it. flow_run_url: a page of this flow run in Prefect, to find the others by."""
     subject = Record.model_validate(record)
-    ancestry = ancestors(Store(), subject)
-    records = ancestry["nodes"]
-    graph = lineage_graph(ancestry, run_url, _prefect_pages(subject, flow_run_url))
-    title = f"Lineage of {subject.output.kind} {subject.output.digest[:12]}"
-    (folder / "lineage.html").write_text(lineage_page.render(graph, subject.key, title), encoding="utf-8")
+    drawn = page_before(subject, run_url, prefect_pages(subject.flow_run_id, flow_run_url))
+    (folder / "lineage.html").write_text(drawn, encoding="utf-8")
     evaluation = Store().object_path(subject.output.digest)
     if subject.output.kind == "evaluation" and (evaluation / "metrics.json").is_file():
-        (folder / "report.html").write_bytes(_report(subject, evaluation, records))
+        (folder / "report.html").write_bytes(_report(subject, evaluation, ancestors(Store(), subject)["nodes"]))
 
 
 def _report(subject: Record, evaluation: Path, records: Mapping[str, Record]) -> bytes:
@@ -81,35 +79,3 @@ def _course_pictures(records: Mapping[str, Record]) -> list[Picture]:
 
 def _rows(record: Record) -> list[dict[str, Any]]:
     return read_metrics(Store().metrics_path(record.key))
-
-
-def lineage_graph(ancestry: Ancestry, run_url: RunUrl, flow_run_page: Callable[[str | None], str]) -> dict[str, Any]:
-    """The records as {"nodes", "edges"} with what the lineage page shows. A record that is gone is left out."""
-    records = ancestry["nodes"]
-    nodes = [
-        {
-            "id": record.key,
-            "stage": record.stage,
-            "kind": record.output.kind,
-            "digest": record.output.digest,
-            "key": record.key,
-            "config": record.config,
-            "metrics": record.metrics,
-            "made": f"{record.created[:19].replace('T', ' ')} UTC",
-            "seconds": record.wall_seconds,
-            "bytes": record.output.size,
-            "git_commit": record.git_commit,
-            "libraries": record.versions,
-            "machine": record.numerics,
-            "mlflow_url": run_url(record.mlflow_run_id),
-            "prefect_url": flow_run_page(record.flow_run_id),
-        }
-        for record in records.values()
-    ]
-    return {"nodes": nodes, "edges": [list(edge) for edge in ancestry["edges"] if edge[0] in records]}
-
-
-def _prefect_pages(subject: Record, flow_run_url: str) -> Callable[[str | None], str]:
-    """Address of any flow run's page, made from the one that is known."""
-    before, found, after = flow_run_url.partition(subject.flow_run_id or "\0")
-    return lambda flow_run_id: f"{before}{flow_run_id}{after}" if found and flow_run_id else ""

@@ -8,8 +8,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import PedigreeError
 from tasks.report import publication
+from tasks.report.lineage_graph import page_unfinished, prefect_pages
 from tasks.tracking import server
 from tasks.tracking.pending import Entry
 
@@ -19,8 +21,9 @@ TABLE_ROWS = 500
 logger = logging.getLogger("pedigree.tracking")
 
 
-def upload(client: MlflowClient, entry: Entry) -> None:
-    """Everything worth seeing of a finished stage, onto its run; the report also onto the flow's run."""
+def upload(client: MlflowClient, entry: Entry, model_id: str | None = None) -> None:
+    """Everything worth seeing of a finished stage, onto its run; the report also onto the flow's run, the lineage page
+    also onto the logged model."""
     assert entry.record is not None and entry.run_id is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -34,7 +37,25 @@ def upload(client: MlflowClient, entry: Entry) -> None:
             _log_table(client, entry.run_id, output / "samples.jsonl")
         if entry.parent_run_id and (folder / "report.html").is_file():
             client.log_artifact(entry.parent_run_id, str(folder / "report.html"))
-            client.log_artifact(entry.parent_run_id, str(folder / "lineage.html"))
+        if model_id and entry.state == "ran" and (folder / "lineage.html").is_file():
+            client.log_model_artifact(model_id, str(folder / "lineage.html"))
+
+
+def upload_unfinished(client: MlflowClient, entry: Entry) -> None:
+    """The lineage page of a stage that failed or was killed: what it had to work with."""
+    subject = {
+        "id": entry.key, "key": entry.key, "stage": entry.name, "kind": entry.state, "config": entry.parameters,
+        "mlflow_url": server.run_url(entry.run_id), "prefect_url": entry.prefect.get("flow_run_url"),
+        "error": entry.error,
+    }  # fmt: skip
+    inputs = [Artifact(**given.model_dump()) for given in entry.inputs.values()]
+    flow_run_page = prefect_pages(entry.flow_run_id, entry.prefect.get("flow_run_url", ""))
+    try:
+        page = page_unfinished(subject, inputs, server.run_url, flow_run_page)
+    except (PedigreeError, OSError, ValueError) as error:
+        logger.warning("the lineage of %s could not be drawn: %s", entry.name, error)
+        return
+    client.log_text(entry.run_id, page, "lineage.html")
 
 
 def _write_pages(entry: Entry, folder: Path) -> None:

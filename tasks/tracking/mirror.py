@@ -7,14 +7,16 @@ Without MLFLOW_TRACKING_URI nothing is mirrored.
 
 import importlib
 import logging
+import math
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.record import Record
-from tasks.tracking import pending, server
+from tasks.tracking import page_queue, pending, server
 from tasks.tracking.metrics_rows import MetricsTail
 from tasks.tracking.pending import Entry, Input
 from tasks.tracking.server import experiment_url, run_url
@@ -23,6 +25,8 @@ __all__ = ["StageMirror", "close_flow", "experiment_url", "open_flow", "open_sta
 
 FOLLOW_SECONDS = 5.0
 JOIN_SECONDS = 15.0  # a request that hangs longer is left to the next sync
+
+PAGES_SECONDS = 1.0  # a flow waits for its lineage pages; what is not drawn by then waits for the next sync
 
 MOST_REFUSALS = 3  # what MLflow calls wrong this often will not become right
 
@@ -40,7 +44,9 @@ def open_flow(flow: str, flow_run_id: str, prefect_url: str | None, parameters: 
     _open_flows[entry.id] = (entry, pending.hold(entry))
     entry.save()
     _attempt(entry, "begin")
-    if server.answers() and pending.count() > len(_open_flows):
+    behind = pending.count() > len(_open_flows) or page_queue.waiting()
+    page_queue.add(flow_run_id)  # now, for a flow that is killed
+    if server.answers() and behind:
         thread = threading.Thread(target=sync, name="mirror-sync", daemon=True)
         _catching_up.append(thread)
         thread.start()
@@ -60,6 +66,8 @@ def close_flow(mlflow_run_id: str | None, state: Literal["FINISHED", "FAILED"]) 
                 entry.save()
             pending.release(lock)
             del _open_flows[identifier]
+            page_queue.add(entry.flow_run_id)
+            _draw_pages(entry.flow_run_id, PAGES_SECONDS)
             break
     while _catching_up:
         _catching_up.pop().join(JOIN_SECONDS)
@@ -168,7 +176,31 @@ def sync() -> int:
                 entry.save()
             elif not server.answers():
                 break
+    unfinished = {entry.flow_run_id for entry, _ in _open_flows.values()}
+    for flow_run_id in page_queue.waiting():
+        if flow_run_id not in unfinished:
+            _draw_pages(flow_run_id)
     return done
+
+
+def _draw_pages(flow_run_id: str, seconds: float = math.inf) -> None:
+    """The lineage pages that a flow changed, within so many seconds; the rest stays in the queue."""
+    if not server.answers():
+        return
+    until = time.monotonic() + seconds
+    runs, pages = (importlib.import_module(f"tasks.tracking.{name}") for name in ("runs", "pages"))
+    finished = page_queue.done(flow_run_id)
+    try:
+        client = runs.connect()
+        if pages.refresh(client, runs.experiment_id(client), flow_run_id, finished, until):
+            page_queue.remove(flow_run_id)
+            return
+    except Exception as error:  # as in _attempt
+        logger.debug("the lineage pages of %s failed", flow_run_id, exc_info=True)
+        if not runs.refused(error):
+            server.distrust()
+        logger.warning("lineage pages wait for `pedigree sync`: %s", _brief(error))
+    page_queue.keep(flow_run_id, finished)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from tasks.tracking.pending import Entry
 
+KINDS = ("model", "reward_model")  # of artifacts
 ALIAS = "current"  # what the last finished run made or reused; MLflow keeps the alias "latest" for itself
 WEIGHTS_LIMIT_BYTES = 100_000_000  # larger weights stay in the store, and MLflow names where
 

@@ -9,10 +9,13 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.store import Store
 from tasks.report.note import note
 from tasks.tracking import artifacts, models, server
 from tasks.tracking.metrics_rows import Figure, mlflow_name
 from tasks.tracking.pending import Entry
+from tasks.tracking.why_tags import why_tags
 
 # Limits of MLflow 3.17: metrics, then parameters or tags a request; characters of values and of data set digests.
 METRICS_A_BATCH = 1000
@@ -22,7 +25,6 @@ TAG_LENGTH = 8000
 DATASET_DIGEST_LENGTH = 36
 # Without it MLflow shows the pages of an experiment with language-model *applications*: traces, judges, prompts.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-MODEL_KINDS = ("model", "reward_model")
 STATUS = {"ran": "FINISHED", "cached": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -81,7 +83,7 @@ def log_inputs(client: MlflowClient, experiment: str, entry: Entry) -> None:
     """Input artifacts: models as logged models, the rest as data sets that a search by digest finds."""
     datasets, used = [], []
     for name, artifact in entry.inputs.items():
-        if artifact.kind in MODEL_KINDS:
+        if artifact.kind in models.KINDS:
             model = models.find(client, experiment, artifact.digest)
             used += [LoggedModelInput(model.model_id)] if model else []
         else:
@@ -121,8 +123,10 @@ def end(client: MlflowClient, entry: Entry) -> None:
             # One moment for all, so that mirroring again adds no second point.
             figures = [Figure(name, value, None, entry.ended or 0) for name, value in entry.record["metrics"].items()]
             log_figures(client, entry.run_id, figures, model_id)
-            artifacts.upload(client, entry)
+            artifacts.upload(client, entry, model_id)
             _lift_to_parent(client, entry, figures)
+        else:
+            artifacts.upload_unfinished(client, entry)
         _log_in_batches(client, entry.run_id, tags=_closing_tags(entry, model_id))
     status = STATUS[entry.state]
     client.set_terminated(entry.run_id, status, end_time=entry.ended)
@@ -136,7 +140,7 @@ def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
         "pedigree.role": entry.role,
         "pedigree.mirror": entry.id,
         "pedigree.flow_run_id": entry.flow_run_id,
-        "mlflow.note.content": note(entry.model_dump(), server.run_url)[:TAG_LENGTH],
+        "mlflow.note.content": _note(entry)[:TAG_LENGTH],
         **{f"pedigree.prefect.{name}": value for name, value in entry.prefect.items()},
     }
     if entry.role == "flow":
@@ -144,6 +148,8 @@ def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
     else:
         tags |= {"pedigree.stage": entry.name, "pedigree.key": entry.key}
         tags |= {f"pedigree.input.{name}": artifact.digest for name, artifact in entry.inputs.items()}
+        # MLflow cannot search for "any tag"; this one finds a digest, or the beginning of one, in whichever input.
+        tags["pedigree.inputs"] = " ".join(sorted({artifact.digest for artifact in entry.inputs.values()}))
     if entry.parent_run_id:
         tags[MLFLOW_PARENT_RUN_ID] = entry.parent_run_id
     run = client.create_run(
@@ -156,10 +162,11 @@ def _create(client: MlflowClient, experiment: str, entry: Entry) -> str:
 
 
 def _closing_tags(entry: Entry, model_id: str | None) -> dict[str, str]:
-    tags = {"pedigree.state": entry.state, "mlflow.note.content": note(entry.model_dump(), server.run_url)}
+    tags = {"pedigree.state": entry.state, "mlflow.note.content": _note(entry)}
     if entry.record is not None:
         tags["pedigree.digest"] = entry.record["output"]["digest"]
         tags["pedigree.key"] = entry.record["key"]  # of a snapshot it is known only now
+        tags |= why_tags(entry.state, entry.record)
         if entry.record.get("git_commit"):
             tags["mlflow.source.git.commit"] = entry.record["git_commit"]
         if entry.state == "cached" and entry.record.get("mlflow_run_id"):
@@ -169,6 +176,13 @@ def _closing_tags(entry: Entry, model_id: str | None) -> dict[str, str]:
     if entry.error:
         tags["pedigree.error"] = entry.error
     return tags
+
+
+def _note(entry: Entry) -> str:
+    store = Store()
+    made = {name: store.maker(Artifact(**given.model_dump())) for name, given in entry.inputs.items()}
+    makers = {name: record.mlflow_run_id for name, record in made.items() if record is not None}
+    return note(entry.model_dump(), server.run_url, makers)
 
 
 def _log_model(client: MlflowClient, entry: Entry) -> str | None:

@@ -18,7 +18,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-COMMANDS = ("up", "down", "status", "run", "why", "lineage", "verify", "forget", "gc", "sync")
+COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "run",
+    "why",
+    "accept",
+    "lineage",
+    "impact",
+    "trace",
+    "forget",
+    "verify",
+    "gc",
+    "sync",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

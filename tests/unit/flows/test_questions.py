@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import cli, latest, questions
-from flows.align import starting_point
 from flows.errors import NothingFound
 from flows.settings import Start
+from flows.starting import starting_point
 from tasks.lineage import journal
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.record import Record
@@ -115,16 +115,6 @@ def test_verify_finds_a_flipped_byte_and_a_lost_object() -> None:
     assert [entry["digest"] for entry in Store().verify()["damaged"]] == [made["collect"].digest]
     made["ppo"].path.rename(Store().root / "elsewhere")
     assert [entry["stage"] for entry in Store().verify()["missing"]] == ["ppo"]
-
-
-def test_why_names_the_field_that_differs() -> None:
-    made = course()
-    assert questions.why("pretrain")["first"]
-    make("pretrain", "longer", "2026-02-01", tokens=made["tokenize"], config={"steps": 2})
-    answer = questions.why("pretrain")
-    assert answer["changed"] == [{"what": "config steps", "before": 1, "after": 2}]
-    with pytest.raises(NothingFound, match="collect, pair"):
-        questions.why("nothing")
 
 
 def test_the_latest_is_what_the_last_flow_met_even_if_cached() -> None:

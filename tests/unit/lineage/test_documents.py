@@ -17,7 +17,11 @@ from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 from tasks.stage import Artifact, StageConfig, StageRun, stage
 
-LEARNED_FROM = {"study": frozenset({"train"}), "tune": frozenset({"tune"})}
+LEARNED_FROM = {
+    "study": {"tokens": frozenset({"train"})},
+    "tune": {"pairs": frozenset({"tune"})},
+    "weigh": {"rankings": frozenset({"train"})},
+}
 
 
 def ledger(run: StageRun, kept: list[str], dropped: list[str]) -> None:
@@ -83,6 +87,18 @@ def tune(run: StageRun, model: Artifact, pairs: Artifact, config: StageConfig) -
     (run.output / "weights").write_text("2")
 
 
+@stage(output="rankings")
+def order(run: StageRun, model: Artifact, pairs: Artifact) -> None:
+    """Ranks two of the three prompts, one of them to measure with."""
+    table = {"prompt_id": ["p1", "q1"], "split": ["train", "validation"], "origin": ["p", "q"]}
+    pq.write_table(pa.table(table), run.output / "rankings.parquet")
+
+
+@stage(output="model")
+def weigh(run: StageRun, rankings: Artifact) -> None:
+    (run.output / "weights").write_text("3")
+
+
 @stage(output="report")
 def judge(run: StageRun, pretrained: Artifact, tuned: Artifact, again: Artifact) -> None:
     (run.output / "page").write_text("fine")
@@ -128,6 +144,26 @@ def test_a_model_is_made_of_what_it_learned_from(made: dict[str, Artifact]) -> N
     assert ids(made["study"]) == ["a1", "b1"]
     assert ids(made["tune"]) == ["a1", "b1", "p1", "p2"]
     assert ids(made["tune"], {}) == ["a1", "a2", "b1", "p1", "p2", "q1"]
+
+
+def test_rankings_narrow_the_prompts_and_inherit_what_the_model_that_answered_learned_from(
+    made: dict[str, Artifact],
+) -> None:
+    rankings = order(model=made["study"], pairs=made["ask"])
+    assert ids(rankings) == ["a1", "b1", "p1", "q1"]
+    assert ids(weigh(rankings=rankings)) == ["a1", "b1", "p1"]
+
+
+def test_a_list_that_a_model_s_stage_left_narrows_what_it_learned_from(made: dict[str, Artifact]) -> None:
+    """As if `tune` had been told to use one pair only and had written so; then who takes the model inherits that."""
+
+    @stage(output="model")
+    def tune_on_one(run: StageRun, model: Artifact, pairs: Artifact) -> None:
+        pq.write_table(pa.table({"doc_id": ["p2"], "split": ["tune"]}), run.output / "index.parquet")
+
+    tuned = tune_on_one(model=made["study"], pairs=made["ask"])
+    assert ids(tuned) == ["a1", "b1", "p2"]
+    assert ids(order(model=tuned, pairs=made["ask"])) == ["a1", "b1", "p1", "q1"]
 
 
 def test_a_document_comes_with_its_source_origin_and_licence(made: dict[str, Artifact]) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
+from tasks.lineage import sources
 from tasks.lineage.artifact import Artifact
-from tasks.lineage.explain import Cause, Plan, flat, plan
-from tasks.lineage.fingerprint import Fingerprint
+from tasks.lineage.cause import Cause
+from tasks.lineage.explain import Plan, flat, plan
+from tasks.lineage.fingerprint import Fingerprint, digest_of
 from tasks.lineage.recipe import Recipe
 from tasks.lineage.store import Store
 from tasks.stage import Resources, Stage, StageConfig, StageRun, stage
@@ -84,9 +86,22 @@ def test_a_changed_setting_is_named_alone(dough: Artifact, config: BakeConfig, c
 def test_changed_code_is_named_alone(dough: Artifact) -> None:
     code = dict(bake.recipe.code.definitions)
     changed = next(name for name in code if name.endswith(":bake"))
-    found = plan(edited(code=Fingerprint({**code, changed: "0" * 64})), {"dough": dough}, BakeConfig())
+    source = bake.recipe.code.sources[code[changed]].replace("config.minutes", "config.minutes * 2")
+    now = Fingerprint({**code, changed: digest_of(source)}, {digest_of(source): source})
+    found = plan(edited(code=now), {"dough": dough}, BakeConfig())
     assert found.verdict == "would run"
-    assert found.causes == [Cause(kind="code", name=changed, old=code[changed], new="0" * 64)]
+    (cause,) = found.causes
+    assert (cause.kind, cause.name, cause.old, cause.new) == ("code", changed, code[changed], digest_of(source))
+    lines = (cause.diff or "").splitlines()[2:]
+    assert [line.split("config")[1] for line in lines if line[0] in "-+"] == ['.minutes}")', '.minutes * 2}")']
+
+
+def test_of_code_that_was_not_kept_only_the_name_is_told(dough: Artifact) -> None:
+    code = dict(bake.recipe.code.definitions)
+    changed = next(name for name in code if name.endswith(":bake"))
+    sources.path_of(Store(), code[changed]).write_text("something else")
+    found = plan(edited(code=Fingerprint({**code, changed: "0" * 64})), {"dough": dough}, BakeConfig())
+    assert [(cause.name, cause.diff, cause.note) for cause in found.causes] == [(changed, None, sources.NOT_KEPT)]
 
 
 def test_a_changed_library_is_named_alone(dough: Artifact) -> None:
@@ -97,7 +112,8 @@ def test_a_changed_library_is_named_alone(dough: Artifact) -> None:
 
 def test_a_changed_input_is_named_alone(dough: Artifact) -> None:
     other = Artifact(kind="dough", digest="1" * 64, key="2" * 64)
-    assert why(other).causes == [Cause(kind="input", name="dough", old=dough.digest, new=other.digest)]
+    (cause,) = why(other).causes
+    assert (cause.kind, cause.name, cause.old, cause.new) == ("input", "dough", dough.digest, other.digest)
 
 
 def test_the_nearest_earlier_record_is_the_one_compared_with(dough: Artifact) -> None:
@@ -110,7 +126,7 @@ def test_a_stage_that_never_ran_says_so(dough: Artifact) -> None:
     for path in (Store().root / "records").glob("*.json"):
         path.unlink()
     found = why(dough)
-    assert (found.verdict, [cause.kind for cause in found.causes]) == ("would run", ["first run"])
+    assert (found.verdict, found.causes) == ("would run", [Cause(kind="first run", name="bake")])
 
 
 def test_a_damaged_output_says_so(dough: Artifact) -> None:
@@ -125,14 +141,14 @@ def test_a_damaged_output_says_so(dough: Artifact) -> None:
 def test_an_input_that_is_yet_to_be_made_blocks_unless_something_else_differs_too(dough: Artifact) -> None:
     waiting = why(None)
     assert waiting.verdict == "blocked"
-    assert waiting.causes == [Cause(kind="input", name="dough", old=dough.digest, new=None)]
+    assert waiting.causes == [Cause(kind="input", name="dough", old=dough.digest, new=None, upstream="knead")]
     assert why(None, BakeConfig(minutes=50)).verdict == "would run"
 
 
-def test_a_stage_that_looks_at_the_outside_world_is_planned_with_what_it_found_last(dough: Artifact) -> None:
+def test_the_outside_world_is_assumed_to_be_as_it_was_and_that_is_said(dough: Artifact) -> None:
     found = knead.plan({})
-    assert (found.verdict, [cause.kind for cause in found.causes]) == ("would run", ["outside world"])
-    assert found.artifact == dough
+    assert (found.verdict, found.causes, found.artifact) == ("cached", [], dough)
+    assert "outside is as it was on 2" in (found.assumed or "")
 
 
 @pytest.mark.parametrize("ask", [lambda dough: why(dough), lambda dough: why(None, BakeConfig(minutes=1))])

@@ -12,7 +12,7 @@ from tasks.rater import ReferenceRater
 from tasks.stage import Artifact, Resources
 from tests.alignment_world import half_learned_policy, pair_rows, store_model, store_pairs, toy_tokenizer
 
-CONFIG = RankConfig(max_new_tokens=12, num_responses=4, max_prompts=8, validation_fraction=0.25)
+CONFIG = RankConfig(max_new_tokens=12, num_responses=4, max_prompts=8, validation_fraction=0.25, temperatures=(1.0,))
 
 
 @pytest.fixture
@@ -81,6 +81,20 @@ def test_a_broken_off_run_keeps_its_finished_chunks_and_ends_the_same(
     model = store_model(half_learned_policy(tokenizer), tokenizer, tmp_path / "again")
     whole = rank(model=model, pairs=store_pairs(tmp_path / "pairs2"), config=CONFIG, resources=Resources())
     assert whole.digest == resumed.digest
+
+
+def test_temperatures_take_turns_over_the_answers_to_a_prompt(world: tuple[Artifact, Artifact]):
+    def texts(*temperatures: float) -> list[list[str]]:
+        config = CONFIG.model_copy(update={"temperatures": temperatures})
+        rankings = rank(model=world[0], pairs=world[1], config=config, resources=Resources())
+        rows = pq.read_table(rankings.path / "rankings.parquet").to_pylist()
+        return [[answer["text"] for answer in row["responses"] if answer["author"] == "model"] for row in rows]
+
+    cold, mixed, hot = texts(1e-6), texts(1e-6, 5.0), texts(5.0)
+    for greedy, both, random in zip(cold, mixed, hot, strict=True):
+        assert len(set(greedy)) == 1 and both[0] == both[2] == greedy[0]
+        assert len(set(random)) > 1
+    assert any(both[1] != greedy[0] or both[3] != greedy[0] for greedy, both in zip(cold, mixed, strict=True))
 
 
 def test_the_split_is_by_prompt_and_does_not_depend_on_order():

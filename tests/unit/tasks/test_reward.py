@@ -152,8 +152,8 @@ def test_a_batch_encodes_each_answer_once_and_points_pairs_at_its_rows():
         assert margin > 0
     assert torch.equal(batch_of(0)["input_ids"], first["input_ids"])
     # the first four steps are two passes, each over all three prompts
-    seen = [tuple(row.tolist()[: int(n)]) for s in range(2) for row, n in
-            zip(batch_of(s)["input_ids"], batch_of(s)["lengths"], strict=True)]  # fmt: skip
+    seen = [(row.tolist()[: int(n)], int(start)) for s in range(2) for row, n, start in
+            zip(*(batch_of(s)[name] for name in ("input_ids", "lengths", "starts")), strict=True)]  # fmt: skip
     assert sorted(seen) == sorted(tuple(row) for item in rankings for row in item.rows)
 
 

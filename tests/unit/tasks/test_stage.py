@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tasks.lineage import journal
 from tasks.lineage.errors import ConfigError, DataError
+from tasks.lineage.fingerprint import Fingerprint
 from tasks.lineage.store import Store
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 
@@ -173,13 +174,35 @@ def test_an_interrupt_leaves_work_to_go_on_from(server: None) -> None:
     assert made[0].path.exists()
 
 
-def test_prefect_shows_a_page_for_each_stage(server: None) -> None:
-    flow_run_id, made = run_flow(NumbersConfig())
+def pages(flow_run_id: str) -> dict[str, str]:
+    """What Prefect's UI shows of each stage, as Markdown by the artifact's key."""
     with get_client(sync_client=True) as client:
         response = client.request("POST", "/artifacts/filter", json={"flow_runs": {"id": {"any_": [flow_run_id]}}})
-    pages = {page["key"]: page["data"] for page in response.json()}
-    assert set(pages) == {"stage-numbers", "stage-total"}
-    assert made[0].digest in pages["stage-numbers"]
+    return {page["key"]: page["data"] for page in response.json()}
+
+
+def test_prefect_shows_a_page_for_each_stage(server: None) -> None:
+    flow_run_id, made = run_flow(NumbersConfig())
+    found = pages(flow_run_id)
+    assert set(found) == {"stage-numbers", "stage-total"}
+    assert made[0].digest in found["stage-numbers"]
+
+
+def test_the_page_says_why_the_stage_ran_and_shows_changed_code(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = run_flow(NumbersConfig(count=5))
+    assert "never ran before" in pages(first)["stage-numbers"]
+    second, _ = run_flow(NumbersConfig(count=6))
+    assert "setting count: 5 → 6" in pages(second)["stage-numbers"]
+    assert "input numbers from numbers changed (numbers: setting count: 5 → 6)" in pages(second)["stage-total"]
+    code = total.recipe.code
+    name = next(name for name in code.definitions if name.endswith(":total"))
+    source = code.sources[code.definitions[name]] + "pass\n"
+    now = Fingerprint({**code.definitions, name: "0" * 64}, {**code.sources, "0" * 64: source})
+    monkeypatch.setitem(total.recipe.__dict__, "code", now)
+    third, _ = run_flow(NumbersConfig(count=6))
+    assert "Why it ran" not in pages(third)["stage-numbers"]
+    assert f"code {name} changed" in pages(third)["stage-total"]
+    assert "+pass" in pages(third)["stage-total"]
 
 
 def test_a_missing_input_is_named() -> None:

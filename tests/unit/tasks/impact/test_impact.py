@@ -129,14 +129,14 @@ def test_an_annotator_taints_the_reward_model_and_what_it_trained(course: Course
 
 
 def test_code_is_followed_to_what_it_made_and_on(course: Course) -> None:
-    answer = impact(course.store, Selector(), ["tasks/text/minhash.py"])
+    answer = impact(course.store, Selector(), ["tasks/text/clusters.py"])
     made = {stage for stage, entry in by_stage(answer, "artifacts").items() if entry["relation"] == "made"}
     assert made == {"deduplicate"}
     assert set(by_stage(answer)) == {"pretrain", "finetune", "reward", "ppo"}
     entry = by_stage(answer, "artifacts")["deduplicate"]
-    assert "tasks.text.minhash:signatures" in entry["code"]
-    one = impact(course.store, Selector(), ["tasks.text.minhash:signatures"])
-    assert list(by_stage(one, "artifacts")["deduplicate"]["code"]) == ["tasks.text.minhash:signatures"]
+    assert "tasks.text.clusters:components" in entry["code"]
+    one = impact(course.store, Selector(), ["tasks.text.clusters:components"])
+    assert list(by_stage(one, "artifacts")["deduplicate"]["code"]) == ["tasks.text.clusters:components"]
     both = impact(course.store, Selector(docs=planted_ids(course.folder)), ["tasks/ppo.py"])
     assert set(by_stage(both, "artifacts")) == {"ppo", "evaluate"}
     with pytest.raises(NotFound, match=r"made by code of 'tasks/nothing\.py'"):

@@ -19,10 +19,14 @@ def test_every_version_and_alias_of_a_content_is_found(server: MlflowServer, mon
     monkeypatch.setattr(registry, "PAGE", 2)  # so that there are several pages
     tracking_server.forget_probes()
     client = MlflowClient(server.url, server.url)
+    model = client.create_logged_model("0", name="a-model")
     for name, digests in (("impact-one", [DIGESTS[0], DIGESTS[1], DIGESTS[0]]), ("impact-two", [DIGESTS[0]])):
         client.create_registered_model(name)
         for digest in digests:
-            client.create_model_version(name, "models:/x", tags={"pedigree.digest": digest}, await_creation_for=0)
+            client.create_model_version(
+                name, f"models:/{model.model_id}", tags={"pedigree.digest": digest}, model_id=model.model_id,
+                await_creation_for=0,
+            )  # fmt: skip
     client.set_registered_model_alias("impact-one", "current", "3")
     client.set_registered_model_alias("impact-one", "best", "3")
     client.set_registered_model_alias("impact-two", "promoted", "1")

@@ -1,0 +1,10 @@
+"""Which of the documents given to it a stage learns from. Nothing is imported here, so that every command can."""
+
+LEARNED_FROM = {
+    "pretrain": {"tokens": frozenset({"train"})},
+    "finetune": {"pairs": frozenset({"finetune"})},
+    "rank": {"pairs": frozenset({"rank"})},
+    "reward": {"rankings": frozenset({"train"})},
+    "ppo": {"pairs": frozenset({"ppo"})},
+}
+"""Stage → input → the splits of its documents that shape what it makes; it only measures itself on the others."""

@@ -1,0 +1,78 @@
+"""What MLflow's registry and runs stand for in the store: the digest and key that the mirror wrote onto them.
+
+Plain HTTP: importing mlflow takes longer than the whole command that asks.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+from tasks.tracking import server
+
+SECONDS = 10.0
+
+
+class MlflowAway(Exception):
+    """The server was not named, does not answer, or failed; the text says which."""
+
+
+class Made(NamedTuple):
+    """An output in the store, as MLflow's tags name it. key: of the record that made it, where it is known."""
+
+    digest: str
+    key: str | None
+
+
+def by_alias(name: str, alias: str) -> Made | None:
+    """What the model version with this alias holds; None if there is no such model or alias."""
+    answer = _get("registered-models/alias", name=name, alias=alias)
+    return _made(answer["model_version"].get("tags", ())) if answer else None
+
+
+def by_version(name: str, version: str) -> Made | None:
+    """What this version of a registered model holds; None if there is no such model or version."""
+    answer = _get("model-versions/get", name=name, version=version)
+    return _made(answer["model_version"].get("tags", ())) if answer else None
+
+
+def by_run(run_id: str) -> Made | str | None:
+    """What a stage's run made; of a flow's run the flow run's id in Prefect; None if there is no such run of ours."""
+    answer = _get("runs/get", run_id=run_id)
+    if not answer:
+        return None
+    tags = answer["run"]["data"].get("tags", [])
+    flow = next((tag["value"] for tag in tags if tag["key"] == "pedigree.flow_run_id"), None)
+    is_flow = any(tag == {"key": "pedigree.role", "value": "flow"} for tag in tags)
+    return flow if is_flow else _made(tags)
+
+
+def _made(tags: Any) -> Made | None:
+    values: Mapping[str, str] = {tag["key"]: tag["value"] for tag in tags}
+    digest = values.get("pedigree.digest")
+    return Made(digest, values.get("pedigree.key")) if digest else None
+
+
+def _get(path: str, **question: str) -> dict[str, Any] | None:
+    """The decoded answer; None where MLflow knows no such thing. Raises MlflowAway."""
+    base = server.address()
+    if base is None or not base.startswith(("http://", "https://")):
+        raise MlflowAway("no MLflow server is known")
+    try:
+        answer = httpx.get(f"{base}/api/2.0/mlflow/{path}", params=question, timeout=SECONDS, **_login())
+        if answer.status_code in (400, 404):  # a name that cannot exist, or one that does not
+            return None
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+    except (httpx.HTTPError, ValueError) as error:
+        raise MlflowAway(f"the MLflow server at {base} did not answer ({error})") from error
+
+
+def _login() -> dict[str, Any]:
+    """As mlflow itself logs in: https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/"""
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"headers": {"Authorization": f"Bearer {token}"}}
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    return {"auth": (user, password)} if user and password else {}
