@@ -119,13 +119,23 @@ def parameters(
 
 
 def latest_settings() -> tuple[str, overrides.Settings]:
-    """The latest flow that made the data, and everything it was told. A course goes before a run of the data alone."""
+    """The latest flow that made the data, and everything it was told.
+
+    A course goes before a run of the data alone, and one that completed before one that was broken off.
+    """
     entries = [entry for entry in journal.flows().values() if entry.get("flow") in REBUILT and entry.get("settings")]
     if not entries:
         raise SettingsError(
             "No flow run says with which settings to rebuild. Name them as for `pedigree run`: --preset or --config."
         )
-    entry = max(entries, key=lambda entry: (REBUILT[entry["flow"]] == "train", entry.get("started") or ""))
+    entry = max(
+        entries,
+        key=lambda entry: (
+            REBUILT[entry["flow"]] == "train",
+            entry.get("state") == "completed",
+            entry.get("started") or "",
+        ),
+    )
     sections = {name: value for name, value in entry["settings"].items() if name in FLOW_SECTIONS["forget"]}
     sections.pop("exclude", None)
     return entry["flow"], sections
