@@ -38,10 +38,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Models:
-    """The four models, and what was measured on them."""
+    """The four models, the rankings that the reward model learned from, and what was measured."""
 
     pretrained: Artifact
     finetuned: Artifact
+    rankings: Artifact
     reward_model: Artifact
     aligned: Artifact
     evaluation: Artifact
@@ -84,7 +85,7 @@ def align_course(settings: Settings, pretrained: Artifact, data: Data) -> Models
         config=settings.evaluate,
         resources=resources,
     )
-    return Models(pretrained, finetuned, reward_model, aligned, evaluation)
+    return Models(pretrained, finetuned, rankings, reward_model, aligned, evaluation)
 
 
 def train_course(settings: Settings) -> Models:

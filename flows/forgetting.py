@@ -97,12 +97,10 @@ def _course(settings: Settings) -> dict[str, Artifact]:
     if settings.exclude.rebuild == "data":
         return made
     models = align_course(settings, pretrain_course(settings, data), data)
-    rewarded = Store().maker(models.reward_model)
-    assert rewarded is not None
     return made | {
         "pretrain": models.pretrained,
         "finetune": models.finetuned,
-        "rank": rewarded.inputs["rankings"],
+        "rank": models.rankings,
         "reward": models.reward_model,
         "ppo": models.aligned,
         "evaluate": models.evaluation,

@@ -13,6 +13,7 @@ from flows.targets import resolve
 from tasks.lineage import journal
 from tasks.lineage.files import write_atomically
 from tasks.lineage.gc import Sweep, survey, sweep
+from tasks.lineage.headers import headers
 from tasks.lineage.home import home
 from tasks.lineage.lock import locked_now
 from tasks.lineage.store import Store
@@ -50,7 +51,8 @@ def roots(store: Store, keep: Keep) -> dict[str, set[str]]:
     """Reason → digests of outputs that are kept with all they were made from."""
     models = aliased_models() if keep.ask_mlflow else {}
     runs, recent = _of_runs(keep), time.time() - keep.days * DAY
-    records = {record.output.digest for record in store.records() if _seconds(record.created) > recent}
+    made = (header for header in headers(store) if not header.superseded)
+    records = {header.digest for header in made if _seconds(header.created) > recent}
     return {
         "models that MLflow holds on to": set(models),
         "pins": {pinned["digest"] for pinned in pins()},

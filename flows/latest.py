@@ -5,10 +5,11 @@ from tasks.lineage import journal
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
+from tasks.tracking.registry import MODEL_NAMES
 
 DONE = ("ran", "cached")
-MODEL_STAGES = {"pretrained": "pretrain", "finetuned": "finetune", "reward": "reward", "aligned": "ppo"}
 MODEL_PREFIX = "pedigree-"
+MODEL_STAGES = {name.removeprefix(MODEL_PREFIX): stage for stage, name in MODEL_NAMES.items()}
 
 
 def latest(stage: str) -> Record | None:

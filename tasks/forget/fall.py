@@ -1,6 +1,6 @@
 """What falls with forgotten documents: the outputs that hold them, learnt from them or inherit from those."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from tasks.impact.taint import DROPPED, HOLDS, INHERITS, MEASURED, RELATIONS, TA
 from tasks.lineage.headers import Header
 from tasks.lineage.sorted_ids import short_id
 from tasks.lineage.store import Store
-from tasks.tracking import registry
+from tasks.tracking.registry import MODEL_KINDS, Version, versions_of
 
-MODEL_KINDS = ("model", "reward_model")
 TOUCHED = (HOLDS, TRAINED, INHERITS, MEASURED)
 """Relations of an output that may still hold the text: one that was measured on it shows it in its samples."""
 
@@ -98,22 +97,16 @@ def models_of(fallen: list[Fallen]) -> tuple[list[dict[str, Any]], str]:
     """The registered versions of the models among these, one entry without a version where there is none; and whether
     the registry was asked."""
     models = [output for output in fallen if output.is_model]
-    if not models:
-        return [], "not asked: no model is concerned"
-    known = registry.versions({output.header.digest for output in models})
-    answer = "not asked: no MLflow server answers" if known is None else "asked"
-    return [entry for output in models for entry in _versions(output, known or {})], answer
+    versions, asked = versions_of([output.header for output in models])
+    return [_model(output, version) for output, held in zip(models, versions, strict=True) for version in held], asked
 
 
-def _versions(output: Fallen, known: dict[str, list[registry.Version]]) -> Iterator[dict[str, Any]]:
-    header = output.header
-    name = registry.MODEL_NAMES.get(header.stage, header.stage)
-    for version in known.get(header.digest) or [registry.Version(name, None, [], header.mlflow_run_id)]:
-        yield {
-            "name": version.name,
-            "version": version.version,
-            "aliases": version.aliases,
-            "stage": header.stage,
-            "digest": header.digest,
-            "relation": output.relation,
-        }
+def _model(output: Fallen, version: Version) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "version": version.version,
+        "aliases": version.aliases,
+        "stage": output.header.stage,
+        "digest": output.header.digest,
+        "relation": output.relation,
+    }

@@ -20,9 +20,8 @@ from tasks.lineage.errors import ConfigError
 from tasks.lineage.headers import Header
 from tasks.lineage.sorted_ids import short_id
 from tasks.lineage.store import Store
-from tasks.tracking import registry
+from tasks.tracking.registry import MODEL_KINDS, versions_of
 
-MODEL_KINDS = ("model", "reward_model")
 MADE = "made"
 MOST_TRAININGS = 5  # each costs the orders of its epochs, at ten million documents some 30 ms
 
@@ -158,15 +157,11 @@ def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], str]:
     """An entry for each registered version of each tainted model, one without a version where there is none; and
     whether the registry was asked."""
     tainted = [entry for entry in reached if entry.header.kind in MODEL_KINDS and entry.tainted]
-    if not tainted:
-        return [], "not asked: no model is concerned"
-    known = registry.versions({entry.header.digest for entry in tainted})
+    versions, asked = versions_of([entry.header for entry in tainted])
     found = []
-    for entry in tainted:
+    for entry, held in zip(tainted, versions, strict=True):
         header = entry.header
-        name = registry.MODEL_NAMES.get(header.stage, header.stage)
-        nameless = [registry.Version(name, None, [], header.mlflow_run_id)]
-        for version in (known or {}).get(header.digest) or nameless:
+        for version in held:
             found.append(
                 {
                     "name": version.name,
@@ -182,7 +177,7 @@ def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], str]:
                     "mlflow_run_id": version.run_id,
                 }
             )
-    return found, "not asked: no MLflow server answers" if known is None else "asked"
+    return found, asked
 
 
 def _steps(view: StoreView, nodes: Iterable[Node], found: Found, most: int | None) -> dict[str, list[dict[str, Any]]]:

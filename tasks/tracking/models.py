@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 
 from tasks.tracking.pending import Entry
+from tasks.tracking.registry import MODEL_NAMES
 
-KINDS = ("model", "reward_model")  # of artifacts
 ALIAS = "current"  # what the last finished run made or reused; MLflow keeps the alias "latest" for itself
 WEIGHTS_LIMIT_BYTES = 100_000_000  # larger weights stay in the store, and MLflow names where
 
@@ -21,10 +21,12 @@ class Registered(NamedTuple):
 
 
 REGISTERED = {
-    "pretrain": Registered("pedigree-pretrained", "Language models trained on the corpus by next-token prediction."),
-    "finetune": Registered("pedigree-finetuned", "Pretrained models fine-tuned on prompts and human-written answers."),
-    "reward": Registered("pedigree-reward", "Reward models: one number for how well an answer suits its prompt."),
-    "ppo": Registered("pedigree-aligned", "Fine-tuned models trained further against a reward model (PPO)."),
+    "pretrain": Registered(MODEL_NAMES["pretrain"], "Language models trained on the corpus by next-token prediction."),
+    "finetune": Registered(
+        MODEL_NAMES["finetune"], "Pretrained models fine-tuned on prompts and human-written answers."
+    ),
+    "reward": Registered(MODEL_NAMES["reward"], "Reward models: one number for how well an answer suits its prompt."),
+    "ppo": Registered(MODEL_NAMES["ppo"], "Fine-tuned models trained further against a reward model (PPO)."),
 }
 
 

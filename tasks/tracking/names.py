@@ -1,15 +1,10 @@
-"""What MLflow's registry and runs stand for in the store: the digest and key that the mirror wrote onto them.
+"""What MLflow's registry and runs stand for in the store: the digest and key that the mirror wrote onto them."""
 
-Plain HTTP: importing mlflow takes longer than the whole command that asks.
-"""
-
-import os
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import httpx
 
-from tasks.tracking import server
+from tasks.tracking import rest
 
 SECONDS = 10.0
 
@@ -49,18 +44,19 @@ def by_run(run_id: str) -> Made | str | None:
 
 
 def _made(tags: Any) -> Made | None:
-    values: Mapping[str, str] = {tag["key"]: tag["value"] for tag in tags}
+    values = rest.tags({"tags": tags})
     digest = values.get("pedigree.digest")
     return Made(digest, values.get("pedigree.key")) if digest else None
 
 
 def _get(path: str, **question: str) -> dict[str, Any] | None:
     """The decoded answer; None where MLflow knows no such thing. Raises MlflowAway."""
-    base = server.address()
-    if base is None or not base.startswith(("http://", "https://")):
+    base = rest.base()
+    if base is None:
         raise MlflowAway("no MLflow server is known")
     try:
-        answer = httpx.get(f"{base}/api/2.0/mlflow/{path}", params=question, timeout=SECONDS, **_login())
+        with rest.client(base, SECONDS) as client:
+            answer = client.get(f"/{path}", params=question)
         if answer.status_code in (400, 404):  # a name that cannot exist, or one that does not
             return None
         answer.raise_for_status()
@@ -68,11 +64,3 @@ def _get(path: str, **question: str) -> dict[str, Any] | None:
         return found
     except (httpx.HTTPError, ValueError) as error:
         raise MlflowAway(f"the MLflow server at {base} did not answer ({error})") from error
-
-
-def _login() -> dict[str, Any]:
-    """As mlflow itself logs in: https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/"""
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"headers": {"Authorization": f"Bearer {token}"}}
-    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    return {"auth": (user, password)} if user and password else {}

@@ -16,6 +16,7 @@ from tasks.lineage.headers import Header, headers
 from tasks.lineage.store import Store
 from tasks.report.lineage_graph import Pages, prefect_pages
 from tasks.tracking import models, server
+from tasks.tracking.registry import MODEL_KINDS
 from tasks.tracking.runs import refused
 
 MOST_RUNS = 200  # earlier runs whose pages follow a new one: the nearest in the graph
@@ -98,7 +99,7 @@ def _places(client: MlflowClient, experiment: str, graph: Graph, own: list[Any],
     for header in list(earlier.values())[:MOST_RUNS]:
         if header.mlflow_run_id and header.mlflow_run_id not in told:
             yield _Place("run", header.mlflow_run_id, [header])
-        if header.kind in models.KINDS and header.id not in met:
+        if header.kind in MODEL_KINDS and header.id not in met:
             model = models.find(client, experiment, header.digest)
             if model is not None:
                 yield _Place("model", str(model.model_id), [header])

@@ -1,14 +1,17 @@
-"""Which registered versions a model has, asked of MLflow's REST API: importing mlflow takes longer than the answer.
+"""Which registered versions a model has, asked of MLflow's REST API.
 
 Versions are told by the tag `pedigree.digest` that the mirror gives them (models.py), under whatever name.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
-from tasks.tracking import server
+from tasks.lineage.headers import Header
+from tasks.tracking import rest, server
+
+MODEL_KINDS = ("model", "reward_model")  # of artifacts
 
 MODEL_NAMES = {
     "pretrain": "pedigree-pretrained",
@@ -16,7 +19,7 @@ MODEL_NAMES = {
     "reward": "pedigree-reward",
     "ppo": "pedigree-aligned",
 }
-"""Stage → the name that its models are registered by (models.REGISTERED, which needs mlflow)."""
+"""Stage → the name that its models are registered by."""
 
 PAGE = 1000
 TIMEOUT_SECONDS = 10.0
@@ -33,19 +36,38 @@ class Version(NamedTuple):
 
 def versions(digests: Collection[str]) -> dict[str, list[Version]] | None:
     """By digest of a model, its registered versions, by name and number; None where no server answers."""
-    base = server.address()
-    if base is None or not base.startswith(("http://", "https://")) or not server.answers():
+    base = rest.base()
+    if base is None or not server.answers():
         return None
     try:
-        with httpx.Client(base_url=f"{base}/api/2.0/mlflow", timeout=TIMEOUT_SECONDS) as client:
-            aliases: dict[tuple[str, str], list[str]] = {}
-            for model in _pages(client, "registered-models/search", "registered_models"):
-                for alias in model.get("aliases", ()):
-                    aliases.setdefault((model["name"], str(alias["version"])), []).append(alias["alias"])
+        with rest.client(base, TIMEOUT_SECONDS) as client:
+            aliases = aliases_of(_pages(client, "registered-models/search", "registered_models"))
             return _by_digest(client, digests, aliases)
     except (httpx.HTTPError, ValueError, KeyError):
         server.distrust()
         return None
+
+
+def versions_of(models: Sequence[Header]) -> tuple[list[list[Version]], str]:
+    """For each model its versions, or one without a number where there is none; and whether the registry was asked."""
+    if not models:
+        return [], "not asked: no model is concerned"
+    known = versions({header.digest for header in models})
+    found = [
+        (known or {}).get(header.digest)
+        or [Version(MODEL_NAMES.get(header.stage, header.stage), None, [], header.mlflow_run_id)]
+        for header in models
+    ]
+    return found, "not asked: no MLflow server answers" if known is None else "asked"
+
+
+def aliases_of(models: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """By name and version, the aliases of registered models as MLflow gives them."""
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in models:
+        for alias in model.get("aliases", ()):
+            aliases.setdefault((model["name"], str(alias["version"])), []).append(alias["alias"])
+    return aliases
 
 
 def _by_digest(
@@ -53,8 +75,7 @@ def _by_digest(
 ) -> dict[str, list[Version]]:
     found: dict[str, list[Version]] = {}
     for entry in _pages(client, "model-versions/search", "model_versions"):
-        tags = {tag["key"]: tag.get("value", "") for tag in entry.get("tags", ())}
-        digest = tags.get("pedigree.digest")
+        digest = rest.tags(entry).get("pedigree.digest")
         if digest in digests and digest is not None:
             name, number = entry["name"], str(entry["version"])
             found.setdefault(digest, []).append(
@@ -66,11 +87,4 @@ def _by_digest(
 
 
 def _pages(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, Any]]:
-    token = ""
-    while True:
-        answer = client.get(f"/{path}", params={"max_results": PAGE, **({"page_token": token} if token else {})})
-        content = answer.raise_for_status().json()
-        yield from content.get(field, ())
-        token = content.get("next_page_token") or ""
-        if not token:
-            return
+    return rest.pages(lambda page: client.get(f"/{path}", params=page).raise_for_status().json(), field, PAGE)

@@ -1,9 +1,8 @@
 """Taking models back in MLflow: tags that say what is wrong with a version, and deleting versions, models and files.
 
-Plain REST, as registry.py: importing mlflow takes longer than the answers. Every function names the server's refusal.
+Every function names the server's refusal.
 """
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,12 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from tasks.lineage.errors import StoreError
-from tasks.tracking import server
-from tasks.tracking.registry import Version, versions
+from tasks.tracking import rest, server
+from tasks.tracking.registry import Version, aliases_of, versions
 
 TAINTED, REPLACED_BY, PURGED = "pedigree.tainted", "pedigree.replaced_by", "pedigree.purged"
 PAGE = 1000
+POSTED_PAGE = 50
 TIMEOUT_SECONDS = 30.0
 PROXIED = "mlflow-artifacts"
 
@@ -46,13 +46,10 @@ def aliased() -> dict[str, list[str]] | None:
     if not _answers():
         return None
     with _client() as client:
-        aliases: dict[tuple[str, str], list[str]] = {}
-        for model in _pages(client, "GET", "/registered-models/search", "registered_models"):
-            for alias in model.get("aliases", ()):
-                aliases.setdefault((model["name"], str(alias["version"])), []).append(alias["alias"])
+        aliases = aliases_of(_pages(client, "GET", "/registered-models/search", "registered_models"))
         found: dict[str, list[str]] = {}
         for entry in _pages(client, "GET", "/model-versions/search", "model_versions"):
-            tags = _tags(entry)
+            tags = rest.tags(entry)
             names = [f"{entry['name']}@{alias}" for alias in aliases.get((entry["name"], str(entry["version"])), ())]
             if "pedigree.keep" in tags:
                 names.append(f"{entry['name']}/{entry['version']} (pedigree.keep)")
@@ -90,7 +87,7 @@ def traces(digests: Collection[str]) -> Traces:
         ids = [experiment["experiment"]["experiment_id"]] if experiment else []
         parents = set()
         for run in _pages(client, "POST", "/runs/search", "runs", experiment_ids=ids, run_view_type="ALL"):
-            tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", ())}
+            tags = rest.tags(run["data"])
             if tags.get("pedigree.digest") in digests and PURGED not in tags:
                 found.runs.append(run["info"]["run_id"])
                 found.folders.append(run["info"]["artifact_uri"])
@@ -99,8 +96,7 @@ def traces(digests: Collection[str]) -> Traces:
             run = _call(client, "GET", "/runs/get", params={"run_id": run_id})["run"]
             found.folders.append(f"{run['info']['artifact_uri']}/report.html")
         for model in _pages(client, "POST", "/logged-models/search", "models", experiment_ids=ids):
-            tags = {tag["key"]: tag["value"] for tag in model["info"].get("tags", ())}
-            if tags.get("pedigree.digest") in digests:
+            if rest.tags(model["info"]).get("pedigree.digest") in digests:
                 found.models.append(model["info"]["model_id"])
                 found.folders.append(model["info"]["artifact_uri"])
     return found
@@ -128,19 +124,17 @@ def delete(found: Traces, certificate: str) -> list[str]:
 
 
 def _answers() -> bool:
-    base = server.address()
-    return base is not None and base.startswith(("http://", "https://")) and server.answers()
+    return rest.base() is not None and server.answers()
 
 
 def _client() -> httpx.Client:
     """Raises StoreError where no server answers."""
-    if not _answers():
+    base = rest.base()
+    if base is None or not server.answers():
         raise StoreError(
             "no MLflow server answers. Start it with `pedigree up`, or name it with MLFLOW_TRACKING_URI, and try again"
         )
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    credentials = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else None
-    return httpx.Client(base_url=f"{server.address()}/api/2.0/mlflow", timeout=TIMEOUT_SECONDS, auth=credentials)
+    return rest.client(base, TIMEOUT_SECONDS)
 
 
 def _call(client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:
@@ -156,18 +150,9 @@ def _call(client: httpx.Client, method: str, path: str, **request: Any) -> dict[
 
 
 def _pages(client: httpx.Client, method: str, path: str, field: str, **body: Any) -> Iterator[dict[str, Any]]:
-    token = ""
-    while True:
-        asked = {**body, "max_results": PAGE if method == "GET" else 50, **({"page_token": token} if token else {})}
-        answer = _call(client, method, path, **({"params": asked} if method == "GET" else {"json": asked}))
-        yield from answer.get(field, ())
-        token = answer.get("next_page_token") or ""
-        if not token:
-            return
-
-
-def _tags(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["key"]: tag.get("value", "") for tag in entry.get("tags", ())}
+    if method == "GET":
+        return rest.pages(lambda page: _call(client, method, path, params={**body, **page}), field, PAGE)
+    return rest.pages(lambda page: _call(client, method, path, json={**body, **page}), field, POSTED_PAGE)
 
 
 def _proxied(folder: str) -> str | None:

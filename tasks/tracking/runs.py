@@ -15,6 +15,7 @@ from tasks.report.note import note
 from tasks.tracking import artifacts, models, server
 from tasks.tracking.metrics_rows import Figure, mlflow_name
 from tasks.tracking.pending import Entry
+from tasks.tracking.registry import MODEL_KINDS
 from tasks.tracking.why_tags import why_tags
 
 # Limits of MLflow 3.17: metrics, then parameters or tags a request; characters of values and of data set digests.
@@ -83,7 +84,7 @@ def log_inputs(client: MlflowClient, experiment: str, entry: Entry) -> None:
     """Input artifacts: models as logged models, the rest as data sets that a search by digest finds."""
     datasets, used = [], []
     for name, artifact in entry.inputs.items():
-        if artifact.kind in models.KINDS:
+        if artifact.kind in MODEL_KINDS:
             model = models.find(client, experiment, artifact.digest)
             used += [LoggedModelInput(model.model_id)] if model else []
         else:
