@@ -62,7 +62,7 @@ class RankConfig(StageConfig):
     max_prompts: int | None = Field(None, ge=2, description="prompts to rank, chosen by hash; empty for all there are")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off")
     temperatures: tuple[Temperature, ...] = Field(
-        (0.7, 1.0, 1.0, 1.3),
+        (0.5, 0.8, 1.0, 1.3),
         min_length=1,
         description="of sampling, one answer after the other in turn; 1 draws from the model as it is. Several make "
         "answers that differ more in worth, so that more pairs can be told apart",
