@@ -66,6 +66,9 @@ class PPOConfig(StageConfig):
         0.05, gt=0, description="KL a token within an iteration after which its updates end; empty for no limit"
     )
     missing_eos_penalty: float = Field(1.0, ge=0, description="off the reward of an answer that was cut off")
+    repetition_penalty: float = Field(
+        5.0, ge=0, description="off the reward of an answer, times its share of repeated word pairs"
+    )
     rater: ReferenceRater = Field(
         default_factory=ReferenceRater, description="gives the gold score, never shown to the policy; as in ranking"
     )
@@ -188,8 +191,10 @@ def _learn(
 
     def score(prompts: list[int], responses: list[list[int]]) -> tuple[Tensor, dict[str, float]]:
         worth = course.assessor.assess([questions[place] for place in prompts], responses)
-        figures = {"gold": float(worth.gold.mean()), "repetition": float(worth.repetition.mean())}
-        return torch.from_numpy(worth.reward).float(), figures
+        # The reward model sees few answers that repeat themselves, so it alone does not keep a policy from them.
+        rewards = worth.reward - config.repetition_penalty * worth.repetition
+        figures = {name: float(getattr(worth, name).mean()) for name in ("gold", "repetition")}
+        return torch.from_numpy(rewards).float(), {**figures, "reward_model": float(worth.reward.mean())}
 
     def watch(iteration: int) -> dict[str, float]:
         sampled, greedy = (course.answers(course.policy, watched, greedy=greedy)[1] for greedy in (False, True))

@@ -1,6 +1,7 @@
 """The README keeps its word: every module, command, flow and preset is named, and every setting it shows exists."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_every_flow_preset_and_shown_command_is_real() -> None:
     shown = re.findall(r"\.venv/bin/pedigree ([^#\n]+)", README)
     assert len(shown) >= 6
     for line in shown:
-        parser().parse_args(line.split())  # exits where the command or an option does not exist
+        parser().parse_args(shlex.split(line))  # exits where the command or an option does not exist
 
 
 def test_the_shown_settings_are_accepted(tmp_path: Path) -> None:
