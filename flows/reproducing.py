@@ -145,29 +145,20 @@ class _Reproduction:
         return next((stage for stage in self.stages if stage["verdict"] in ("different", "failed")), None)
 
     def answer(self, targets: list[Record], folder: Path | None) -> Answer:
+        """The answer of `reproduce`."""
         first = self._first()
         identical = all(stage["verdict"] in ("identical", "taken") for stage in self.stages)
-        other_numerics = first is not None and first["verdict"] == "different" and _numerics_alone(first)
-        notes = [
-            f"{stage['stage']} {stage['expected'][:12]} was {stage['note']}" for stage in self.stages if stage["note"]
-        ]
         return {
             "target": [
                 {"stage": record.stage, "kind": record.output.kind, "digest": record.output.digest, "key": record.key}
                 for record in targets
             ],
             "identical": identical,
-            "verdict": "identical"
-            if identical
-            else "failed"
-            if first is None or first["verdict"] == "failed"
-            else "same recipe, other numerics"
-            if other_numerics
-            else "different",
+            "verdict": "identical" if identical else _verdict(first),
             "first_difference": None if first is None else _first_difference(first),
             "stages": self.stages,
             "home": str(folder.absolute()) if folder else None,
-            "notes": notes,
+            "notes": [f"{stage['stage']} was {stage['note']}" for stage in self.stages if stage["note"]],
         }
 
 
@@ -192,9 +183,12 @@ def _entry(record: Record) -> Answer:
     }
 
 
-def _numerics_alone(stage: Answer) -> bool:
-    """Whether a stage differs although the same was done with the same, on another machine or with other threads."""
-    return bool(stage["numerics"]) and not stage["causes"] and not stage["accepted"] and not stage["sources"]
+def _verdict(first: Answer | None) -> str:
+    """Of what is not identical, by the first stage that is not."""
+    if first is None or first["verdict"] == "failed":
+        return "failed"
+    excused = first["numerics"] and not (first["causes"] or first["accepted"] or first["sources"])
+    return "same recipe, other numerics" if excused else "different"
 
 
 def _first_difference(stage: Answer) -> Answer:

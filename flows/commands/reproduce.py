@@ -13,9 +13,10 @@ SHOWN = 10  # files, sources and causes on a terminal; --json has all
 
 
 def add(commands: Any) -> None:
-    reproduce = command(commands, "reproduce", _reproduce, "make something again from its sources, and compare the bytes", (
-        "pedigree reproduce pedigree-aligned                 stops at the first stage that differs\n"
-        "  pedigree reproduce pretrain --home again           keeps what it makes, and goes on from there the next time\n"
+    about = "make something again from its sources, and compare the bytes"
+    reproduce = command(commands, "reproduce", _reproduce, about, (
+        "pedigree reproduce pedigree-aligned             stops at the first stage that differs\n"
+        "  pedigree reproduce pretrain --home again       keeps what it makes, and goes on from there the next time\n"
         "  pedigree reproduce aligned@current --all --json"
     ), json_output=True)  # fmt: skip
     reproduce.description = (

@@ -1,4 +1,4 @@
-"""How two files differ: the first byte, and for JSON, Parquet and safetensors which field, column or tensor, by how much.
+"""How two files differ: at which byte, and for JSON, Parquet and safetensors in which field, column or tensor, how far.
 
     difference(earlier, now) → {"first_byte", "format", "differing", "of", "parts", "note"}
 
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.lineage.explain import flat
@@ -192,9 +191,10 @@ def _column(name: str, old: pa.ChunkedArray, new: pa.ChunkedArray, row: int, of:
         return None
     numeric = [pa.types.is_floating(side.type) or pa.types.is_integer(side.type) for side in (old, new)]
     if all(numeric) and not old.null_count and not new.null_count:
-        return _numbers(name, *(side.cast(pa.float64(), safe=False).to_numpy() for side in (old, new)), row, of)
+        left, right = (side.cast(pa.float64(), safe=False).to_numpy() for side in (old, new))
+        return _numbers(name, left, right, row, of)
     one, other = old.to_pylist(), new.to_pylist()
-    apart = [index for index, (left, right) in enumerate(zip(one, other, strict=True)) if not _same(left, right)]
+    apart = [place for place, sides in enumerate(zip(one, other, strict=True)) if not _same(*sides)]
     if not apart:
         return None
     return _part(name, len(apart), of, row + apart[0], one[apart[0]], other[apart[0]])
@@ -244,7 +244,7 @@ def _add(parts: dict[str, Part], part: Part) -> None:
 
 
 def _same(old: Any, new: Any) -> bool:
-    return bool(old == new) and isinstance(old, bool) == isinstance(new, bool) or (old != old and new != new)
+    return (bool(old == new) and isinstance(old, bool) == isinstance(new, bool)) or (old != old and new != new)
 
 
 def _plain(value: Any) -> Any:

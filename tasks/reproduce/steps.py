@@ -96,10 +96,10 @@ def resources_of(record: Record, project: Path) -> Resources:
     except (ValidationError, AttributeError):  # of another version of this program
         told = Resources()
     numerics = record.numerics
-    threads = numerics.get("threads")
+    threads = str(numerics.get("threads"))
     return told.model_copy(
         update={
-            "threads": int(threads) if str(threads).isdecimal() and int(threads) else told.threads,
+            "threads": int(threads) if threads.isdecimal() and int(threads) else told.threads,
             "device": numerics.get("device", told.device),
             "compile": bool(numerics.get("compile", told.compile)),
             "root": told.root or (project if flow else Path.cwd()),
