@@ -24,7 +24,7 @@ from tasks.lineage.home import home
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 from tasks.reproduce import outside, verdict
-from tasks.reproduce.steps import Step, in_order, steps
+from tasks.reproduce.steps import Step, steps, work
 
 MARK = "reproduction.json"
 EXCLUDE = "exclude"
@@ -45,7 +45,7 @@ def reproduce(target: str, folder: Path | None, whole: bool, report: Report) -> 
     """
     store = Store()
     targets = resolve_all(target)
-    records, inputs = in_order(store, targets)
+    records, inputs = work(store, targets)
     plan = steps(records, inputs, PROJECT, not_again)
     with _home(folder) as own:
         found = _Reproduction(store, Store(own), records, plan, report)

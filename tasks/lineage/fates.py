@@ -75,6 +75,13 @@ class Fates:
             result[known] = section.codes[found[known]]
         return result
 
+    def held(self) -> tuple[Ids, NDArray[np.int64]]:
+        """The short ids (N,) that the output holds, rising, each once, and the numbers of their fates in `labels`."""
+        rows = self._index.sections[ROWS]
+        kept = np.array([label.held for label in self.labels] or [False])
+        ids = np.unique(np.concatenate([self._index.sections[TABLES].ids, rows.ids[kept[rows.codes]]]))
+        return ids, self.codes(ids)
+
     def between(self, low: int, high: int) -> set[int]:
         """The short ids from `low` to `high` that the output names."""
         found: set[int] = set()
