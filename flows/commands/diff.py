@@ -3,14 +3,17 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from itertools import islice
 from typing import Any
 
-from flows.commands.base import command, say, short
+from flows.commands.base import command, printable, say, short
 
 SHOWN = 8  # lines of a section on a terminal; --json has all
-EXAMPLES = 5
+EXAMPLES = 3  # documents named for a reason, of the first so many that are read:
+LOOKED_AT = 10_000
+
+Examples = dict[tuple[str, str, str, str], list[dict[str, Any]]]
 
 
 def add(commands: Any) -> None:
@@ -93,34 +96,44 @@ def _print_data(data: dict[str, Any], documents: Iterator[dict[str, Any]]) -> No
     if data["sources"] is None:
         _section("Sources", ["which files changed cannot be told: a snapshot is no longer stored"])
     else:
-        _section("Sources", [f"{what}: {short(uri)}" for what, uris in data["sources"].items() for uri in uris])
-    examples = _examples(documents) if any(found["same"] is not None for found in data["collections"]) else {}
+        _section("Sources", [f"{what}: {printable(uri)}" for what, uris in data["sources"].items() for uri in uris])
+    examples = _examples(documents)
     for found in data["collections"]:
-        lines = []
-        for side in ("a", "b"):
-            lines.append(f"{side.upper()}: {_counts(found[side])}")
-        if found["same"] is not None and (found["a"] or {})["digest"] != (found["b"] or {})["digest"]:
+        lines = [f"{side.upper()}: {_counts(found[side])}" for side in ("a", "b")]
+        if found["same"] is not None:
             lines.append(f"{found['same']:,} the same")
         for change in ("added", "removed", "changed", "moved"):
-            summary = found[change]
-            if not summary or not summary["documents"]:
-                continue
-            tokens = f", {summary['tokens']:,} tokens" if summary["tokens"] is not None else ""
-            lines.append(f"{summary['documents']:,} {change}{tokens}")
-            for reason in summary["by_reason"][:EXAMPLES]:
-                lines.append(f"  {reason['documents']:>9,}  {reason['stage']}: {reason['reason']}")
-            for origin, count in list(summary["by_origin"].items())[:EXAMPLES]:
-                lines.append(f"  {count:>9,}  of {short(origin)}")
-            for entry in examples.get((found["kind"], change), []):
-                lines.append(f"  for example {entry['doc_id'][:16]} {short(entry['source'] or '')}")
-        lines += found["notes"]
-        _section(f"Documents of {found['stage']}", lines, limit=None)
+            lines += _changes(found["kind"], change, found[change], examples)
+        _section(f"Documents of {found['stage']}", lines + found["notes"], limit=None)
 
 
-def _examples(documents: Iterator[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for entry in islice(documents, 10_000):
-        held = found.setdefault((entry["kind"], entry["change"]), [])
+def _changes(kind: str, change: str, summary: dict[str, Any] | None, examples: Examples) -> Iterator[str]:
+    """How many documents changed in one way, why, with a few by name, and of which origins."""
+    if not summary or not summary["documents"]:
+        return
+    tokens = f", {summary['tokens']:,} tokens" if summary["tokens"] is not None else ""
+    yield f"{summary['documents']:,} {change}{tokens}"
+    for why in summary["by_reason"][:SHOWN]:
+        yield f"  {why['documents']:>9,}  {why['stage']}: {printable(why['reason'])}"
+        for entry in examples.get((kind, change, why["stage"], why["reason"]), []):
+            yield f"             {entry['doc_id'][:16]} {printable(entry['source'] or '')}"
+    yield from _more(summary["by_reason"])
+    if len(summary["by_origin"]) > 1:
+        for origin, count in list(summary["by_origin"].items())[:SHOWN]:
+            yield f"  {count:>9,}  of {printable(origin)}"
+        yield from _more(summary["by_origin"])
+
+
+def _more(entries: Sized) -> Iterator[str]:
+    if len(entries) > SHOWN:
+        yield f"             and {len(entries) - SHOWN:,} more; --json has all"
+
+
+def _examples(documents: Iterator[dict[str, Any]]) -> Examples:
+    """A few documents by collection, change, stage and reason, of the first LOOKED_AT."""
+    found: Examples = {}
+    for entry in islice(documents, LOOKED_AT):
+        held = found.setdefault((entry["kind"], entry["change"], entry["stage"], entry["reason"]), [])
         if len(held) < EXAMPLES:
             held.append(entry)
     return found

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.commands.base import command, print_json, say
+from flows.commands.base import command, print_json, printable, say
 from flows.figures import duration, progress
 
 PROGRESS_SECONDS = 10.0
@@ -56,7 +56,7 @@ class _Progress:
             return
         self._last = time.monotonic()
         if told["verdict"] in ("taken", "failed"):
-            say(f"{told['stage']}: {told['note'] or told['failed']}", to_stderr=True)
+            say(f"{told['stage']}: {printable(told['note'] or told['failed'])}", to_stderr=True)
             return
         how = "found" if told["found"] else f"made in {duration(told['seconds'])}"
         say(f"{told['stage']}: {how} ({duration(told['seconds_before'])} before), {told['verdict']}", to_stderr=True)
@@ -92,15 +92,15 @@ def _print_stage(stage: dict[str, Any]) -> None:
 
     say(f"{stage['stage']} {stage['expected'][:12]}:")
     if stage["failed"]:
-        say(f"  could not be made: {stage['failed']}")
+        say(f"  could not be made: {printable(stage['failed'])}")
     if stage["accepted"]:
-        say(f"  was accepted by {stage['accepted']['by']} in place of work: {stage['accepted']['because']}")
+        say(f"  was accepted by {stage['accepted']['by']} in place of work: {printable(stage['accepted']['because'])}")
     lines = [sentence(Cause.model_validate(cause)) for cause in stage["causes"]]
     for what, uris in (stage["sources"] or {}).items():
         lines += [f"source {what}: {uri}" for uri in uris]
     lines += [f"{entry['name']}: {entry['old']} → {entry['new']}" for entry in stage["numerics"]]
     lines += [how(file) for file in stage["files"]]
     for line in lines[:SHOWN]:
-        say(f"  {line}")
+        say(f"  {printable(line)}")
     if len(lines) > SHOWN:
         say(f"  and {len(lines) - SHOWN:,} more; --json has all")

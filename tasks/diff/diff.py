@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.diff.documents import Difference, Files
+from tasks.diff.addresses import Files
+from tasks.diff.documents import Difference
 from tasks.diff.matching import Match, matched
 from tasks.diff.metrics import figures
 from tasks.impact.census import TRAINED_FROM

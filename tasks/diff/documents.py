@@ -6,63 +6,36 @@ one of each (a version of a package in the address does not count). Of documents
 compared where code or settings that may shape texts differ.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
+from tasks.diff.addresses import (
+    FILE_GONE,
+    NEW_FILE,
+    NEW_PLACE,
+    PLACE_GONE,
+    SNAPSHOT,
+    Change,
+    Files,
+    Group,
+    addresses,
+    among,
+    give_reasons,
+    once,
+)  # fmt: skip
 from tasks.diff.side import Side
 from tasks.lineage.record import Record
 from tasks.lineage.sorted_ids import Ids, short_id
 from tasks.lineage.store import Store
 
-Change = Literal["added", "removed", "changed", "moved"]
 CHANGES: tuple[Change, ...] = ("added", "removed", "changed", "moved")
 NOT_TAKEN = "not taken"
-NEW_FILE, NEW_PLACE = "its file is new in the sources", "new in its file"
-FILE_GONE, PLACE_GONE = "its file is gone from the sources", "no longer in its file"
-UNKNOWN = "not among its documents"
-EDITED, REWRITTEN, OTHER_SPLIT = "its text changed at the source", "its text was prepared in another way", "other split"
-SNAPSHOT = "snapshot"  # the stage that looks at the sources
-_VERSION = re.compile(r"^(pypi://[^/]+)/[^/]+/")
-
-Files = AbstractSet[str] | None
-"""Addresses of the files that a side's sources hold; None if nobody knows."""
+EDITED, REWRITTEN = "its text changed at the source", "its text was prepared in another way"
 
 Answer = dict[str, Any]
-
-
-@dataclass
-class Group:
-    """Some documents (M,) that changed in one way, described on one side. reasons: (stage, why); codes: each one's.
-
-    was: what a changed one was before.
-    """
-
-    change: Change
-    side: Side
-    ids: Ids
-    reasons: list[tuple[str, str]]
-    codes: NDArray[np.int64]
-    was: Ids | None = None
-
-    def only(self, keep: NDArray[np.bool_]) -> "Group":
-        was = None if self.was is None else self.was[keep]
-        return Group(self.change, self.side, self.ids[keep], self.reasons, self.codes[keep], was)
-
-
-class Addresses(NamedTuple):
-    """Of documents (M,): a hash of where each stands in the sources, and whether its file is known on the other side."""
-
-    ids: Ids
-    places: NDArray[np.uint64]
-    known: NDArray[np.bool_]
 
 
 class Difference:
@@ -131,16 +104,16 @@ class Difference:
     def _edited(self, gone: Group, new: Group) -> tuple[Group, Group, Group]:
         """What is gone and new without what changed, with a reason from the sources; and what changed."""
         files_a, files_b = self._files
-        before, after = _addresses(gone, files_b), _addresses(new, files_a)
-        old, now = _once(before), _once(after)
+        before, after = addresses(gone, files_b), addresses(new, files_a)
+        old, now = once(before), once(after)
         _, left, right = np.intersect1d(old.places, now.places, assume_unique=True, return_indices=True)
         order = np.argsort(now.ids[right])
         changed = Group(
             "changed", new.side, now.ids[right][order], [(SNAPSHOT, EDITED)], np.zeros(len(right), np.int64),
             old.ids[left][order],
         )  # fmt: skip
-        _from_sources(gone, before, files_b, (FILE_GONE, PLACE_GONE))
-        _from_sources(new, after, files_a, (NEW_FILE, NEW_PLACE))
+        give_reasons(gone, before, files_b, (FILE_GONE, PLACE_GONE))
+        give_reasons(new, after, files_a, (NEW_FILE, NEW_PLACE))
         return (
             gone.only(~among(gone.ids, np.sort(old.ids[left]))),
             new.only(~among(new.ids, np.sort(now.ids[right]))),
@@ -174,7 +147,7 @@ class Difference:
     # -- how they are told ---------------------------------------------------------------------------------------------
 
     def _summary(self, change: Change) -> Answer:
-        """{"documents", "tokens", "by_reason": [{"stage", "reason", "documents"}], "by_origin": {origin: documents}}."""
+        """{"documents", "tokens", "by_reason": [{"stage", "reason", "documents"}], "by_origin": {origin: count}}."""
         reasons: Counter[tuple[str, str]] = Counter()
         origins: Counter[str] = Counter()
         documents, tokens = 0, None
@@ -227,59 +200,12 @@ class Difference:
         }
 
 
-def among(ids: Ids, others: Ids) -> NDArray[np.bool_]:
-    """Which of `ids` (M,) are among `others`, in rising order."""
-    if not len(others):
-        return np.zeros(len(ids), bool)
-    places = np.searchsorted(others, ids)
-    places[places == len(others)] = 0
-    return np.asarray(others[places] == ids)
-
-
-def address(source: str) -> str:
-    """A source's address without the version of a package in it."""
-    return _VERSION.sub(r"\1/", source)
-
-
 def _without(change: Change, ids: Ids, has: Side, lacks: Side) -> Group:
     """Documents that only `has` holds, with what became of them on the other side; code −1 where it names them not."""
     told, codes, named = lacks.dropped(ids)
     passed_over = (codes < 0) & named
     codes[passed_over] = len(told)
     return Group(change, has, ids, [*told, (lacks.record.stage, NOT_TAKEN)], codes)
-
-
-def _addresses(group: Group, files: Files) -> Addresses:
-    """Of the documents that the other side does not name; `files`: its own."""
-    ids = group.ids[group.codes < 0]
-    places, known, told = np.zeros(len(ids), np.uint64), np.zeros(len(ids), bool), np.zeros(len(ids), bool)
-    bare = frozenset(address(uri) for uri in files or ())
-    for row in group.side.rows(ids):
-        number = int(np.searchsorted(ids, np.uint64(short_id(row["id"]))))
-        where = address(row["source"])
-        places[number], told[number] = xxh3_64_intdigest(where.encode()), True
-        known[number] = where.partition("#")[0] in bare
-    return Addresses(ids[told], places[told], known[told])
-
-
-def _once(found: Addresses) -> Addresses:
-    """Those whose address no other of them has, by address."""
-    _, first, counts = np.unique(found.places, return_index=True, return_counts=True)
-    chosen = first[counts == 1]
-    return Addresses(*(array[chosen] for array in found))
-
-
-def _from_sources(group: Group, found: Addresses, files: Files, words: tuple[str, str]) -> None:
-    """Give the documents that the other side does not name a reason. words: its file is not there, or is."""
-    unnamed = group.codes < 0
-    first = len(group.reasons)
-    if files is None:
-        group.reasons.append((SNAPSHOT, UNKNOWN))
-        group.codes[unnamed] = first
-        return
-    group.reasons += [(SNAPSHOT, word) for word in words]
-    group.codes[unnamed] = first
-    group.codes[unnamed & among(group.ids, np.sort(found.ids[found.known]))] = first + 1
 
 
 def _counts(side: Side | None) -> Answer | None:
