@@ -42,14 +42,14 @@ def diff(store: Store, a: list[Record], b: list[Record], report: Report) -> Diff
     """
     matches = matched(store, a, b)
     causes = [_causes(match) for match in matches]
-    own = [cause.model_copy(update={"stage": match.stage}) for match, found in zip(matches, causes, strict=True)
-           for cause in found if cause.kind != "input" or cause.name == OUTSIDE_WORLD]  # fmt: skip
+    by_stage = [_own(match, found) for match, found in zip(matches, causes, strict=True)]
+    own = [cause for found in by_stage for cause in found]
     collections = list(_collections(store, a, b, matches, causes, report))
     answer: Answer = {
         "a": [_named(record) for record in a],
         "b": [_named(record) for record in b],
         "identical": [record.output.digest for record in a] == [record.output.digest for record in b],
-        "first_cause": _plain(own[0]) if own else _one_sided(matches),
+        "first_cause": _first_cause(matches, by_stage),
         "stages": [_stage(store, match, found) for match, found in zip(matches, causes, strict=True)],
         "data": {"sources": _sources(store, matches), "collections": [found.answer() for found in collections]},
         "config": [_plain(cause) for cause in own if cause.kind == "config"],
@@ -77,6 +77,15 @@ def _causes(match: Match) -> list[Cause]:
         digests = match.a.output.digest, match.b.output.digest
         return [Cause(kind="input", name=OUTSIDE_WORLD, old=digests[0], new=digests[1])]
     return found
+
+
+def _own(match: Match, causes: list[Cause]) -> list[Cause]:
+    """Those that do not come with its inputs, each saying its stage."""
+    return [
+        cause.model_copy(update={"stage": match.stage})
+        for cause in causes
+        if cause.kind in OWN or cause.name == OUTSIDE_WORLD
+    ]
 
 
 def _stage(store: Store, match: Match, causes: list[Cause]) -> Answer:
@@ -124,13 +133,26 @@ def _with_diff(store: Store, cause: Cause) -> Cause:
     return cause.model_copy(update={"diff": shown, "note": None if shown else sources.NOT_KEPT})
 
 
-def _one_sided(matches: list[Match]) -> Answer | None:
-    """Where no work of both sides differs by itself: the first that only one side has."""
-    alone = next((match for match in matches if match.a is None or match.b is None), None)
-    if alone is None:
-        return None
-    digests = [None if record is None else record.output.digest for record in (alone.a, alone.b)]
-    return {"stage": alone.stage, "kind": "stage", "name": alone.stage, "old": digests[0], "new": digests[1]}
+def _first_cause(matches: list[Match], own: list[list[Cause]]) -> Answer | None:
+    """What differs first of all: a stage's own difference, or an input that only one side has.
+
+    Where there is neither, one of the two was made from the other, or on from the same: the first stage that only one
+    side has.
+    """
+    both = [record for match in matches if match.a and match.b for record in (match.a, match.b)]
+    taken = {artifact for record in both for artifact in record.inputs.values()}
+    alone = [match for match in matches if match.a is None or match.b is None]
+    for match, causes in zip(matches, own, strict=True):
+        if causes:
+            return _plain(causes[0])
+        if match in alone and any(record.artifact in taken for record in (match.a, match.b) if record):
+            return _only_one_has(match)
+    return _only_one_has(alone[0]) if alone else None
+
+
+def _only_one_has(match: Match) -> Answer:
+    digests = [None if record is None else record.output.digest for record in (match.a, match.b)]
+    return {"stage": match.stage, "kind": "stage", "name": match.stage, "old": digests[0], "new": digests[1]}
 
 
 def _metrics(store: Store, a: list[Record], b: list[Record], matches: list[Match]) -> Iterator[Answer]:

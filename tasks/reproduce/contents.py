@@ -140,10 +140,14 @@ def _parquet(old: Path, new: Path) -> Found:
 
 def _safetensors(old: Path, new: Path) -> Found:
     """Tensor by tensor, so that memory is bounded by the largest."""
-    from safetensors import safe_open  # with torch behind it, for bf16; loaded where models are compared only
+    from safetensors import SafetensorError, safe_open  # with torch behind it, for bf16; loaded for models only
 
     parts: list[Part] = []
-    with safe_open(str(old), "pt") as one, safe_open(str(new), "pt") as other:
+    try:
+        opened = [safe_open(str(path), "pt") for path in (old, new)]
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    with opened[0] as one, opened[1] as other:
         names = [list(file.keys()) for file in (one, other)]
         for name in sorted({*names[0], *names[1]}):
             old_side = one.get_tensor(name) if name in names[0] else None

@@ -140,7 +140,9 @@ def test_the_first_cause_and_what_differs_by_itself(world: World, capsys: pytest
     answer = ask(capsys, world.a["tokenize"], world.b["tokenize"])
     stages = {stage["stage"]: stage for stage in answer["stages"]}
     assert stages["exclude"]["verdict"] == "only b"
-    assert answer["first_cause"]["stage"] == "snapshot" and answer["first_cause"]["name"] == "outside world"
+    assert (answer["first_cause"]["kind"], answer["first_cause"]["stage"]) == ("stage", "exclude"), "the older of two"
+    assert stages["snapshot"]["changed"] == ["outside world"]
+    assert stages["collect"]["inputs"] == ["exclusions", "snapshot"]
     assert answer["data"]["sources"] == {
         "changed": [(world.folder / "texts.jsonl").resolve().as_uri()], "removed": [], "added": [],
     }  # fmt: skip
@@ -197,7 +199,7 @@ def test_changed_code_is_shown_and_other_machines_are_told_apart(
 def test_a_person_reads_it_in_the_order_of_what_matters(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["diff", world.a["tokenize"].digest, world.b["tokenize"].digest]) == 0
     shown = capsys.readouterr().out
-    assert "First cause: snapshot: what it reads outside changed" in shown
+    assert "First cause: exclude: only B has it" in shown
     assert "clean: mask_emails true → false" in shown
     assert "1  collect: forgotten" in shown
     assert f"#{EDITED}" in shown
