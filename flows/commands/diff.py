@@ -87,7 +87,9 @@ def _print_stages(stages: list[dict[str, Any]]) -> None:
             lines.append(f"{stage['stage']:<12} {stage['verdict']}" + (f": {why}" if why else ""))
         for side in ("a", "b"):
             if stage[side] and stage[side]["missing"] and (side == "b" or stage["verdict"] != "same"):
-                lines.append(f"{stage['stage']:<12} the output of {side.upper()} is {stage[side]['missing']}")
+                lines.append(
+                    f"{stage['stage']:<12} the output of {side.upper()} is not whole: {stage[side]['missing']}"
+                )
     same = sum(stage["verdict"] == "same" for stage in stages)
     _section(f"Stages ({same} of {len(stages)} the same)", lines, limit=None)
 

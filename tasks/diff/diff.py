@@ -109,13 +109,13 @@ def _stage(store: Store, match: Match, causes: list[Cause]) -> Answer:
 
 
 def _side(store: Store, record: Record | None) -> Answer | None:
-    """stored: None, or why the output is not whole in the store."""
+    """missing: why the output is not whole in the store, by the first problem of it; None if it is."""
     if record is None:
         return None
     return {
         **_named(record),
         "created": record.created,
-        "missing": "; ".join(store.problems(record.output)) or None,
+        "missing": next(iter(store.problems(record.output)), None),
         "accepted": record.accepted.model_dump(mode="json") if record.accepted else None,
     }
 

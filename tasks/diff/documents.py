@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.diff.addresses import (
     FILE_GONE,
@@ -135,9 +136,9 @@ class Difference:
         """Documents of both sides that are set apart for something else."""
         was, is_now = ([*side.splits[0], None] for side in (a, b))
         old, new = a.splits[1][np.searchsorted(a.ids, common)], b.splits[1][np.searchsorted(b.ids, common)]
-        table = np.array([[is_now.index(name) if name in is_now else -1] for name in was])[:, 0]
-        apart = table[old] != new
-        pairs, codes = np.unique(old[apart] * len(is_now) + new[apart], return_inverse=True)
+        same = np.array([is_now.index(name) if name in is_now else -1 for name in was])
+        apart = same[old] != new
+        pairs, codes = np.unique(old[apart].astype(np.int64) * len(is_now) + new[apart], return_inverse=True)
         reasons = [
             (b.record.stage, f"{was[pair // len(is_now)] or 'none'} → {is_now[pair % len(is_now)] or 'none'}")
             for pair in pairs.tolist()
@@ -155,29 +156,28 @@ class Difference:
             if group.change != change:
                 continue
             documents += len(group.ids)
-            for number, count in zip(*np.unique(group.codes, return_counts=True), strict=True):
-                reasons[group.reasons[number]] += int(count)
+            for why, count in zip(group.reasons, np.bincount(group.codes).tolist(), strict=False):
+                reasons[why] += count
             places = np.searchsorted(group.side.ids, group.ids)
             names, numbers = group.side.origins
-            for number, count in zip(*np.unique(numbers[places], return_counts=True), strict=True):
-                origins[names[number] if number >= 0 else "unknown"] += int(count)
+            for name, count in zip(names, np.bincount(numbers[places]).tolist(), strict=False):
+                origins[name] += count
             if group.side.tokens is not None:
-                tokens = (tokens or 0) + int(group.side.tokens[places].sum())
+                tokens = (tokens or 0) + int(group.side.tokens[places].sum(dtype=np.int64))
         return {
             "documents": documents,
             "tokens": tokens,
             "by_reason": [
-                {"stage": stage, "reason": reason, "documents": count}
-                for (stage, reason), count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+                {"stage": stage, "reason": reason, "documents": count} for (stage, reason), count in _by_count(reasons)
             ],
-            "by_origin": dict(sorted(origins.items(), key=lambda item: (-item[1], item[0]))),
+            "by_origin": dict(_by_count(origins)),
         }
 
     def _origins(self) -> list[Answer]:
         """{"origin", "a": {"documents", "tokens"}, "b": …} of the origins whose counts differ, by name."""
         assert self.a is not None and self.b is not None
         one, other = _by_origin(self.a), _by_origin(self.b)
-        nothing = {"documents": 0, "tokens": None}
+        nothing = {"documents": 0, "tokens": None if self.a.tokens is None or self.b.tokens is None else 0}
         rows = [(name, one.get(name, nothing), other.get(name, nothing)) for name in sorted({*one, *other})]
         return [{"origin": name, "a": a, "b": b} for name, a, b in rows if a != b]
 
@@ -208,6 +208,11 @@ def _without(change: Change, ids: Ids, has: Side, lacks: Side) -> Group:
     return Group(change, has, ids, [*told, (lacks.record.stage, NOT_TAKEN)], codes)
 
 
+def _by_count(counts: Counter[Any]) -> list[tuple[Any, int]]:
+    """Those that are not 0, the most frequent first."""
+    return sorted(((name, count) for name, count in counts.items() if count), key=lambda item: (-item[1], item[0]))
+
+
 def _counts(side: Side | None) -> Answer | None:
     """{"digest", "documents", "splits": {split: {"documents", "tokens"}}, "tokens"}; what is not known is None."""
     if side is None:
@@ -217,21 +222,28 @@ def _counts(side: Side | None) -> Answer | None:
         kept = (side.record.documents or {}).get("documents_kept")
         return {"digest": digest, "documents": kept, "tokens": None, "splits": None}
     names, numbers = side.splits
-    splits = {}
-    for number in np.unique(numbers).tolist():
-        here = numbers == number
-        tokens = None if side.tokens is None else int(side.tokens[here].sum())
-        splits[names[number] or "none"] = {"documents": int(here.sum()), "tokens": tokens}
-    tokens = None if side.tokens is None else int(side.tokens.sum())
-    return {"digest": digest, "documents": len(side.ids), "tokens": tokens, "splits": splits}
+    documents, tokens = _count(numbers, len(names), side)
+    splits = {
+        name or "none": {"documents": documents[number], "tokens": tokens and tokens[number]}
+        for number, name in enumerate(names)
+        if documents[number]
+    }
+    return {"digest": digest, "documents": len(side.ids), "tokens": tokens and sum(tokens), "splits": splits}
 
 
 def _by_origin(side: Side) -> dict[str, Answer]:
     names, numbers = side.origins
-    documents = np.bincount(numbers + 1, minlength=len(names) + 1)
-    tokens = None if side.tokens is None else np.bincount(numbers + 1, side.tokens, len(names) + 1)
+    documents, tokens = _count(numbers, len(names), side)
     return {
-        name: {"documents": int(documents[number]), "tokens": None if tokens is None else int(tokens[number])}
-        for number, name in enumerate(["unknown", *names])
+        name: {"documents": documents[number], "tokens": tokens and tokens[number]}
+        for number, name in enumerate(names)
         if documents[number]
     }
+
+
+def _count(numbers: NDArray[Any], kinds: int, side: Side) -> tuple[list[int], list[int] | None]:
+    """How many of a side's documents are of each kind (K,), and how many tokens these have, where that is told."""
+    documents = np.bincount(numbers, minlength=kinds).tolist()
+    if side.tokens is None:
+        return documents, None
+    return documents, [int(count) for count in np.bincount(numbers, side.tokens, kinds)]

@@ -25,6 +25,7 @@ from tasks.lineage.store import Store
 
 INDEX = "index.parquet"  # tells how many tokens each document has
 COLUMNS = ("source", "origin", "license")
+UNKNOWN = "unknown"
 NOTHING = np.zeros(0, np.uint64)
 
 
@@ -52,15 +53,15 @@ class Side:
         return self._held[0]
 
     @cached_property
-    def _held(self) -> tuple[Ids, NDArray[np.int64]]:
-        return (NOTHING, np.zeros(0, np.int64)) if self.fates is None else self.fates.held()
+    def _held(self) -> tuple[Ids, NDArray[np.uint8]]:
+        return (NOTHING, np.zeros(0, np.uint8)) if self.fates is None else self.fates.held()
 
     @cached_property
-    def splits(self) -> tuple[list[str | None], NDArray[np.int64]]:
+    def splits(self) -> tuple[list[str | None], NDArray[np.uint8]]:
         """The splits by name, and for each of `ids` the number of its own."""
         labels = self.fates.labels if self.fates is not None else []
         names = list(dict.fromkeys(label.split for label in labels))
-        numbers = np.array([names.index(label.split) for label in labels] or [0])
+        numbers = np.array([names.index(label.split) for label in labels] or [0], np.uint8)
         return names, numbers[self._held[1]]
 
     @cached_property
@@ -111,23 +112,24 @@ class Side:
 
     @cached_property
     def origins(self) -> tuple[list[str], NDArray[np.int32]]:
-        """The origins by name, and for each of `ids` the number of its own; −1 where nothing says."""
-        names: dict[str, int] = {}
-        codes = np.full(len(self.ids), -1, np.int32)
+        """The origins by name, and for each of `ids` the number of its own; the first is UNKNOWN."""
+        names = {UNKNOWN: 0}
+        codes = np.zeros(len(self.ids), np.int32)
         for found, table in self._scan(["origin"]):
             encoded = table["origin"].combine_chunks().dictionary_encode()
-            numbers = [names.setdefault(name or "unknown", len(names)) for name in encoded.dictionary.to_pylist()]
+            numbers = [names.setdefault(name, len(names)) for name in encoded.dictionary.to_pylist()]
             if numbers:
-                codes[found] = np.array(numbers, np.int32)[pc.fill_null(encoded.indices, 0).to_numpy()]
+                known = pc.fill_null(encoded.indices, len(numbers)).to_numpy()
+                codes[found] = np.array([*numbers, 0], np.int32)[known]
         return list(names), codes
 
     @cached_property
-    def tokens(self) -> NDArray[np.int64] | None:
+    def tokens(self) -> NDArray[np.int32] | None:
         """How many tokens each of `ids` has; None where nothing says."""
         path = self.store.object_path(self.record.output.digest) / INDEX
         if not path.is_file():
             return None
-        lengths = np.zeros(len(self.ids), np.int64)
+        lengths = np.zeros(len(self.ids), np.int32)
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=["doc_id", "length"], use_threads=False):
                 places = np.searchsorted(self.ids, short_ids(batch["doc_id"]))

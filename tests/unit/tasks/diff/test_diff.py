@@ -216,7 +216,7 @@ def test_what_is_no_longer_stored_is_said(world: World, capsys: pytest.CaptureFi
     assert answer["data"]["sources"] is None and answer["documents"] == []
     assert answer["config"], "records still tell"
     assert cli.main(["diff", world.a["tokenize"].digest, world.b["tokenize"].digest]) == 0
-    assert "the output of A is deleted by" in capsys.readouterr().out
+    assert "the output of A is not whole: deleted by" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_answered_with_what_to_do(world: World, capsys: pytest.CaptureFixture[str]) -> None:
