@@ -12,32 +12,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, TextIO
 
-from tasks.clean import clean
-from tasks.collect import collect
-from tasks.deduplicate import deduplicate
-from tasks.evaluate import evaluate
-from tasks.finetune import finetune
-from tasks.forget.exclusions import exclude
+from flows import presets
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.execute import Context, execute
 from tasks.lineage.recipe import Use, flatten
-from tasks.pair import pair
-from tasks.ppo import ppo
-from tasks.pretrain import pretrain
-from tasks.rank import rank
 from tasks.reproduce.steps import Step
-from tasks.reward import reward
-from tasks.snapshot import snapshot
-from tasks.tokenize import tokenize
+from tasks.stage import Stage
 
-STAGES = {
-    stage.name: stage
-    for stage in (
-        exclude, snapshot, collect, clean, deduplicate, tokenize, pair, pretrain, finetune, rank, reward, ppo, evaluate,
-    )
-}  # fmt: skip
+EXCLUDE = "exclude"
+MODULES = {EXCLUDE: "tasks.forget.exclusions", **{stage: f"tasks.{stage}" for stage in presets.STAGES}}
+"""Stage → its module, which is loaded when its turn comes: data stages need not wait for torch."""
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -60,7 +47,7 @@ def remake(steps: list[Step], stop: bool, say: Say) -> None:
 
 
 def _make(number: int, step: Step, made: Mapping[int, Artifact], say: Say) -> Artifact:
-    stage = STAGES[step.stage]
+    stage = stage_named(step.stage)
     config = stage.config_type.model_validate(step.config).resolved()
     inputs = {name: made[source] for name, source in step.inputs.items()}
     arguments = stage.recipe.checked_inputs(_by_parameter(inputs))
@@ -70,6 +57,12 @@ def _make(number: int, step: Step, made: Mapping[int, Artifact], say: Say) -> Ar
     seconds = round(time.monotonic() - began, 3)
     say({"step": number, "key": outcome.record.key, "found": outcome.cached, "seconds": seconds})
     return outcome.artifact
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of this program with that name. Raises KeyError."""
+    stage: Stage = getattr(import_module(MODULES[name]), name)
+    return stage
 
 
 def _by_parameter(inputs: Mapping[str, Artifact]) -> dict[str, Any]:

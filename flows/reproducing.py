@@ -16,7 +16,7 @@ from typing import Any
 
 from flows.environment import PROJECT, serverless_environment
 from flows.errors import SettingsError
-from flows.presets import STAGES
+from flows.remaking import EXCLUDE, MODULES
 from flows.targets import resolve_all
 from tasks.lineage.errors import StoreError
 from tasks.lineage.files import remove_tree, write_atomically
@@ -27,7 +27,6 @@ from tasks.reproduce import outside, verdict
 from tasks.reproduce.steps import Step, steps, work
 
 MARK = "reproduction.json"
-EXCLUDE = "exclude"
 NAMES_DOCUMENTS = ("docs", "sources", "licenses", "annotators")  # settings of `exclude` that mean what a store holds
 Answer = dict[str, Any]
 Report = Callable[[Answer], None]
@@ -57,7 +56,7 @@ def not_again(record: Record) -> str | None:
     """Why a record's work cannot be done again from the sources, so that its output is taken as it is."""
     if record.stage == EXCLUDE and any(record.config.get(name) for name in NAMES_DOCUMENTS):
         return "the list of what must be left out names documents of the store that it was made in; it holds no text"
-    if record.stage not in (EXCLUDE, *STAGES):
+    if record.stage not in MODULES:
         return "it was not made by a stage of this program"
     return None
 

@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 
 from flows import cli
+from flows.presets import STAGES
+from flows.remaking import MODULES, stage_named
 from flows.reproducing import _verdict
 from tasks.collect import collect
 from tasks.forget.exclusions import ExcludeConfig, exclude, prints_of
@@ -224,6 +226,10 @@ def test_a_lost_record_ends_it_before_it_begins(world: World, capsys: pytest.Cap
         work(Store(), [record])
     assert cli.main(["reproduce", record.key]) == 1
     assert "its record is gone" in capsys.readouterr().err
+
+
+def test_every_stage_is_found_by_its_name() -> None:
+    assert {stage_named(name).name for name in MODULES} == {*STAGES, "exclude"}
 
 
 def test_resources_are_those_of_the_record(world: World) -> None:
