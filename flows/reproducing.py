@@ -77,7 +77,7 @@ class _Reproduction:
         command = [sys.executable, "-m", "flows.remaking"]
         environment = serverless_environment(self._again.root)
         with subprocess.Popen(
-            command, env=environment, cwd=Path.cwd(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=environment, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             try:
                 assert process.stdin and process.stdout

@@ -199,7 +199,9 @@ def _collections(
         (match.a, match.b) for match in matches if _kind(match) in TRAINED_FROM
     ]
     if not pairs:
-        pairs = [(one, other) for one, other in zip(a, b, strict=False) if _holds(store, one) or _holds(store, other)]
+        pairs = [
+            (one, other) for one, other in zip(a, b, strict=False) if CORPUS in (one.output.kind, other.output.kind)
+        ]
     for one, other in pairs:
         report(f"comparing the documents of {(other or one).stage}")  # type: ignore[union-attr]
         yield Difference(store, one, other, files, reshaped)
@@ -209,11 +211,6 @@ def _kind(match: Match) -> str:
     record = match.b or match.a
     assert record is not None
     return record.output.kind
-
-
-def _holds(store: Store, record: Record) -> bool:
-    """Whether an output says something of documents."""
-    return any(file.path.endswith(".parquet") for file in record.output.files) and record.output.kind != EVALUATION
 
 
 def _files(store: Store, records: list[Record | None]) -> Files:
