@@ -22,6 +22,7 @@ from tasks.reproduce import outside
 from tasks.reproduce.verdict import numerics
 
 CORPUS, EVALUATION = "corpus", "evaluation"  # kinds of artifacts
+MODELS = ("model", "reward_model")
 OWN = ("config", "code", "dependency")  # kinds of causes that a stage has by itself
 Answer = dict[str, Any]
 Report = Callable[[str], None]
@@ -172,6 +173,7 @@ def _evaluation(store: Store, graph: Graph, targets: list[Record], known: set[st
     found = [
         header
         for target in targets
+        if target.output.kind in MODELS
         for header in graph.takers(target.output.digest)
         if header.kind == EVALUATION and header.key not in known
     ]
@@ -199,9 +201,8 @@ def _collections(
         (match.a, match.b) for match in matches if _kind(match) in TRAINED_FROM
     ]
     if not pairs:
-        pairs = [
-            (one, other) for one, other in zip(a, b, strict=False) if CORPUS in (one.output.kind, other.output.kind)
-        ]
+        corpora = [[record if record.output.kind == CORPUS else None for record in side] for side in (a, b)]
+        pairs = [pair for pair in zip(*corpora, strict=False) if any(pair)]
     for one, other in pairs:
         report(f"comparing the documents of {(other or one).stage}")  # type: ignore[union-attr]
         yield Difference(store, one, other, files, reshaped)
