@@ -76,6 +76,12 @@ def mlflow_server_environment() -> dict[str, str]:
     return {**base_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
+def serverless_environment(folder: Path) -> dict[str, str]:
+    """For a process that runs stages by themselves, in a home of its own: no server is known to it."""
+    environment = {**_COMPUTING, **base_environment(), "PEDIGREE_HOME": str(folder.absolute())}
+    return {name: value for name, value in environment.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+
+
 def client_environment(prefect_url: str, mlflow_url: str) -> dict[str, str]:
     """For the worker, the flows it starts, and `prefect deploy`."""
     return {

@@ -66,3 +66,8 @@ def short(value: object) -> str:
     """A value in one cell of a terminal."""
     text = json.dumps(value) if not isinstance(value, str) else value
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, on one line of a terminal: what would move the cursor or colour the rest is written out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -1,5 +1,8 @@
 """What a piece of work was made from and what was made from it: the graph of records around it."""
 
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import TypedDict
 
 from tasks.lineage.artifact import Artifact
@@ -36,6 +39,48 @@ def ancestors(store: Store, record: Record) -> Ancestry:
                 nodes[found[0]] = found[1]
                 waiting.append(found)
     return {"nodes": nodes, "edges": sorted(edges)}
+
+
+def ancestors_of_all(store: Store, records: Iterable[Record]) -> Ancestry:
+    """As `ancestors`, of several records together."""
+    nodes: dict[str, Record] = {}
+    edges: set[tuple[str, str]] = set()
+    for record in records:
+        found = ancestors(store, record)
+        nodes = {**found["nodes"], **nodes}
+        edges.update(found["edges"])
+    return {"nodes": nodes, "edges": sorted(edges)}
+
+
+def in_order(found: Ancestry) -> list[str]:
+    """The ids of the nodes, each after what it was made from, the oldest first where that leaves a choice."""
+    nodes = found["nodes"]
+    children: dict[str, list[str]] = defaultdict(list)
+    waiting = dict.fromkeys(nodes, 0)
+    for parent, child in found["edges"]:
+        if parent in nodes and child in nodes:
+            children[parent].append(child)
+            waiting[child] += 1
+    ready = [(nodes[name].created, nodes[name].stage, name) for name, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    ordered = []
+    while ready:
+        name = heapq.heappop(ready)[-1]
+        ordered.append(name)
+        for child in children[name]:
+            waiting[child] -= 1
+            if not waiting[child]:
+                heapq.heappush(ready, (nodes[child].created, nodes[child].stage, child))
+    return ordered
+
+
+def id_in(found: Ancestry, artifact: Artifact) -> str | None:
+    """The id of the node that made an artifact; None where it is no node."""
+    for name in (artifact.key, f"{artifact.key}.{artifact.digest[:12]}"):
+        record = found["nodes"].get(name)
+        if record is not None and record.output.digest == artifact.digest:
+            return name
+    return None
 
 
 def descendants(store: Store, record: Record, limit: int | None = None, graph: Graph | None = None) -> Ancestry:

@@ -75,6 +75,14 @@ class Fates:
             result[known] = section.codes[found[known]]
         return result
 
+    def held(self) -> tuple[Ids, NDArray[np.uint8]]:
+        """The short ids (N,) that the output holds, rising, each once, and the numbers of their fates in `labels`."""
+        rows, tables = self._index.sections[ROWS], self._index.sections[TABLES]
+        kept = np.array([label.held for label in self.labels] or [False])
+        ids = np.sort(np.concatenate([tables.ids, rows.ids[kept[rows.codes]]]), kind="stable")  # of two sorted runs
+        ids = ids[np.diff(ids, prepend=ids[:1] - np.uint64(1)) != 0]
+        return ids, self.codes(ids).astype(np.uint8)
+
     def between(self, low: int, high: int) -> set[int]:
         """The short ids from `low` to `high` that the output names."""
         found: set[int] = set()

@@ -62,6 +62,16 @@ def test_the_new_data_hold_nothing_of_it(certificate: dict[str, Any], victim: st
     assert max(entry["decoded"] for entry in certificate["check"]["searched"]) > 100
 
 
+def test_diff_says_that_it_was_forgotten(pedigree: Any, trained: Any, certificate: dict[str, Any], victim: str) -> None:
+    earlier = trained.json["flows"]["train"]["stages"]["ppo"]["output"]
+    found = pedigree("diff", earlier, "pedigree-aligned", "--json").json
+    why = {entry["doc_id"]: (entry["change"], entry["stage"], entry["reason"]) for entry in found["documents"]}
+    assert why[victim] == ("removed", "collect", "forgotten")
+    assert (found["first_cause"]["kind"], found["first_cause"]["stage"]) == ("stage", "exclude")
+    assert found["config"] == found["code"] == found["dependencies"] == []
+    assert any(row["stage"] == "ppo" and row["apart"] is not None for row in found["metrics"])
+
+
 def test_the_certificate_is_on_the_run_in_mlflow_and_in_prefect(pedigree: Any, certificate: dict[str, Any]) -> None:
     run_id = certificate["mlflow_run_id"]
     files = pedigree.mlflow("GET", "/artifacts/list", params={"run_id": run_id})["files"]
