@@ -8,11 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flows.commands import accept, asking, forget, gc, impact, serving, trace, verify, why
+from flows.commands import accept, adopt, asking, forget, gc, impact, serving, trace, verify, why
 from flows.errors import FlowError
 from tasks.lineage.errors import PedigreeError
 
-COMMANDS = (serving, why, accept, asking, impact, trace, forget, verify, gc)  # in the order of --help
+COMMANDS = (serving, adopt, why, accept, asking, impact, trace, forget, verify, gc)  # in the order of --help
 INTERRUPTED = 130
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows import course, overrides
 from flows.errors import NothingFound, SettingsError
-from flows.presets import FLOW_SECTIONS
+from flows.presets import STAGES
 from flows.settings import Settings
 from flows.starting import starting_point
 from tasks.lineage import acceptance, journal
@@ -19,7 +19,7 @@ from tasks.lineage.store import Store
 
 
 def _align(settings: Settings) -> object:
-    return course.align_course(settings, *starting_point(settings.start))
+    return course.align_course(settings, *starting_point(settings))
 
 
 COURSES: dict[str, Callable[[Settings], object]] = {
@@ -71,7 +71,7 @@ def accept(stages: Sequence[str], because: str, preset: str, config: Path | None
         if flow_of(stage)[1] is None:
             raise SettingsError(f"{stage!r} is a flow; name the stages whose output is to be taken.")
     accepted: list[Answer] = []
-    for stage in (section for section in FLOW_SECTIONS["train"] if section in stages):
+    for stage in (known for known in STAGES if known in stages):
         planner = planned("train", preset, config, assignments)  # anew: what was just accepted is now found
         use = planner.complete_use(stage)
         record = acceptance.accept(use, because, planner.past.store)
@@ -99,7 +99,7 @@ def flow_of(target: str) -> tuple[str, str | None]:
     """The flow a person means, and the stage if it is one. Raises SettingsError."""
     if target in COURSES:
         return target, None
-    stages = [section for section in FLOW_SECTIONS["train"] if section != "resources"]
+    stages = list(STAGES)
     if target in stages:
         return "train", target
     known = [*COURSES, *stages]

@@ -18,15 +18,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tasks.lineage import journal, planner
+from tasks.lineage.ancestry import declared_behind
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Cause, accepted_sentence, sentence
 from tasks.lineage.config import Resources, StageConfig, neutral
+from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.errors import PedigreeError, StoreFull
 from tasks.lineage.execute import Context, Outcome, execute
 from tasks.lineage.explain import Plan, plan
 from tasks.lineage.fingerprint import locate
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import Logger, StageRun
+from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -271,6 +274,8 @@ def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
     }
     if record.accepted is not None:
         rows["accepted"] = accepted_sentence(record.accepted)
+    for made, declared in declared_behind(Store(), record):
+        rows[f"{made.artifact}"] = declared_sentence(declared).replace("|", "\\|")
     links = [f"[MLflow run]({run_url(run)})" for run in [mlflow_run_id] if run]
     if outcome.cached and record.mlflow_run_id:
         links.append(f"[MLflow run that made it]({run_url(record.mlflow_run_id)})")

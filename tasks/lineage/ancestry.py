@@ -1,8 +1,10 @@
 """What a piece of work was made from and what was made from it: the graph of records around it."""
 
+from collections.abc import Iterator
 from typing import TypedDict
 
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.declaration import Declaration
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
@@ -36,6 +38,13 @@ def ancestors(store: Store, record: Record) -> Ancestry:
                 nodes[found[0]] = found[1]
                 waiting.append(found)
     return {"nodes": nodes, "edges": sorted(edges)}
+
+
+def declared_behind(store: Store, record: Record) -> Iterator[tuple[Record, Declaration]]:
+    """What was made elsewhere among `record` and all that it was made from, itself first."""
+    for current in ancestors(store, record)["nodes"].values():
+        if current.declared is not None:
+            yield current, current.declared
 
 
 def descendants(store: Store, record: Record, limit: int | None = None, graph: Graph | None = None) -> Ancestry:

@@ -19,6 +19,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Cause
 from tasks.lineage.config import Resources
 from tasks.lineage.cost import Meter, numerics
+from tasks.lineage.declaration import Declaration
 from tasks.lineage.errors import StoreError, StoreFull, is_full
 from tasks.lineage.explain import Reasons, outside_world, reasons
 from tasks.lineage.files import end_last_line, remove_tree
@@ -42,6 +43,7 @@ class Context:
     flow_run_id: str | None = None
     task_run_id: str | None = None
     mlflow_run_id: Callable[[], str | None] = lambda: None  # asked when the record is written
+    declared: Declaration | None = None  # of what was made elsewhere
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def _keep(
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         causes=[cause.model_copy(update={"diff": None}) for cause in causes],  # `code/` has what it needs
         compared_with=compared_with,
+        declared=context.declared,
     )
     store.write_record(record)
     return Outcome(record, cached=False, causes=tuple(causes))
