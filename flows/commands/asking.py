@@ -41,7 +41,8 @@ def _documents(options: argparse.Namespace) -> None:
     for made in answer["unknown"]:
         say(f"  {made['kind']} {made['digest'][:12]} {_declared(made)}")
     for title, counts in (("licence", answer["licenses"]), ("origin", answer["origins"])):
-        say(f"by {title}:")
+        if counts:
+            say(f"by {title}:")
         for name, count in counts.items():
             say(f"  {count:>9,}  {name}")
 
