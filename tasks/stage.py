@@ -162,11 +162,12 @@ class Stage:
 
 
 class _Report:
-    """What the journal, MLflow and Prefect are told about one attempt. None of it decides what the attempt does."""
+    """What the journal, MLflow, OpenLineage and Prefect are told about one attempt. None of it decides what it does."""
 
     def __init__(self, use: Use, task_run: "TaskRun", logger: Logger, mirrors: "dict[str, StageMirror]") -> None:
         from prefect.utilities.urls import url_for
 
+        from tasks.openlineage.emit import StageLineage
         from tasks.tracking import mirror
 
         self._use = use
@@ -182,8 +183,12 @@ class _Report:
             "task_run_url": url_for("task-run", obj_id=self._task_run_id) or "",
         }
         self._note(state="running", started=journal.now(), key=use.key, **_NOT_YET)
+        flow = journal.read_flow(self._flow_run_id) or {}
+        name = str(flow.get("flow") or "flow")
+        self._lineage = StageLineage(use, self._task_run_id, (name, self._flow_run_id), links=prefect)
+        self._lineage.started(again=task_run.run_count > 1)
         if self._task_run_id not in mirrors:
-            parent = (journal.read_flow(self._flow_run_id) or {}).get("mlflow_run_id")
+            parent = flow.get("mlflow_run_id")
             mirrors[self._task_run_id] = mirror.open_stage(
                 use.recipe.name, parent, use.key, use.config_identity, dict(use.inputs), prefect
             )
@@ -215,6 +220,7 @@ class _Report:
             mlflow_run_id=self._mirror.run_id,
             **self._end(),
         )
+        self._lineage.finished(outcome, self._mirror.run_id)
         self._publish(outcome)
 
     def failed(self, error: BaseException, final: bool) -> None:
@@ -224,6 +230,7 @@ class _Report:
             text = f"interrupted ({text}); run again, and it goes on from where it was"
         with contextlib.suppress(OSError, StoreFull):
             self._note(state="failed", error=text, **self._end())
+        self._lineage.failed(error, final)
         if final:
             self._mirrors.pop(self._task_run_id, None)
             with contextlib.suppress(OSError):

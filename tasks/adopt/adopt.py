@@ -10,6 +10,7 @@ the earlier one was wrong. Then both stand, and each output says its own.
 
 import getpass
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from tasks.lineage.lock import locked
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
+from tasks.openlineage import outbox
+from tasks.openlineage.emit import FLUSH_SECONDS, StageLineage
 from tasks.stage import Stage
 from tasks.tracking import mirror
 
@@ -142,6 +145,8 @@ def _taken_in(
     arguments: dict[str, Artifact] = {"exclusions": exclusions} if exclusions else {}
     use = Use(kind.stage.recipe, arguments, config)
     told = mirror.open_stage(kind.stage.name, None, use.key, use.config_identity, arguments, {}, wait=True)
+    lineage = StageLineage(use, str(uuid.uuid4()), declared=declaration)
+    lineage.started()
     context = Context(
         logger=logger,
         on_progress=lambda progress: report("adopting", int(progress["step"]), int(progress["total"])),
@@ -153,6 +158,9 @@ def _taken_in(
         outcome = execute(use, arguments, Resources(root=path.expanduser().absolute()), context, store)
     except BaseException as error:
         told.finish("failed", None, None, str(error) or type(error).__name__)
+        lineage.failed(error, final=True)
         raise
     told.finish("cached" if outcome.cached else "ran", outcome.record, outcome.artifact.path)
+    lineage.finished(outcome, told.run_id)
+    outbox.flush(FLUSH_SECONDS)
     return outcome.record, outcome.cached, told.run_id
