@@ -43,6 +43,7 @@ def producer() -> str:
     return f"urn:pedigree:{library_version('pedigree')}"
 
 
+@cache
 def library_version(name: str) -> str:
     try:
         return version(name)

@@ -134,8 +134,9 @@ class _Sender:
                 logger.warning("OpenLineage events wait: %s", error)
                 answered = False
             with self._lock:
-                if not answered:
+                if not answered:  # the next event after a while tries again
                     self._retry_at = time.monotonic() + RETRY_SECONDS
+                    self._wanted.clear()
                 if not self._wanted.is_set():
                     self.settled.set()
 
