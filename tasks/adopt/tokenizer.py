@@ -28,7 +28,7 @@ def adopt_tokenizer(run: StageRun, config: AdoptTokenizerConfig, resources: Reso
     shutil.copyfile(given.files[0].path, copy)
     try:
         tokenizer = Tokenizer.load(copy)
-    except (ModelError, UnicodeDecodeError) as error:
+    except ModelError as error:
         reason = str(error).replace(str(copy), str(resources.root))
         raise DataError(f"{resources.root} cannot be adopted: {reason}") from error
     check_tokenizer(tokenizer, resources.root)
