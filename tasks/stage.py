@@ -268,6 +268,7 @@ _NOT_YET: dict[str, Any] = {
 
 def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
     """Markdown: what was made, from what, with which figures, and where to read on."""
+    from tasks.report.note import plain
     from tasks.tracking.mirror import run_url
 
     record = outcome.record
@@ -282,7 +283,7 @@ def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
     if record.accepted is not None:
         rows["accepted"] = accepted_sentence(record.accepted)
     for made, declared in declared_behind(Store(), record):
-        rows[f"{made.artifact}"] = declared_sentence(declared).replace("|", "\\|")
+        rows[str(made.artifact)] = plain(declared_sentence(declared))
     links = [f"[MLflow run]({run_url(run)})" for run in [mlflow_run_id] if run]
     if outcome.cached and record.mlflow_run_id:
         links.append(f"[MLflow run that made it]({run_url(record.mlflow_run_id)})")

@@ -56,7 +56,7 @@ def look(path: Path, report: Report = quiet) -> Given:
         raise ConfigError(f"{path} is a file: give the folder with config.json, model.safetensors and tokenizer.json.")
     if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
         path = path / "model"  # an output of this program
-    inside = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    inside = {file.name: file for file in path.iterdir() if file.is_file()}
     taken = {name: file for name, file in inside.items() if any(fnmatch(name, pattern) for pattern in TAKEN)}
     if not any(name.endswith(".safetensors") for name in taken):
         for file in inside.values():

@@ -4,6 +4,7 @@ The engine cannot check any of it, so wherever the artifact is shown, and whatev
 """
 
 import unicodedata
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -71,4 +72,10 @@ def checked_origin(value: str) -> str:
             f"the origin {text!r} is no URI: say where it is from, such as https://example.org/data or "
             "hf://HuggingFaceTB/SmolLM2-135M, or for what never had an address urn:our-lab:interviews-2024."
         )
+    try:
+        secret = urlsplit(text).password
+    except ValueError as error:
+        raise ConfigError(f"the origin {text!r} is no URI: {error}.") from error
+    if secret is not None:
+        raise ConfigError("the origin holds a password, which would be shown ever after: leave it out.")
     return text

@@ -103,9 +103,13 @@ def _check_inputs(use: Use, store: Store) -> None:
         else:
             problems = [] if store.object_path(artifact.digest).is_dir() else [MISSING]
         if problems:
+            declared = record is not None and record.declared is not None
+            remedy = (
+                "Adopt it again (`pedigree adopt`)." if declared else "Run the flow that made it, which makes it again."
+            )
             raise StoreError(
                 f"{use.recipe.name}: its input {name} ({artifact}) is damaged in the store: {'; '.join(problems)}. "
-                "Run the flow that made it, which makes it again."
+                f"{remedy}"
             )
 
 

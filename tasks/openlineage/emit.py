@@ -11,6 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -148,7 +149,10 @@ def abort_abandoned() -> None:
         except (OSError, ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)  # ended meanwhile, or no file of ours
             continue
-        if not journal.alive(process):
+        if journal.alive(process):
+            continue
+        with suppress(FileNotFoundError):  # another process says it
+            path.unlink()
             said["run"]["facets"] |= error_message(journal.INTERRUPTED)
             _emit({**said, "eventType": "ABORT", "eventTime": journal.now()})
 

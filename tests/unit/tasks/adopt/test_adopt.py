@@ -108,6 +108,8 @@ def test_what_is_no_text_is_told(tmp_path: Path, name: str, words: str) -> None:
         ({"origin": "somewhere"}, "no URI"),
         ({"origin": "https://"}, "no URI"),
         ({"origin": "https://example.org/a b"}, "no URI"),
+        ({"origin": "https://[example.org"}, "no URI"),
+        ({"origin": "https://me:secret@example.org/data"}, "holds a password"),
         ({"origin": "https://example.org/#x"}, "#"),
         ({"origin": "pypi://numpy"}, "pypi"),
         ({"because": "  "}, "is empty"),
