@@ -32,5 +32,5 @@ def align(
         start=start, finetune=finetune, rank=rank, reward=reward, ppo=ppo, evaluate=evaluate, resources=resources
     )
     with recorded("align", settings):
-        pretrained, data = starting_point(start)
+        pretrained, data = starting_point(settings)
         align_course(settings, pretrained, data)

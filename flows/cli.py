@@ -8,11 +8,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flows.commands import accept, asking, diff, forget, gc, impact, reproduce, serving, trace, verify, why
+from flows.commands import accept, adopt, asking, diff, forget, gc, impact, reproduce, serving, trace, verify, why
 from flows.errors import FlowError
 from tasks.lineage.errors import PedigreeError
 
-COMMANDS = (serving, why, accept, asking, diff, impact, trace, reproduce, forget, verify, gc)  # in the order of --help
+# In the order of --help.
+COMMANDS = (serving, adopt, why, accept, asking, diff, impact, trace, reproduce, forget, verify, gc)
 INTERRUPTED = 130
 
 

@@ -5,6 +5,7 @@ Inside a Prefect flow each call below is a task; outside one (in a test, in a no
 
 from dataclasses import dataclass
 
+from flows.latest import named
 from flows.settings import Settings
 from tasks.clean import clean
 from tasks.collect import collect
@@ -48,15 +49,26 @@ class Models:
     evaluation: Artifact
 
 
+ADOPTED = ("text", "pairs", "tokenizer")
+
+
+def _adopted(kind: str, digest: str | None) -> Artifact | None:
+    """What `pedigree adopt` took in and the settings name; None where they name nothing."""
+    return named(f"adopt_{kind}", digest).artifact if digest else None
+
+
 def data_course(settings: Settings) -> Data:
     resources = settings.resources
     forgotten = current()
+    text, more_pairs, tokenizer = (_adopted(kind, getattr(settings.adopted, kind)) for kind in ADOPTED)
     outside = snapshot(config=settings.snapshot, resources=resources)
-    collected = collect(snapshot=outside, exclusions=forgotten, config=settings.collect, resources=resources)
+    collected = collect(
+        snapshot=outside, exclusions=forgotten, adopted=text, config=settings.collect, resources=resources
+    )
     cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
     corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
-    tokens = tokenize(corpus=corpus, config=settings.tokenize, resources=resources)
-    pairs = pair(snapshot=outside, exclusions=forgotten, config=settings.pair, resources=resources)
+    tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
+    pairs = pair(snapshot=outside, exclusions=forgotten, adopted=more_pairs, config=settings.pair, resources=resources)
     return Data(corpus=corpus, tokens=tokens, pairs=pairs, collected=collected, cleaned=cleaned)
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.course import data_course
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Settings
+from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -19,6 +19,7 @@ from tasks.tokenize import TokenizeConfig
 
 @flow(name="data", flow_run_name=run_name)
 def data(
+    adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
     clean: CleanConfig = DEFAULTS.clean,
@@ -32,6 +33,7 @@ def data(
     Stages whose inputs, settings and code are unchanged are taken from the store.
     """
     settings = Settings(
+        adopted=adopted,
         snapshot=snapshot,
         collect=collect,
         clean=clean,

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run as context
 from flows.forgetting import forget_course, markdown
 from flows.mlflow_tags import tag_run
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Settings
+from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -30,6 +30,7 @@ from tasks.tokenize import TokenizeConfig
 @flow(name="forget", flow_run_name=run_name)
 def forget(
     exclude: ExcludeConfig = DEFAULTS.exclude,
+    adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
     clean: CleanConfig = DEFAULTS.clean,
@@ -50,6 +51,7 @@ def forget(
     """
     settings = Settings(
         exclude=exclude,
+        adopted=adopted,
         snapshot=snapshot,
         collect=collect,
         clean=clean,

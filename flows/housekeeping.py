@@ -13,7 +13,7 @@ from flows.targets import resolve
 from tasks.lineage import journal
 from tasks.lineage.files import write_atomically
 from tasks.lineage.gc import Sweep, survey, sweep
-from tasks.lineage.headers import headers
+from tasks.lineage.headers import Header, headers
 from tasks.lineage.home import home
 from tasks.lineage.lock import locked_now
 from tasks.lineage.store import Store
@@ -51,7 +51,8 @@ def roots(store: Store, keep: Keep) -> dict[str, set[str]]:
     """Reason → digests of outputs that are kept with all they were made from."""
     models = aliased_models() if keep.ask_mlflow else {}
     runs, recent = _of_runs(keep), time.time() - keep.days * DAY
-    made = (header for header in headers(store) if not header.superseded)
+    known = headers(store)
+    made = (header for header in known if not header.superseded)
     records = {header.digest for header in made if _seconds(header.created) > recent}
     return {
         "models that MLflow holds on to": set(models),
@@ -59,6 +60,7 @@ def roots(store: Store, keep: Keep) -> dict[str, set[str]]:
         "recent flow runs": runs,
         "recent work outside flows": records,
         "the exclusion list": _exclusions(),
+        "adopted, so that nothing here can make it again": _adopted(store, known),
     }
 
 
@@ -94,6 +96,11 @@ def _exclusions() -> set[str]:
 
     listed = current()
     return {listed.digest} if listed else set()
+
+
+def _adopted(store: Store, known: Sequence[Header]) -> set[str]:
+    found = (store.maker(header.artifact) for header in known if header.stage.startswith("adopt_"))
+    return {record.output.digest for record in found if record is not None and record.declared is not None}
 
 
 def pins() -> list[dict[str, str]]:

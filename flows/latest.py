@@ -28,18 +28,22 @@ def latest(stage: str) -> Record | None:
     return store.record(newest.key) if newest else None
 
 
-def named(stage: str, digest: str | None) -> Record:
-    """The record of a stage whose output or key begins with `digest`; the latest for None. Raises NothingFound."""
+def named(stage: str, digest: str | None, *others: str) -> Record:
+    """The record of a stage whose output or key begins with `digest`; the latest for None. Raises NothingFound.
+
+    others: stages whose outputs can be named instead.
+    """
     if not digest:
         found = latest(stage)
         if found is None:
             raise NothingFound(f"No {stage} has been made yet. `pedigree run train` makes one.")
         return found
     wanted, store = digest.lower(), Store()
-    matches = [header for header in headers(store) if header.stage == stage and _begins(header, wanted)]
+    matches = [header for header in headers(store) if header.stage in (stage, *others) and _begins(header, wanted)]
     if not matches:
         raise NothingFound(
-            f"No output of {stage} has a digest beginning with {digest!r}. `pedigree status` lists some."
+            f"No output of {' or '.join((stage, *others))} has a digest beginning with {digest!r}. `pedigree status` "
+            "lists some."
         )
     if len({header.digest for header in matches}) > 1:
         raise NothingFound(f"Several outputs of {stage} have a digest beginning with {digest!r}; give more of it.")

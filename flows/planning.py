@@ -3,23 +3,25 @@
 Answers of `pedigree why` and `pedigree accept`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from flows import course, overrides
 from flows.errors import NothingFound, SettingsError
-from flows.presets import FLOW_SECTIONS
+from flows.presets import STAGES
 from flows.settings import Settings
 from flows.starting import starting_point
 from tasks.lineage import acceptance, journal
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.planner import Planner, planning
 from tasks.lineage.store import Store
 
 
 def _align(settings: Settings) -> object:
-    return course.align_course(settings, *starting_point(settings.start))
+    return course.align_course(settings, *starting_point(settings))
 
 
 COURSES: dict[str, Callable[[Settings], object]] = {
@@ -38,11 +40,16 @@ def why(target: str, preset: str, config: Path | None, assignments: Sequence[str
 
     target: a flow, or a stage of `train` to be told of alone. look: look at the sources; else they are assumed to be
     as they were. Gives {"flow", "stages": [{"stage", "verdict": "cached" | "would run" | "blocked", "causes": [{"kind",
-    "name", "old", "new", …}], "artifact", "compared_with", "accepted", "assumed"}]}.
+    "name", "old", "new", …}], "artifact", "compared_with", "accepted", "declared": {input: what is declared of it},
+    "assumed"}]}.
     """
     flow, stage = flow_of(target)
     planner = planned(flow, preset, config, assignments, look)
-    stages = [plan.model_dump(mode="json") for plan in planner.plans if stage in (None, plan.stage)]
+    stages = [
+        {**plan.model_dump(mode="json"), "declared": _declared(planner.uses[plan.stage].inputs)}
+        for plan in planner.plans
+        if stage in (None, plan.stage)
+    ]
     return {"flow": flow, "stages": stages}
 
 
@@ -50,7 +57,8 @@ def why_last(target: str) -> Answer:
     """Why the stages of the latest run of a flow ran or did not; `target` as in `why`.
 
     Gives {"flow", "stages": [{"stage", "verdict": "ran" | "cached" | "failed" | "running", "causes", "compared_with",
-    "accepted", "created"}]}, from the records; of a stage that was cached, why the work that it found was once done.
+    "accepted", "declared", "created"}]}, from the records; of a stage that was cached, why the work that it found was
+    once done.
     """
     flow, stage = flow_of(target)
     runs = journal.latest_flows()
@@ -71,7 +79,7 @@ def accept(stages: Sequence[str], because: str, preset: str, config: Path | None
         if flow_of(stage)[1] is None:
             raise SettingsError(f"{stage!r} is a flow; name the stages whose output is to be taken.")
     accepted: list[Answer] = []
-    for stage in (section for section in FLOW_SECTIONS["train"] if section in stages):
+    for stage in (known for known in STAGES if known in stages):
         planner = planned("train", preset, config, assignments)  # anew: what was just accepted is now found
         use = planner.complete_use(stage)
         record = acceptance.accept(use, because, planner.past.store)
@@ -99,7 +107,7 @@ def flow_of(target: str) -> tuple[str, str | None]:
     """The flow a person means, and the stage if it is one. Raises SettingsError."""
     if target in COURSES:
         return target, None
-    stages = [section for section in FLOW_SECTIONS["train"] if section != "resources"]
+    stages = list(STAGES)
     if target in stages:
         return "train", target
     known = [*COURSES, *stages]
@@ -116,4 +124,11 @@ def _latest_with(stage: str, runs: dict[str, dict[str, Any]]) -> dict[str, Any] 
 def _told(stage: str, entry: dict[str, Any]) -> Answer:
     record = Store().record(entry["key"]) if entry.get("key") else None
     told = record.model_dump(mode="json", include={"causes", "compared_with", "accepted", "created"}) if record else {}
-    return {"stage": stage, "verdict": entry["state"], "causes": [], **told}
+    declared = _declared(record.inputs) if record else {}
+    return {"stage": stage, "verdict": entry["state"], "causes": [], **told, "declared": declared}
+
+
+def _declared(inputs: Mapping[str, Artifact]) -> dict[str, str]:
+    """Of the inputs that were made elsewhere, what is declared of them."""
+    makers = {name: Store().maker(artifact) for name, artifact in inputs.items()}
+    return {name: declared_sentence(made.declared) for name, made in makers.items() if made and made.declared}

@@ -12,11 +12,11 @@ STAGES = (*DATA, *PRETRAIN, *ALIGN)
 
 # The sections of each flow's parameters, in the order of its form.
 FLOW_SECTIONS: dict[str, tuple[str, ...]] = {
-    "train": (*DATA, *PRETRAIN, *ALIGN, "resources"),
-    "data": (*DATA, "resources"),
+    "train": ("adopted", *DATA, *PRETRAIN, *ALIGN, "resources"),
+    "data": ("adopted", *DATA, "resources"),
     "align": ("start", *ALIGN, "resources"),
-    "retrain": (*DATA, *PRETRAIN, *ALIGN, "resources"),
-    "forget": ("exclude", *DATA, *PRETRAIN, *ALIGN, "resources"),
+    "retrain": ("adopted", *DATA, *PRETRAIN, *ALIGN, "resources"),
+    "forget": ("exclude", "adopted", *DATA, *PRETRAIN, *ALIGN, "resources"),
 }
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {

@@ -7,21 +7,24 @@ from typing import Any
 from flows.targets import resolve, resolve_all
 from tasks.impact.learned import LEARNED_FROM
 from tasks.lineage.acceptance import accepted_behind
-from tasks.lineage.ancestry import ancestors, descendants
+from tasks.lineage.ancestry import ancestors, declared_behind, descendants
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
+from tasks.tracking.registry import MODEL_KINDS
 
 
 def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
     """Every ancestor of `target` (up), every descendant (down), and itself.
 
     {"nodes": [{id, relation, stage, kind, digest, key, inputs, config, code, code_digest, versions, documents, metrics,
-    bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id, accepted}], "edges": [[from, to], …], "accepted":
-    [{stage, key, by, at, because, stands_on, changed}]}; relation: "target", "ancestor" or "descendant"; an id is the
-    key of the record, and for one whose key has a newer output the beginning of its digest behind it; accepted: what
-    people accepted in place of work, in `target` or behind it. docs/schemas/lineage.json has it all.
+    bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id, accepted, declared}], "edges": [[from, to], …],
+    "accepted": [{stage, key, by, at, because, stands_on, changed}], "declared": [{stage, kind, digest, key, origin,
+    license, made_from, because, by, at, given, corrects}]}; relation: "target", "ancestor" or "descendant"; an id is
+    the key of the record, and for one whose key has a newer output the beginning of its digest behind it; accepted:
+    what people accepted in place of work, declared: what was made elsewhere, in `target` or behind it.
+    docs/schemas/lineage.json has it all.
     """
     store, targets = Store(), resolve_all(target)
     graph = Graph(headers(store)) if down else None
@@ -39,6 +42,7 @@ def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
         "nodes": [_node(name, relation, record) for name, (relation, record) in nodes.items()],
         "edges": [list(edge) for edge in sorted(edges)],
         "accepted": list(_accepted(store, targets)),
+        "declared": list(_declared(store, targets)),
     }
 
 
@@ -52,11 +56,24 @@ def _accepted(store: Store, targets: list[Record]) -> Iterator[dict[str, Any]]:
                 yield {"stage": record.stage, "key": record.key, **acceptance.model_dump(mode="json")}
 
 
+def _declared(store: Store, targets: list[Record]) -> Iterator[dict[str, Any]]:
+    """What was made elsewhere, of the targets and all that they were made from; each once."""
+    seen: set[str] = set()
+    for target in targets:
+        for record, declaration in declared_behind(store, target):
+            if record.key not in seen:
+                seen.add(record.key)
+                output = record.output
+                made = {"stage": record.stage, "kind": output.kind, "digest": output.digest, "key": record.key}
+                yield {**made, **declaration.model_dump(mode="json")}
+
+
 def documents(target: str) -> dict[str, Any]:
     """The documents that `target` learned from or holds.
 
     {"target": {stage, kind, digest}, "documents": count, "origins": {origin: count}, "licenses": {licence or "unknown":
-    count}, the most frequent first, "ids": [doc_id of a text or pair_id of a prompt with its answer, …], sorted}
+    count}, the most frequent first, "ids": [doc_id of a text or pair_id of a prompt with its answer, …], sorted,
+    "unknown": [as "declared" of `lineage`, of what was made elsewhere from documents that nobody named]}
     """
     from tasks.lineage.documents import documents_of  # pyarrow takes longer to load than most commands to answer
 
@@ -74,6 +91,7 @@ def documents(target: str) -> dict[str, Any]:
         "origins": _by_count(origins),
         "licenses": _by_count(licenses),
         "ids": sorted(ids),
+        "unknown": [made for made in _declared(Store(), [record]) if made["kind"] in MODEL_KINDS],
     }
 
 
@@ -103,4 +121,5 @@ def _node(name: str, relation: str, record: Record) -> dict[str, Any]:
         "flow_run_id": record.flow_run_id,
         "mlflow_run_id": record.mlflow_run_id,
         "accepted": record.accepted.model_dump(mode="json") if record.accepted else None,
+        "declared": record.declared.model_dump(mode="json") if record.declared else None,
     }

@@ -13,7 +13,7 @@ from flows.comparison import compare, figures, markdown
 from flows.course import train_course
 from flows.mlflow_tags import tag_run
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Settings
+from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -31,6 +31,7 @@ from tasks.tokenize import TokenizeConfig
 
 @flow(name="retrain", flow_run_name=run_name)
 def retrain(
+    adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
     clean: CleanConfig = DEFAULTS.clean,
@@ -47,6 +48,7 @@ def retrain(
 ) -> None:
     """Takes a new snapshot of the sources, runs only what changed, and compares the held-out figures."""
     settings = Settings(
+        adopted=adopted,
         snapshot=snapshot,
         collect=collect,
         clean=clean,

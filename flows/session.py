@@ -1,4 +1,5 @@
-"""What every flow does around its stages: says in the journal and in MLflow that it began, and how it ended."""
+"""What every flow does around its stages: says in the journal, in MLflow and to OpenLineage that it began, and how it
+ended."""
 
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from flows.prefect_api import flow_run_address
 from flows.presets import FLOW_SECTIONS
 from flows.settings import Settings
 from tasks.lineage import journal
+from tasks.openlineage import emit
 from tasks.tracking import mirror
 
 API_URL = "PREFECT_API_URL"
@@ -44,12 +46,15 @@ def recorded(flow: str, settings: Settings) -> Iterator[str | None]:
     journal.begin_flow(
         flow, flow_run_id, preset=preset(), mlflow_run_id=mlflow_run_id, prefect_url=url, settings=parameters
     )
+    emit.flow_started(flow, flow_run_id, parameters)
     try:
         yield mlflow_run_id
     except BaseException as error:
         reason = str(error) or type(error).__name__
         journal.end_flow(flow_run_id, "failed", error=reason)
         mirror.close_flow(mlflow_run_id, "FAILED")
+        emit.flow_ended(flow, flow_run_id, error)
         raise
     journal.end_flow(flow_run_id, "completed")
     mirror.close_flow(mlflow_run_id, "FINISHED")
+    emit.flow_ended(flow, flow_run_id)

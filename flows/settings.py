@@ -35,6 +35,22 @@ class Start(BaseModel):
     )
 
 
+class Adopted(BaseModel):
+    """What `pedigree adopt` took in, to be used in the course."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str | None = Field(
+        None, title="Text", description="Digest, or its beginning, of documents to take beside those of the sources"
+    )
+    pairs: str | None = Field(
+        None, title="Pairs", description="Digest, or its beginning, of pairs to take beside those of the sources"
+    )
+    tokenizer: str | None = Field(
+        None, title="Tokenizer", description="Digest, or its beginning, of the tokenizer to use instead of learning one"
+    )
+
+
 class Settings(BaseModel):
     """Settings of the whole course. A flow uses the sections that FLOW_SECTIONS (presets.py) gives it."""
 
@@ -42,6 +58,7 @@ class Settings(BaseModel):
 
     start: Start = Start()
     exclude: ExcludeConfig = ExcludeConfig()
+    adopted: Adopted = Adopted()
     snapshot: SnapshotConfig = SnapshotConfig()
     collect: CollectConfig = CollectConfig()
     clean: CleanConfig = CleanConfig()

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.course import train_course
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Settings
+from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -25,6 +25,7 @@ from tasks.tokenize import TokenizeConfig
 
 @flow(name="train", flow_run_name=run_name)
 def train(
+    adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
     clean: CleanConfig = DEFAULTS.clean,
@@ -44,6 +45,7 @@ def train(
     Stages whose inputs, settings and code are unchanged are taken from the store.
     """
     settings = Settings(
+        adopted=adopted,
         snapshot=snapshot,
         collect=collect,
         clean=clean,

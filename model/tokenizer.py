@@ -39,7 +39,11 @@ class Tokenizer:
             file = file / "tokenizer.json"
         if not file.is_file():
             raise TokenizerError(f"{file} does not exist: give the path of a tokenizer.json or of its directory.")
-        return cls.from_json(file.read_text(encoding="utf-8"), origin=str(file))
+        try:
+            content = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise TokenizerError(f"{file} is no text ({error}): write it again or take another one.") from error
+        return cls.from_json(content, origin=str(file))
 
     @classmethod
     def from_json(cls, content: str, *, origin: str = "the text") -> Tokenizer:

@@ -17,7 +17,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.documents import Limits
-from tasks.text.drafts import DraftTask, write_drafts
+from tasks.text.drafts import DraftTask, take_drafts, write_drafts
 from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id
 from tasks.text.items import Snapshot, parts
 from tasks.text.parallel import count_workers, map_ordered
@@ -60,10 +60,12 @@ def collect(
     config: CollectConfig,
     resources: Resources,
     exclusions: Artifact | None = None,
+    adopted: Artifact | None = None,
 ) -> None:
     """Write documents-*.parquet, ledger.parquet and quarantine.jsonl.
 
-    exclusions: what must be left out, if anything (`pedigree forget`).
+    exclusions: what must be left out, if anything (`pedigree forget`). adopted: documents from elsewhere, to be taken
+    beside those of the sources (`pedigree adopt`).
     Raises DataError if there is no document, if too much is malformed, or if a file changed after the snapshot.
     """
     seen = Snapshot.read(snapshot.path)
@@ -74,12 +76,26 @@ def collect(
         DraftTask(part, limits, drafts / f"{number:06d}.parquet")
         for number, part in enumerate(parts(seen, role="text"))
     ]
+    tasks += take_drafts(adopted.path, limits, drafts) if adopted else []
+    write_corpus(run, tasks, seen, config, resources, exclusions)
+    shutil.rmtree(drafts)
+
+
+def write_corpus(
+    run: StageRun,
+    tasks: list[DraftTask],
+    seen: Snapshot,
+    config: CollectConfig,
+    resources: Resources,
+    exclusions: Artifact | None,
+    setting: str = "collect.max_bad_share",
+) -> None:
+    """Read the parts, and write what `collect` writes. setting: what the error names where too much is malformed."""
     _read(run, tasks, resources)
     forgotten = Forgotten.read(exclusions.path if exclusions else None)
     counts = _quarantine(run, tasks, forgotten)
-    check(counts, config.max_bad_share, "collect.max_bad_share")
+    check(counts, config.max_bad_share, setting)
     _write(run, tasks, seen, config, forgotten)
-    shutil.rmtree(drafts)
 
 
 def _read(run: StageRun, tasks: list[DraftTask], resources: Resources) -> None:
@@ -237,7 +253,7 @@ class _Sides:
         rows: list[dict[str, Any]] = table.select(["doc_id", "origin", "split"]).to_pylist()
         split = [row["split"] or self._side(row, by_origin) for row in rows]
         table = table.set_column(table.column_names.index("split"), "split", pa.array(split, pa.string()))
-        collector = pa.array([source.kind] * table.num_rows, pa.string())
+        collector = pc.if_else(pc.equal(table["collector"], ""), source.kind, table["collector"])
         return table.set_column(table.column_names.index("collector"), "collector", collector)
 
     def _side(self, row: dict[str, Any], by_origin: dict[str, str] | None) -> str:

@@ -18,7 +18,7 @@ from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id, source_digest
 from tasks.text.items import Part, Snapshot, parts
 from tasks.text.pair_choice import Candidate, Choice, decide, normalised
-from tasks.text.pair_drafts import PairLimits, PairTask, write_pairs
+from tasks.text.pair_drafts import PairLimits, PairTask, take_pairs, write_pairs
 from tasks.text.parallel import count_workers, map_ordered
 from tasks.text.quarantine import SourceCount, check
 from tasks.text.questions import AnswerLimits
@@ -98,22 +98,40 @@ class PairConfig(StageConfig):
 
 @stage(output="pairs", retries=2, libraries=("pyarrow",))
 def pair(
-    run: StageRun, snapshot: Artifact, config: PairConfig, resources: Resources, exclusions: Artifact | None = None
+    run: StageRun,
+    snapshot: Artifact,
+    config: PairConfig,
+    resources: Resources,
+    exclusions: Artifact | None = None,
+    adopted: Artifact | None = None,
 ) -> None:
     """Write pairs.parquet, ledger.parquet, quarantine.jsonl and samples.jsonl (some of each split, to look at).
 
-    exclusions: what must be left out, if anything (`pedigree forget`).
+    exclusions: what must be left out, if anything (`pedigree forget`). adopted: pairs from elsewhere, to be taken
+    beside those of the sources (`pedigree adopt`).
     Raises DataError if there is no pair, if too much is malformed, or if a file changed after the snapshot.
     """
     seen = Snapshot.read(snapshot.path)
+    make_pairs(run, _parts(seen, config.ask_packages), seen, config, resources, exclusions, adopted)
+
+
+def make_pairs(
+    run: StageRun,
+    found: list[Part],
+    seen: Snapshot,
+    config: PairConfig,
+    resources: Resources,
+    exclusions: Artifact | None,
+    adopted: Artifact | None = None,
+    setting: str = "pair.max_bad_share",
+) -> None:
+    """Read the parts, and write what `pair` writes. setting: what the error names where too much is malformed."""
     answers = AnswerLimits(config.min_answer_chars, config.max_answer_chars, config.min_overlap)
     limits = PairLimits(answers, config.max_pair_chars, config.max_document_bytes)
     drafts = run.work / "drafts"
     drafts.mkdir(exist_ok=True)
-    tasks = [
-        PairTask(part, limits, drafts / f"{number:06d}.parquet")
-        for number, part in enumerate(_parts(seen, config.ask_packages))
-    ]
+    tasks = [PairTask(part, limits, drafts / f"{number:06d}.parquet") for number, part in enumerate(found)]
+    tasks += [take_pairs(adopted.path, limits, drafts / "adopted.parquet")] if adopted else []
     total = sum(item.size for task in tasks for item in task.part.items)
     done, began = 0, time.monotonic()
     for size in map_ordered(write_pairs, tasks, count_workers(resources.workers, len(tasks))):
@@ -121,7 +139,7 @@ def pair(
         run.progress(done, total, megabytes_per_second=round(done / 1e6 / (time.monotonic() - began), 2))
     forgotten = Forgotten.read(exclusions.path if exclusions else None)
     tables = [without(pq.read_table(task.file), forgotten) for task in tasks]
-    check(_quarantine(run, tasks, tables, forgotten), config.max_bad_share, "pair.max_bad_share")
+    check(_quarantine(run, tasks, tables, forgotten), config.max_bad_share, setting)
     _write(run, tasks, tables, seen, config)
     shutil.rmtree(drafts)
 

@@ -67,7 +67,7 @@ class PPOConfig(StageConfig):
     )
     missing_eos_penalty: float = Field(1.0, ge=0, description="off the reward of an answer that was cut off")
     repetition_penalty: float = Field(
-        5.0, ge=0, description="off the reward of an answer, times its share of repeated word pairs"
+        10.0, ge=0, description="off the reward of an answer, times its share of repeated word pairs"
     )
     rater: ReferenceRater = Field(
         default_factory=ReferenceRater, description="gives the gold score, never shown to the policy; as in ranking"

@@ -18,15 +18,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tasks.lineage import journal, planner
+from tasks.lineage.ancestry import declared_behind
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Cause, accepted_sentence, sentence
 from tasks.lineage.config import Resources, StageConfig, neutral
+from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.errors import PedigreeError, StoreFull
 from tasks.lineage.execute import Context, Outcome, execute
 from tasks.lineage.explain import Plan, plan
 from tasks.lineage.fingerprint import locate
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import Logger, StageRun
+from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -159,11 +162,12 @@ class Stage:
 
 
 class _Report:
-    """What the journal, MLflow and Prefect are told about one attempt. None of it decides what the attempt does."""
+    """What the journal, MLflow, OpenLineage and Prefect are told about one attempt. None of it decides what it does."""
 
     def __init__(self, use: Use, task_run: "TaskRun", logger: Logger, mirrors: "dict[str, StageMirror]") -> None:
         from prefect.utilities.urls import url_for
 
+        from tasks.openlineage.emit import StageLineage
         from tasks.tracking import mirror
 
         self._use = use
@@ -179,8 +183,12 @@ class _Report:
             "task_run_url": url_for("task-run", obj_id=self._task_run_id) or "",
         }
         self._note(state="running", started=journal.now(), key=use.key, **_NOT_YET)
+        flow = journal.read_flow(self._flow_run_id) or {}
+        name = str(flow.get("flow") or "flow")
+        self._lineage = StageLineage(use, self._task_run_id, (name, self._flow_run_id), links=prefect)
+        self._lineage.started(again=task_run.run_count > 1)
         if self._task_run_id not in mirrors:
-            parent = (journal.read_flow(self._flow_run_id) or {}).get("mlflow_run_id")
+            parent = flow.get("mlflow_run_id")
             mirrors[self._task_run_id] = mirror.open_stage(
                 use.recipe.name, parent, use.key, use.config_identity, dict(use.inputs), prefect
             )
@@ -212,6 +220,7 @@ class _Report:
             mlflow_run_id=self._mirror.run_id,
             **self._end(),
         )
+        self._lineage.finished(outcome, self._mirror.run_id)
         self._publish(outcome)
 
     def failed(self, error: BaseException, final: bool) -> None:
@@ -221,6 +230,7 @@ class _Report:
             text = f"interrupted ({text}); run again, and it goes on from where it was"
         with contextlib.suppress(OSError, StoreFull):
             self._note(state="failed", error=text, **self._end())
+        self._lineage.failed(error, final)
         if final:
             self._mirrors.pop(self._task_run_id, None)
             with contextlib.suppress(OSError):
@@ -258,6 +268,7 @@ _NOT_YET: dict[str, Any] = {
 
 def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
     """Markdown: what was made, from what, with which figures, and where to read on."""
+    from tasks.report.note import plain
     from tasks.tracking.mirror import run_url
 
     record = outcome.record
@@ -271,6 +282,8 @@ def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
     }
     if record.accepted is not None:
         rows["accepted"] = accepted_sentence(record.accepted)
+    for made, declared in declared_behind(Store(), record):
+        rows[str(made.artifact)] = plain(declared_sentence(declared))
     links = [f"[MLflow run]({run_url(run)})" for run in [mlflow_run_id] if run]
     if outcome.cached and record.mlflow_run_id:
         links.append(f"[MLflow run that made it]({run_url(record.mlflow_run_id)})")

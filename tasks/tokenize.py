@@ -27,7 +27,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text.encoder import BatchEncoder
+from tasks.text.encoder import encoder_of
 from tasks.text.shards import SCHEMA, read_corpus, shard_paths
 from tasks.text.spans import TextBatch, mix64
 
@@ -197,8 +197,17 @@ def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, leng
 
 
 @stage(output="tokens", retries=2, libraries=("numpy", "pyarrow", "tokenizers"))
-def tokenize(run: StageRun, corpus: Artifact, config: TokenizeConfig, resources: Resources) -> None:
-    """Learn a tokenizer, then write token shards, their index and a ledger."""
+def tokenize(
+    run: StageRun,
+    corpus: Artifact,
+    config: TokenizeConfig,
+    resources: Resources,
+    tokenizer: Artifact | None = None,
+) -> None:
+    """Learn a tokenizer, then write token shards, their index and a ledger.
+
+    tokenizer: one that is there already, or a model whose tokenizer it is; then none is learnt.
+    """
     table = pa.concat_tables(
         [pq.read_table(path, columns=["doc_id", "split"]) for path in shard_paths(corpus.path)] or [EMPTY]
     )
@@ -211,10 +220,18 @@ def tokenize(run: StageRun, corpus: Artifact, config: TokenizeConfig, resources:
         )
     doc_ids = table["doc_id"].to_pylist()
     validation = assign_splits(doc_ids, trained_on, config)
-    points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
-    tokenizer = learn(run, corpus.path, points, config)
-    tokenizer.save(run.output / "tokenizer.json")
-    write_shards(run, corpus.path, tokenizer, trained_on, validation)
+    if tokenizer is None:
+        points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
+        known = learn(run, corpus.path, points, config)
+    else:
+        known = given_tokenizer(tokenizer.path)
+    known.save(run.output / "tokenizer.json")
+    write_shards(run, corpus.path, known, trained_on, validation)
+
+
+def given_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of an output: of a tokenizer, or of a model."""
+    return Tokenizer.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def write_shards(
@@ -222,7 +239,7 @@ def write_shards(
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 65535 else "<u4")
-    encoder = BatchEncoder(tokenizer.backend)
+    encoder = encoder_of(tokenizer.backend)
     began, done, checked = time.monotonic(), 0, False
     with ExitStack() as stack:
         shards = {
@@ -257,7 +274,8 @@ def write_shards(
     meta: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "dtype": "uint16" if dtype.itemsize == 2 else "uint32"}
     for split, shard in shards.items():
         meta |= {f"{split}_tokens": shard.tokens, f"{split}_bytes": shard.bytes, f"{split}_documents": shard.documents}
-    meta["special_tokens"] = {token: tokenizer.token_id(token) for token in SPECIAL_TOKENS}
+    present = [token for token in SPECIAL_TOKENS if tokenizer.backend.token_to_id(token) is not None]
+    meta["special_tokens"] = {token: tokenizer.token_id(token) for token in present}
     (run.output / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     figures = {name: value for name, value in meta.items() if isinstance(value, int)}
     bytes_per_token = meta["train_bytes"] / max(meta["train_tokens"], 1)

@@ -30,11 +30,27 @@ def _documents(options: argparse.Namespace) -> None:
         print_json(answer)
         return
     target = answer["target"]
-    say(f"{target['kind']} {target['digest'][:12]} of {target['stage']}: {answer['documents']:,} documents")
+    named = f"{target['kind']} {target['digest'][:12]} of {target['stage']}"
+    unknown = [f"{made['kind']} {made['digest'][:12]}" for made in answer["unknown"]]
+    if unknown and not answer["documents"]:
+        say(f"{named}: documents unknown")
+    elif unknown:
+        say(f"{named}: {answer['documents']:,} documents that are known; those of {', '.join(unknown)} are not")
+    else:
+        say(f"{named}: {answer['documents']:,} documents")
+    for made in answer["unknown"]:
+        say(f"  {made['kind']} {made['digest'][:12]} {_declared(made)}")
     for title, counts in (("licence", answer["licenses"]), ("origin", answer["origins"])):
-        say(f"by {title}:")
+        if counts:
+            say(f"by {title}:")
         for name, count in counts.items():
             say(f"  {count:>9,}  {name}")
+
+
+def _declared(made: dict[str, Any]) -> str:
+    from tasks.lineage.declaration import Declaration, declared_sentence
+
+    return declared_sentence(Declaration.model_validate({name: made[name] for name in Declaration.model_fields}))
 
 
 def _lineage(options: argparse.Namespace) -> None:
@@ -65,3 +81,5 @@ def _lineage(options: argparse.Namespace) -> None:
     for taken in graph["accepted"]:
         acceptance = Acceptance.model_validate({name: taken[name] for name in Acceptance.model_fields})
         console.print(f"{taken['stage']} was {accepted_sentence(acceptance)}", style="yellow", markup=False)
+    for made in graph["declared"]:
+        console.print(f"{made['kind']} {made['digest'][:12]} {_declared(made)}", style="yellow", markup=False)

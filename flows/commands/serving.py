@@ -10,6 +10,7 @@ from flows import runs, servers, status
 from flows.commands.base import command, print_json, say
 from flows.errors import ServerUnreachable
 from flows.presets import FLOW_SECTIONS, PRESETS
+from tasks.openlineage import emit
 from tasks.tracking import mirror
 
 
@@ -34,7 +35,9 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--set", action="append", default=[], dest="assignments", metavar="STAGE.FIELD=VALUE",
                      help="one setting; may be repeated; the last one wins")  # fmt: skip
-    command(commands, "sync", _sync, "tell MLflow what it missed while it was away", "pedigree sync")
+    command(
+        commands, "sync", _sync, "tell MLflow and OpenLineage what they missed while they were away", "pedigree sync"
+    )
 
 
 def _up(_: argparse.Namespace) -> None:
@@ -58,6 +61,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _sync(_: argparse.Namespace) -> None:
+    sent, left = emit.sync()
+    if sent or left:
+        say(f"{sent} events were sent to OpenLineage" + (f", {left} wait still." if left else "."))
     if servers.name_mlflow() is None:
         raise ServerUnreachable("No MLflow server answers, so nothing was mirrored. `pedigree up` starts one.")
     say(f"{mirror.sync()} runs were mirrored to MLflow.")

@@ -57,6 +57,8 @@ def _print(found: dict[str, Any], asked: bool) -> None:
         say(f"The model says: {found['text']}\n")
     if not found["spans"]:
         say("No span of it stands in the training data.")
+    for made in found["unknown"]:
+        say(f"Not searched, since it is unknown: what {made} learnt from.")
     for span in found["spans"]:
         say(f"“{span['text']}”  {span['words']} words, {span['occurrences']:,} times")
         for place in span["documents"][:SHOWN]:

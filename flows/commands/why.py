@@ -66,6 +66,7 @@ def _print(answer: dict[str, Any]) -> None:
         lines = [sentence(cause) for cause in causes]
         if stage.get("accepted"):
             lines.append(accepted_sentence(Acceptance.model_validate(stage["accepted"])))
+        lines += [f"{name}: {declared}" for name, declared in stage["declared"].items()]
         if stage.get("assumed"):
             lines.append(f"assumed: {stage['assumed']}")
         colour = COLOURS.get(stage["verdict"], "white")

@@ -5,7 +5,7 @@ impact(Store(), Selector(docs=("3f2a",)))   # → plain data, as docs/schemas/im
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from tasks.impact.made_by import Code, identity, made_by
 from tasks.impact.selector import Found, FoundDocument, Near, Selector, find
 from tasks.impact.similar import Report
 from tasks.impact.taint import INHERITS, TAINTED, TRAINED, Node, Paths, Taint
+from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.errors import ConfigError
 from tasks.lineage.headers import Header
 from tasks.lineage.sorted_ids import short_id
@@ -84,8 +85,21 @@ def impact(
         "steps": _steps(view, nodes, found, steps) if found else {},
         "near_duplicates": [asdict(document) for document in found.selection.near_duplicates] if found else [],
         "registry": asked,
-        "notes": found.selection.notes if found else [],
+        "notes": [*found.selection.notes, *_unknown(view)] if found else [],
     }
+
+
+def _unknown(view: StoreView) -> Iterator[str]:
+    """What was made elsewhere and may have learnt from any document: nobody knows."""
+    for header in view.graph.headers:
+        if header.kind in MODEL_KINDS and not header.inputs and view.graph.maker(header.artifact) is header:
+            record = view.store.maker(header.artifact)
+            if record is not None and record.declared is not None:
+                into = len(view.graph.descendants(header))
+                yield (
+                    f"what {header.artifact} learnt from is unknown ({declared_sentence(record.declared)}); whether "
+                    f"it, and the {into} outputs made from it, are concerned cannot be told"
+                )
 
 
 def _by_documents(

@@ -2,10 +2,11 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.declaration import Declaration
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
@@ -81,6 +82,13 @@ def id_in(found: Ancestry, artifact: Artifact) -> str | None:
         if record is not None and record.output.digest == artifact.digest:
             return name
     return None
+
+
+def declared_behind(store: Store, record: Record) -> Iterator[tuple[Record, Declaration]]:
+    """What was made elsewhere among `record` and all that it was made from, itself first."""
+    for current in ancestors(store, record)["nodes"].values():
+        if current.declared is not None:
+            yield current, current.declared
 
 
 def descendants(store: Store, record: Record, limit: int | None = None, graph: Graph | None = None) -> Ancestry:

@@ -3,7 +3,8 @@
 PedigreeError
 ├── ConfigError          a setting, a call or a declaration is wrong: change it, trying again cannot help
 │   ├── CanonicalError   a value that cannot be written the same way twice was given as identity
-│   └── AcceptanceRefused  an output was to be taken for work that differs in more than code or libraries
+│   ├── AcceptanceRefused  an output was to be taken for work that differs in more than code or libraries
+│   └── AdoptionRefused    something made elsewhere was to be adopted under another declaration than before
 ├── DataError            the data are bad or empty: change the data or the settings that select them
 │   └── LedgerError      documents in ≠ kept + dropped
 ├── StoreError           the store could not be read or written
@@ -31,6 +32,10 @@ class CanonicalError(ConfigError):
 
 class AcceptanceRefused(ConfigError):
     """No existing output may stand for the work in question."""
+
+
+class AdoptionRefused(ConfigError):
+    """The same content was declared to be something else before."""
 
 
 class DataError(PedigreeError, ValueError):

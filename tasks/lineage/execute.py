@@ -19,6 +19,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Cause
 from tasks.lineage.config import Resources
 from tasks.lineage.cost import Meter, numerics
+from tasks.lineage.declaration import Declaration
 from tasks.lineage.errors import StoreError, StoreFull, is_full
 from tasks.lineage.explain import Reasons, outside_world, reasons
 from tasks.lineage.files import end_last_line, remove_tree
@@ -42,6 +43,7 @@ class Context:
     flow_run_id: str | None = None
     task_run_id: str | None = None
     mlflow_run_id: Callable[[], str | None] = lambda: None  # asked when the record is written
+    declared: Declaration | None = None  # of what was made elsewhere
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,13 @@ def _check_inputs(use: Use, store: Store) -> None:
         else:
             problems = [] if store.object_path(artifact.digest).is_dir() else [MISSING]
         if problems:
+            declared = record is not None and record.declared is not None
+            remedy = (
+                "Adopt it again (`pedigree adopt`)." if declared else "Run the flow that made it, which makes it again."
+            )
             raise StoreError(
                 f"{use.recipe.name}: its input {name} ({artifact}) is damaged in the store: {'; '.join(problems)}. "
-                "Run the flow that made it, which makes it again."
+                f"{remedy}"
             )
 
 
@@ -188,6 +194,7 @@ def _keep(
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         causes=[cause.model_copy(update={"diff": None}) for cause in causes],  # `code/` has what it needs
         compared_with=compared_with,
+        declared=context.declared,
     )
     store.write_record(record)
     return Outcome(record, cached=False, causes=tuple(causes))

@@ -48,7 +48,7 @@ def begin_flow(
             "mlflow_run_id": mlflow_run_id,
             "prefect_url": prefect_url,
             "settings": settings,
-            "process": _this_process(),
+            "process": this_process(),
         },
     )
 
@@ -62,7 +62,7 @@ def end_flow(flow_run_id: str, state: str, error: str | None = None) -> None:
 def write_stage(flow_run_id: str, stage: str, **fields: Any) -> None:
     """Merge `fields` (state, seconds, key, output, metrics, progress, error …) into the entry of a stage."""
     entry = _read(_folder(flow_run_id) / f"{stage}.json") or {"stage": stage, "started": now()}
-    _write(flow_run_id, stage, {**entry, **fields, "process": _this_process()})
+    _write(flow_run_id, stage, {**entry, **fields, "process": this_process()})
 
 
 def read_flow(flow_run_id: str) -> dict[str, Any] | None:
@@ -121,18 +121,20 @@ def _read(path: Path) -> dict[str, Any] | None:
     return entry
 
 
-def _this_process() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """What tells this process from every other, later ones with its number included."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "created": psutil.Process().create_time()}
 
 
 def _truthful(entry: dict[str, Any] | None) -> dict[str, Any] | None:
     """The entry, with "running" turned to "failed" if its process is gone. Another host's processes cannot be seen."""
-    if entry is None or entry.get("state") != "running" or _alive(entry.get("process") or {}):
+    if entry is None or entry.get("state") != "running" or alive(entry.get("process") or {}):
         return entry
     return {**entry, "state": "failed", "error": INTERRUPTED}
 
 
-def _alive(process: dict[str, Any]) -> bool:
+def alive(process: dict[str, Any]) -> bool:
+    """Whether the process that `this_process` named is still there; another host's is taken to be."""
     if process.get("host") != socket.gethostname():
         return True
     try:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Acceptance, Cause
+from tasks.lineage.declaration import Declaration
 
 
 class _Model(BaseModel):
@@ -66,6 +67,7 @@ class Record(_Model):
     causes: list[Cause] = Field(default_factory=list, description="why it ran: what differed from `compared_with`")
     compared_with: str | None = Field(None, description="key of what was then the nearest earlier record")
     accepted: Acceptance | None = Field(None, description="set if no work was done: a person took an existing output")
+    declared: Declaration | None = Field(None, description="set if it was made elsewhere: what a person says of it")
 
     @property
     def artifact(self) -> Artifact:

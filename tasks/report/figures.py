@@ -16,6 +16,10 @@ class Headline(NamedTuple):
 HEADLINES: dict[str, tuple[Headline, ...]] = {
     "snapshot": (Headline("items", "items", ",.0f"),),
     "collect": (Headline("documents_kept", "documents", ",.0f"),),
+    "adopt_text": (Headline("documents_kept", "documents", ",.0f"),),
+    "adopt_pairs": (Headline("documents_kept", "pairs", ",.0f"),),
+    "adopt_model": (Headline("parameters", "parameters", ",.0f"),),
+    "adopt_tokenizer": (Headline("vocabulary", "tokens", ",.0f"),),
     "clean": (Headline("documents_kept", "documents kept", ",.0f"), Headline("documents_dropped", "dropped", ",.0f")),
     "deduplicate": (
         Headline("documents_kept", "documents kept", ",.0f"),

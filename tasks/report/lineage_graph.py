@@ -5,6 +5,8 @@ from typing import Any
 
 from tasks.lineage.ancestry import Ancestry, ancestors, read
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.cause import accepted_sentence
+from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import Header
 from tasks.lineage.record import Record
@@ -110,6 +112,8 @@ def _node(name: str, record: Record, run_url: Url, flow_run_page: Url) -> dict[s
         "kind": record.output.kind,
         "digest": record.output.digest,
         "key": record.key,
+        "declared": declared_sentence(record.declared) if record.declared else None,
+        "accepted": accepted_sentence(record.accepted) if record.accepted else None,
         "config": record.config,
         "metrics": record.metrics,
         "made": f"{record.created[:19].replace('T', ' ')} UTC",

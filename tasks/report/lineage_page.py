@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tasks.lineage.declaration import MADE_ELSEWHERE
 from tasks.report.figures import headline
 from tasks.report.groups import by_stage
 from tasks.report.layers import Sizes, layout
@@ -23,6 +24,7 @@ MOST_SINGLY = 60  # nodes; a larger graph is shown by stage first
 # Kind of artifact → family, which gives the colour.
 FAMILIES = {
     "snapshot": "data",
+    "tokenizer": "data",
     "corpus": "data",
     "pairs": "data",
     "tokens": "data",
@@ -85,11 +87,12 @@ def _summary(nodes: Sequence[Mapping[str, Any]], edges: Sequence[tuple[str, str]
     subject = next((node for node in nodes if node["id"] == target), None)
     if subject is None or target is None:
         return f"{len(nodes)} pieces of work" if len(nodes) != 1 else "one piece of work"
-    into = len(_reached(edges, target)) - 1
+    into = _reached(edges, target)
+    declared = sum(bool(node.get("declared")) for node in nodes if node["id"] == target or node["id"] not in into)
     return (
         f"{subject['stage']} · {subject['kind']} {str(subject['digest'])[:SHORT_DIGEST]} · "
-        f"{len(nodes) - into - 1} pieces of work before it, {into} after it"
-    )
+        f"{len(nodes) - len(into)} pieces of work before it, {len(into) - 1} after it"
+    ) + (f" · {declared} {MADE_ELSEWHERE}" if declared else "")
 
 
 def _reached(edges: Sequence[tuple[str, str]], start: str) -> set[str]:
@@ -186,6 +189,8 @@ def _card(node: Mapping[str, Any], place: tuple[float, float], is_target: bool) 
     x, y = place
     members = len(node.get("members", ()))
     lines = [f"{members} runs"] if members else headline(str(node["stage"]), node.get("metrics") or {})
+    if node.get("declared"):
+        lines = [MADE_ELSEWHERE, *lines][:2]
     url = safe_url(node.get("mlflow_url")) or safe_url(node.get("prefect_url"))
     figures = "".join(
         f'<text class="figure" x="14" y="{57 + 16 * row}">{escape(_fit(line))}</text>' for row, line in enumerate(lines)

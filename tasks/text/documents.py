@@ -88,7 +88,7 @@ def _texts(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator
     if item.kind in ("jsonl", "parquet", "dataset"):
         for row in rows_of(item, source, limits.max_document_bytes):
             yield _row_draft(row, source, blank)
-    elif item.uri.startswith("pypi://"):
+    elif item.path is None and item.uri.startswith("pypi://"):
         yield _package_text(item, blank, limits)
     else:
         path = unchanged_path(item)

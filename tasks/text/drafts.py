@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.text.documents import Draft, Limits, documents_of
 from tasks.text.items import Part
 from tasks.text.shards import SCHEMA as CORPUS
+from tasks.text.shards import shard_paths
+from tasks.text.sources import Source
 
 SCHEMA = pa.schema([*CORPUS, ("reason", pa.string()), ("bytes_in", pa.int64())])
 _HELD_BYTES = 8 << 20  # of text before it is written out
@@ -52,6 +55,34 @@ def write_drafts(task: DraftTask) -> int:
     quarantine_file.replace(task.quarantine)
     table_file.replace(task.file)
     return size
+
+
+def take_drafts(corpus: Path, limits: Limits, folder: Path) -> list[DraftTask]:
+    """The documents of an adopted corpus as parts that are read already; which side of the split they fall on is open.
+
+    Their origins are kept together, as the files of a source are.
+    """
+    source = Source(kind="files", path=f"adopted {corpus.name[:12]}", origin_field="origin")
+    tasks = []
+    for number, shard in enumerate(shard_paths(corpus)):
+        task = DraftTask(Part(source, ()), limits, folder / f"adopted-{number:06d}.parquet")
+        tasks.append(task)
+        if task.file.exists():
+            continue
+        draft = task.file.with_suffix(".tmp")
+        with (
+            pq.ParquetFile(shard) as file,
+            pq.ParquetWriter(draft, SCHEMA, compression="zstd", compression_level=1) as writer,
+        ):
+            for batch in file.iter_batches(_HELD_ROWS, use_threads=False):
+                table = pa.Table.from_batches([batch])
+                nothing = pa.nulls(table.num_rows, pa.string())
+                table = table.set_column(table.column_names.index("split"), "split", nothing)
+                sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
+                writer.write_table(table.append_column("reason", nothing).append_column("bytes_in", sizes).cast(SCHEMA))
+        task.quarantine.touch()
+        draft.replace(task.file)
+    return tasks
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,30 @@ class BatchEncoder:
         self._ids[begin:end] = ids
         self._table.add(new, np.arange(first, last, dtype=np.int32))
         self._words, self._used = last, end
+
+
+class PlainEncoder:
+    """As `BatchEncoder`, for any tokenizer: `tokenizers` itself, on its own threads."""
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        self._backend = backend
+
+    def encode(self, texts: TextBatch | Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts end to end, (T,) int32, and how many each text has, (N,) int64."""
+        if isinstance(texts, TextBatch):
+            bounds, data = texts.offsets.tolist(), texts.bytes.tobytes()
+            texts = [data[begin:end].decode() for begin, end in pairwise(bounds)]
+        rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
+
+
+def encoder_of(backend: tokenizers.Tokenizer) -> BatchEncoder | PlainEncoder:
+    """The fast encoder; for a tokenizer that does more than it knows, the plain one."""
+    try:
+        return BatchEncoder(backend)
+    except UnsupportedTokenizer:
+        return PlainEncoder(backend)
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:

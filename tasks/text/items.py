@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -35,7 +35,7 @@ class Item:
 
     ``kind``: a kind of text, or "metadata", "license", "jsonl", "parquet", "dataset": how it is read.
     ``source``: index into the snapshot's sources. ``split``: its side of the evaluation split, None where that is
-    decided row by row.
+    decided row by row. ``path``: where it lies, if its URI does not say; no snapshot keeps that.
     """
 
     uri: str
@@ -46,6 +46,7 @@ class Item:
     kind: str
     source: int
     split: str | None
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,11 @@ class Snapshot:
     def read(cls, directory: Path) -> "Snapshot":
         settings = json.loads((directory / "sources.json").read_text(encoding="utf-8"))
         rows = pq.read_table(directory / "items.parquet").to_pylist()
-        names = [field.name for field in fields(Item)]
         return cls(
             settings["seed"],
             settings["evaluation_share"],
             tuple(Source.model_validate(source) for source in settings["sources"]),
-            tuple(Item(**{name: row[name] for name in names}) for row in rows),
+            tuple(Item(**{name: row[name] for name in SCHEMA.names}) for row in rows),
         )
 
 
@@ -110,6 +110,8 @@ def parts(snapshot: Snapshot, role: str | None = None, kind: str | None = None) 
 
 def path_of(item: Item) -> Path:
     """Where an item lies on this machine. Raises DataError if it is gone."""
+    if item.path is not None:
+        return Path(item.path)
     if item.uri.startswith("pypi://"):
         path = packages.locate(item.uri)
         if path is None:

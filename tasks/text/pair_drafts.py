@@ -18,6 +18,7 @@ from tasks.text.items import Item, Part
 from tasks.text.pair_shapes import pairs_of
 from tasks.text.questions import AnswerLimits, ask
 from tasks.text.readers import Rejected
+from tasks.text.sources import Source
 
 SCHEMA = pa.schema(
     [
@@ -81,6 +82,20 @@ def write_pairs(task: PairTask) -> int:
     quarantine_file.replace(task.quarantine)
     table_file.replace(task.file)
     return size
+
+
+def take_pairs(adopted: Path, limits: PairLimits, file: Path) -> PairTask:
+    """The pairs of an adopted output as a part that is read already; what each is for is open again."""
+    task = PairTask(Part(Source(kind="files", path=f"adopted {adopted.name[:12]}", role="pairs"), ()), limits, file)
+    if not file.exists():
+        rows = pq.read_table(adopted / "pairs.parquet").to_pylist()
+        more = {"split": None, "reason": None, "pattern": None}
+        sized = [row | more | {"size": len(row["prompt"].encode()) + len(row["response"].encode())} for row in rows]
+        task.quarantine.touch()
+        draft = file.with_suffix(".tmp")
+        pq.write_table(pa.Table.from_pylist(sized, SCHEMA), draft, compression="zstd", compression_level=1)
+        draft.replace(file)
+    return task
 
 
 def _drafts(part: Part, limits: PairLimits) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.lineage.ancestry import declared_behind
+from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.errors import ConfigError
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
@@ -42,6 +44,7 @@ def trace(
     max_spans: default ⌈0.05 L⌉ of L tokens, and at least 10. max_documents: places named of each span.
 
     {"target": {stage, kind, digest}, "text": the text, "searched": [{kind, digest, documents, tokens}],
+     "unknown": what it learned from through a model that was made elsewhere, a line each, which cannot be searched,
      "spans": [{"text", "start", "end" (characters of `text`), "words", "tokens", "log_probability", "occurrences",
                 "documents": [{doc_id, field, source, license, offset, held_by}]}]}
 
@@ -69,6 +72,11 @@ def trace(
                 "tokens": one.text.length,
             }
             for one in texts
+        ],
+        "unknown": [
+            f"{made.artifact} {declared_sentence(declared)}"
+            for made, declared in declared_behind(store, record)
+            if made.output.kind == "model"
         ],
         "spans": [_answer(span, words, value, max_documents) for value, span in ranked[:max_spans]],
     }

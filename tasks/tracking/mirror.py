@@ -80,9 +80,13 @@ def open_stage(
     config: Mapping[str, Any],
     inputs: Mapping[str, Artifact],
     prefect: Mapping[str, str],
+    wait: bool = False,
 ) -> "StageMirror":
-    """The mirror of one stage, with its MLflow run already made if MLflow answers."""
-    if server.address() is None:
+    """The mirror of one stage, with its MLflow run already made if MLflow answers.
+
+    wait: keep what there is to tell even where no server is named yet; the next one is told.
+    """
+    if server.address() is None and not wait:
         return StageMirror(None)
     entry = pending.new_entry(
         "stage",

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 
+from tasks.lineage.record import Record
 from tasks.tracking.pending import Entry
 from tasks.tracking.registry import MODEL_NAMES
+from tasks.tracking.why_tags import declared_tags
 
 ALIAS = "current"  # what the last finished run made or reused; MLflow keeps the alias "latest" for itself
 WEIGHTS_LIMIT_BYTES = 100_000_000  # larger weights stay in the store, and MLflow names where
@@ -27,6 +29,9 @@ REGISTERED = {
     ),
     "reward": Registered(MODEL_NAMES["reward"], "Reward models: one number for how well an answer suits its prompt."),
     "ppo": Registered(MODEL_NAMES["ppo"], "Fine-tuned models trained further against a reward model (PPO)."),
+    "adopt_model": Registered(
+        MODEL_NAMES["adopt_model"], "Models made elsewhere; where, says each version's tag `pedigree.declared`."
+    ),
 }
 
 
@@ -105,7 +110,9 @@ def _register(client: MlflowClient, entry: Entry, model: Any, digest: str) -> No
 
 
 def _tags(entry: Entry, digest: str) -> dict[str, str]:
+    assert entry.record is not None
     return {
+        **declared_tags(Record.model_validate(entry.record)),
         "pedigree.digest": digest,
         "pedigree.key": entry.key,
         "pedigree.stage": entry.name,

@@ -18,6 +18,7 @@ MODEL_NAMES = {
     "finetune": "pedigree-finetuned",
     "reward": "pedigree-reward",
     "ppo": "pedigree-aligned",
+    "adopt_model": "pedigree-adopted",
 }
 """Stage → the name that its models are registered by."""
 

@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ class Pedigree:
     """The command line against one home folder."""
 
     home: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW", "PEDIGREE"))
-        }
-        return {**kept, "PEDIGREE_HOME": str(self.home), "OMP_NUM_THREADS": "1", **more}
+        foreign = ("PREFECT", "MLFLOW", "PEDIGREE", "OPENLINEAGE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return {**kept, "PEDIGREE_HOME": str(self.home), "OMP_NUM_THREADS": "1", **self.variables, **more}
 
     def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

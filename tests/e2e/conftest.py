@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.e2e.command import RUN_SECONDS, TRAIN, Finished, Pedigree, running_stage, until
+from tests.openlineage_receiver import Receiver
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +25,16 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def pedigree(tmp_path_factory: pytest.TempPathFactory, taken_port: int) -> Iterator[Pedigree]:
-    command = Pedigree(tmp_path_factory.mktemp("home"))
+def receiver() -> Iterator[Receiver]:
+    """What OpenLineage events are sent to."""
+    running = Receiver()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def pedigree(tmp_path_factory: pytest.TempPathFactory, taken_port: int, receiver: Receiver) -> Iterator[Pedigree]:
+    command = Pedigree(tmp_path_factory.mktemp("home"), {"OPENLINEAGE_URL": receiver.url})
     yield command
     ours = [psutil.Process(pid) for pid in _pids(command) if psutil.pid_exists(pid)]
     ended = command("down")

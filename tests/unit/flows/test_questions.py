@@ -10,7 +10,7 @@ import pytest
 
 from flows import cli, latest, questions
 from flows.errors import NothingFound
-from flows.settings import Start
+from flows.settings import Settings, Start
 from flows.starting import starting_point
 from tasks.lineage import journal
 from tasks.lineage.artifact import Artifact
@@ -129,8 +129,8 @@ def test_the_latest_is_what_the_last_flow_met_even_if_cached() -> None:
 def test_align_starts_from_the_named_model_with_what_it_was_made_of() -> None:
     made = course()
     make("pretrain", "newer", "2026-03-01", tokens=made["tokenize"])
-    model, data = starting_point(Start(pretrained=made["pretrain"].digest[:8]))
+    model, data = starting_point(Settings(start=Start(pretrained=made["pretrain"].digest[:8])))
     assert model == made["pretrain"]
     assert (data.tokens, data.corpus, data.pairs) == (made["tokenize"], made["collect"], made["pair"])
     with pytest.raises(NothingFound, match="beginning with 'ffff'"):
-        starting_point(Start(pretrained="ffff"))
+        starting_point(Settings(start=Start(pretrained="ffff")))

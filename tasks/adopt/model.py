@@ -1,0 +1,101 @@
+"""Adopt a model: the folder of a Llama-shaped checkpoint as Hugging Face lays it out, if it loads and fits the course.
+
+Taken are the files that say what the model is, byte for byte; whatever would run code when it is opened is not.
+"""
+
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+
+from model.errors import ModelError
+from model.export import load_causal
+from model.tokenizer import END_OF_TEXT, TURN_END, TURN_START, Tokenizer
+from model.transformer import Transformer
+from tasks.adopt.given import Given, Report, existing, hashed, quiet, refuse_pickle, unchanged
+from tasks.lineage.declaration import Statement
+from tasks.lineage.errors import ConfigError, DataError
+from tasks.stage import Resources, StageRun, stage
+
+TAKEN = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors", "chat_template.jinja",
+)  # fmt: skip
+NEEDED_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)  # that every stage after pretraining writes
+
+
+class AdoptModelConfig(Statement):
+    """A language model made elsewhere."""
+
+
+@stage(output="model", libraries=("safetensors", "tokenizers", "torch"))
+def adopt_model(run: StageRun, config: AdoptModelConfig, resources: Resources) -> None:
+    """Write model/, a copy of the checkpoint at `resources.root`. Raises DataError if it cannot be used."""
+    assert resources.root is not None
+    given = look(resources.root)
+    unchanged(given, config.given, resources.root)
+    target = run.output / "model"
+    target.mkdir()
+    for number, file in enumerate(given.files):
+        run.progress(number, len(given.files) + 1)
+        shutil.copyfile(file.path, target / file.name)
+    copies = Given(hashed(((file.name, target / file.name) for file in given.files), quiet))
+    unchanged(copies, config.given, resources.root)  # what is checked now is what is kept
+    run.progress(len(given.files), len(given.files) + 1)
+    model = checked(target, resources.root)
+    run.log_metrics({"parameters": model.config.num_parameters(), "vocabulary": model.config.vocab_size})
+    run.progress(len(given.files) + 1, len(given.files) + 1)
+
+
+def look(path: Path, report: Report = quiet) -> Given:
+    """The files of the checkpoint at `path`. Raises ConfigError where it is none, or only a pickled one."""
+    path = existing(path)
+    if path.is_file():
+        refuse_pickle(path)
+        raise ConfigError(f"{path} is a file: give the folder with config.json, model.safetensors and tokenizer.json.")
+    if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
+        path = path / "model"  # an output of this program
+    inside = {file.name: file for file in path.iterdir() if file.is_file()}
+    taken = {name: file for name, file in inside.items() if any(fnmatch(name, pattern) for pattern in TAKEN)}
+    if not any(name.endswith(".safetensors") for name in taken):
+        for file in inside.values():
+            refuse_pickle(file)
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in taken]
+    if not any(name.endswith(".safetensors") for name in taken):
+        missing.append("model.safetensors")
+    if missing:
+        raise ConfigError(
+            f"{path} has no {', '.join(missing)}: give the folder of a Hugging Face checkpoint, with its weights as "
+            "safetensors and its tokenizer as tokenizer.json."
+        )
+    left_out = [name for name in inside if name not in taken and not name.startswith(".")]
+    return Given(hashed(taken.items(), report), tuple(sorted(left_out)))
+
+
+def checked(folder: Path, named: Path) -> Transformer:
+    """The model, if the stages of the course can take it. Raises DataError, with `named` as what is at fault."""
+    try:
+        model, tokenizer = load_causal(folder)
+    except ModelError as error:
+        raise DataError(f"{named} cannot be adopted: {error}".replace(str(folder), str(named))) from error
+    check_tokenizer(tokenizer, named)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise DataError(
+            f"{named} cannot be adopted: its tokenizer has {tokenizer.vocab_size:,} ids, the model embeds "
+            f"{model.config.vocab_size:,}. Take both from the same model."
+        )
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{named} cannot be adopted: {name} holds numbers that are not finite. Copy it again.")
+    return model
+
+
+def check_tokenizer(tokenizer: Tokenizer, named: Path) -> None:
+    """Raises DataError where a token is missing that the course cannot do without."""
+    missing = [token for token in NEEDED_TOKENS if tokenizer.backend.token_to_id(token) is None]
+    if missing:
+        raise DataError(
+            f"{named} cannot be adopted: its tokenizer has no {' '.join(missing)}, which documents and chats are "
+            "written with. Take a model whose chat format is ChatML (such as SmolLM2), or add the tokens to it first."
+        )
