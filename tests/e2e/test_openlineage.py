@@ -59,8 +59,8 @@ def test_every_stage_began_and_completed(pedigree: Any, which: str, request: pyt
 
 
 def test_the_killed_course_is_told_of_as_aborted(pedigree: Any, trained: Any) -> None:
-    aborted = [event["job"]["name"] for event in said(pedigree.home) if event["eventType"] == "ABORT"]
-    assert sorted(aborted)[:2] == ["pretrain", "train"]
+    aborted = {event["job"]["name"] for event in said(pedigree.home) if event["eventType"] == "ABORT"}
+    assert {"pretrain", "train"} <= aborted
 
 
 def test_the_server_has_what_the_file_has(pedigree: Any, again: Any, receiver: Receiver) -> None:
@@ -72,7 +72,8 @@ def test_the_server_has_what_the_file_has(pedigree: Any, again: Any, receiver: R
 
 
 def test_a_model_is_adopted_registered_and_taken_up(pedigree: Any, trained: Any) -> None:
-    digest = flow_of(trained)["stages"]["pretrain"]["output"]
+    nodes = pedigree("lineage", "pretrain", "--json").json["nodes"]  # the latest, since others may have been purged
+    digest = next(node["digest"] for node in nodes if node["relation"] == "target")
     declared = ("--origin", "urn:another-lab:model", "--license", "MIT", "--because", "made by the same course")
     taken = pedigree("adopt", "model", str(pedigree.home / "objects" / digest), *declared, "--json")
     assert taken.code == 0, taken.err
