@@ -64,7 +64,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # which repeating it teaches little (Muennighoff et al. 2023, section 6). On an H100 a model of this size overfitted
     # the pairs at the demo's rates of fine-tuning, and PPO at the demo's rate left it in a few iterations.
     "gpu": {
-        "tokenize": {"vocab_size": 16_384},
+        "tokenize": {"vocab_size": 16_384, "train_bytes": 30_000_000},
         "pretrain": {
             "hidden_size": 768,
             "num_hidden_layers": 12,
