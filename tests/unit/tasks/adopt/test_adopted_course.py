@@ -19,7 +19,7 @@ from tasks.collect import CollectConfig, collect
 from tasks.finetune import FinetuneConfig, finetune
 from tasks.forget.exclusions import ExcludeConfig, exclude, put_in_force
 from tasks.impact.impact import impact
-from tasks.impact.selector import Selector
+from tasks.impact.selector import Selector, select
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.planner import planning
 from tasks.lineage.store import Store
@@ -190,6 +190,15 @@ def test_align_starts_from_an_adopted_model_in_its_own_tokens(checkpoint: Path) 
     split = [set(pq.read_table(path / "index.parquet", filters=[("split", "=", "validation")])["doc_id"].to_pylist())
              for path in (own.path, data.tokens.path)]  # fmt: skip
     assert split[0] == split[1]
+
+
+def test_the_same_text_under_another_origin_falls_too(texts: Path) -> None:
+    first = take("text", texts).record.artifact
+    second = take("text", texts, origin="urn:elsewhere", correct=True).record.artifact
+    doomed = read(first)[0]
+    found = select(Store(), Selector(docs=(doomed["doc_id"],)))
+    (copy,) = [row["doc_id"] for row in read(second) if row["text"] == doomed["text"]]
+    assert [(other.doc_id, other.similarity) for other in found.near_duplicates] == [(copy, 1.0)]
 
 
 def test_impact_says_what_cannot_be_told(texts: Path, checkpoint: Path) -> None:
