@@ -23,6 +23,7 @@ COMMANDS = (
     "down",
     "status",
     "run",
+    "adopt",
     "why",
     "accept",
     "lineage",
@@ -88,6 +89,17 @@ def test_an_unknown_model_ends_with_1(capsys: pytest.CaptureFixture[str]) -> Non
     output = capsys.readouterr()
     assert "Nothing is called 'pedigree-aligned'" in output.err
     assert output.out == ""
+
+
+def test_what_the_system_refuses_ends_with_1_and_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file\x1b[31m").write_text("no folder")
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "file\x1b[31m"))
+    assert cli.main(["lineage", "tokenize"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("pedigree: Not a directory (") and "file\\x1b[31m/records)" in output.err
 
 
 def test_the_command_loads_neither_torch_nor_mlflow_nor_prefect() -> None:

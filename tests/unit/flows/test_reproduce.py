@@ -212,6 +212,7 @@ def test_a_home_that_holds_something_is_refused(
     (tmp_path / "link").symlink_to(world.home)
     for folder, said in (
         (world.home, "the store itself"), (tmp_path / "link", "the store itself"),
+        (world.home / "again", "inside the store"), (tmp_path / "link" / "again", "inside the store"),
         (tmp_path / "full", "something else"), (tmp_path / "full" / "letter.txt", "is no folder"),
     ):  # fmt: skip
         assert cli.main(["reproduce", digest, "--home", str(folder)]) == 2
