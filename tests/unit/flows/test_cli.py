@@ -79,9 +79,13 @@ def test_status_and_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": [], "foreign": []}
 
 
-def test_sync_without_a_server_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_without_a_server_ends_with_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENLINEAGE_URL", "marquez:5000")
     assert cli.main(["sync"]) == 3
-    assert "`pedigree up` starts one" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "`pedigree up` starts one" in told and "OPENLINEAGE_URL is 'marquez:5000'" in told
 
 
 def test_an_unknown_model_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
