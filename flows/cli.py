@@ -6,6 +6,7 @@ Answers go to standard output, progress of --json commands and every complaint t
 
 import argparse
 import errno
+import io
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,9 @@ REMEDIES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 cannot show every name and arrow
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return int(options.command(options) or 0)

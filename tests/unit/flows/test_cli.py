@@ -79,9 +79,7 @@ def test_status_and_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": [], "foreign": []}
 
 
-def test_sync_without_a_server_ends_with_3(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sync_without_a_server_ends_with_3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLINEAGE_URL", "marquez:5000")
     assert cli.main(["sync"]) == 3
     told = capsys.readouterr().err
