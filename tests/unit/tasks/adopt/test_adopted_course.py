@@ -10,7 +10,9 @@ from tokenizers import pre_tokenizers
 
 from flows import questions
 from flows.course import data_course
+from flows.errors import NothingFound
 from flows.housekeeping import Keep, roots
+from flows.latest import named
 from flows.settings import Adopted as AdoptedSettings
 from flows.settings import Settings, Start
 from flows.starting import starting_point
@@ -190,6 +192,15 @@ def test_align_starts_from_an_adopted_model_in_its_own_tokens(checkpoint: Path) 
     split = [set(pq.read_table(path / "index.parquet", filters=[("split", "=", "validation")])["doc_id"].to_pylist())
              for path in (own.path, data.tokens.path)]  # fmt: skip
     assert split[0] == split[1]
+
+
+def test_a_digest_that_nothing_has_is_answered_with_those_there_are(texts: Path, checkpoint: Path) -> None:
+    with pytest.raises(NothingFound, match="None was made or adopted yet"):
+        named("adopt_text", "abcd")
+    made = take("text", texts).record.output.digest
+    take("model", checkpoint)
+    with pytest.raises(NothingFound, match=f"The newest are {made[:12]}\\.$"):
+        named("adopt_text", "0" * 64)
 
 
 def test_the_same_text_under_another_origin_falls_too(texts: Path) -> None:
