@@ -23,6 +23,7 @@ from tasks.forget.exclusions import ExcludeConfig, exclude, put_in_force
 from tasks.impact.impact import impact
 from tasks.impact.selector import Selector, select
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.errors import StoreError
 from tasks.lineage.planner import planning
 from tasks.lineage.store import Store
 from tasks.pair import PairConfig
@@ -192,6 +193,23 @@ def test_align_starts_from_an_adopted_model_in_its_own_tokens(checkpoint: Path) 
     split = [set(pq.read_table(path / "index.parquet", filters=[("split", "=", "validation")])["doc_id"].to_pylist())
              for path in (own.path, data.tokens.path)]  # fmt: skip
     assert split[0] == split[1]
+
+
+def test_a_plan_says_that_adopted_text_is_gone(texts: Path, tmp_path: Path) -> None:
+    adopted = take("text", texts).record.artifact
+    outside = snapshot(config=sources(tmp_path / "own"), resources=RESOURCES)
+
+    def collected(share: float) -> Artifact:
+        config = CollectConfig(max_bad_share=share)
+        return collect(snapshot=outside, adopted=adopted, config=config, resources=RESOURCES)
+
+    collected(0.2)
+    Store().set_aside(adopted.digest)
+    with planning() as planner:
+        collected(0.2)
+        with pytest.raises(StoreError, match="Adopt it again"):
+            collected(0.3)
+    assert [plan.verdict for plan in planner.plans] == ["cached"], "what is there needs it no more"
 
 
 def test_a_digest_that_nothing_has_is_answered_with_those_there_are(texts: Path, checkpoint: Path) -> None:
