@@ -5,20 +5,33 @@ Answers go to standard output, progress of --json commands and every complaint t
 """
 
 import argparse
+import errno
+import io
 import sys
 from collections.abc import Sequence
 
 from flows.commands import accept, adopt, asking, diff, forget, gc, impact, reproduce, serving, trace, verify, why
+from flows.commands.base import printable
 from flows.errors import FlowError
 from tasks.lineage.errors import PedigreeError
 
 # In the order of --help.
 COMMANDS = (serving, adopt, why, accept, asking, diff, impact, trace, reproduce, forget, verify, gc)
 INTERRUPTED = 130
+REMEDIES = {
+    errno.ENOSPC: "free some disk, or point PEDIGREE_HOME (TMPDIR for temporary files) elsewhere",
+    errno.EDQUOT: "free some disk, or point PEDIGREE_HOME (TMPDIR for temporary files) elsewhere",
+    errno.EACCES: "give a place that this user may read and write",
+    errno.EPERM: "give a place that this user may read and write",
+    errno.EROFS: "give a place that can be written",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 cannot show every name and arrow
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return int(options.command(options) or 0)
@@ -31,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `pedigree lineage … | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written: the user's to mend, and no bug of ours
+        print(f"pedigree: {_told(error)}", file=sys.stderr)
+        return 1
+
+
+def _told(error: OSError) -> str:
+    """What the system refused, where, and what to do."""
+    where = f" ({printable(str(error.filename))})" if error.filename is not None else ""
+    remedy = REMEDIES.get(error.errno or 0, "nothing half-written is in the store; mend that and call this again")
+    return f"{printable(error.strerror or str(error))}{where}: {remedy}."
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,5 +1,7 @@
 """Finds what earlier flows made: the latest output of a stage, or the one whose digest a user names."""
 
+from operator import itemgetter
+
 from flows.errors import NothingFound
 from tasks.lineage import journal
 from tasks.lineage.headers import Header, headers
@@ -8,6 +10,7 @@ from tasks.lineage.store import Store
 from tasks.tracking.registry import MODEL_NAMES
 
 DONE = ("ran", "cached")
+SHOWN = 5
 MODEL_PREFIX = "pedigree-"
 MODEL_STAGES = {name.removeprefix(MODEL_PREFIX): stage for stage, name in MODEL_NAMES.items()}
 
@@ -39,11 +42,14 @@ def named(stage: str, digest: str | None, *others: str) -> Record:
             raise NothingFound(f"No {stage} has been made yet. `pedigree run train` makes one.")
         return found
     wanted, store = digest.lower(), Store()
-    matches = [header for header in headers(store) if header.stage in (stage, *others) and _begins(header, wanted)]
+    made = [header for header in headers(store) if header.stage in (stage, *others)]
+    matches = [header for header in made if _begins(header, wanted)]
     if not matches:
+        newest = sorted({header.digest: header.created for header in made}.items(), key=itemgetter(1), reverse=True)
+        known = ", ".join(other[:12] for other, _ in newest[:SHOWN])
         raise NothingFound(
-            f"No output of {' or '.join((stage, *others))} has a digest beginning with {digest!r}. `pedigree status` "
-            "lists some."
+            f"No output of {' or '.join((stage, *others))} has a digest beginning with {digest!r}. "
+            + (f"The newest are {known}." if known else "None was made or adopted yet.")
         )
     if len({header.digest for header in matches}) > 1:
         raise NothingFound(f"Several outputs of {stage} have a digest beginning with {digest!r}; give more of it.")

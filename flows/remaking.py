@@ -10,6 +10,7 @@ what was made, or was found because an earlier attempt made it; {"step", "failed
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -25,6 +26,8 @@ from tasks.stage import Stage
 EXCLUDE = "exclude"
 MODULES = {EXCLUDE: "tasks.forget.exclusions", **{stage: f"tasks.{stage}" for stage in presets.STAGES}}
 """Stage → its module, which is loaded when its turn comes: data stages need not wait for torch."""
+
+WATCH_SECONDS = 1.0
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -84,7 +87,15 @@ def _own_output() -> TextIO:
     return own
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process soon after the one that asked for it was killed: nobody would hear what it makes."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
+
+
 def main() -> None:
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with _own_output() as output:
         request = json.load(sys.stdin)
 

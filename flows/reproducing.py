@@ -226,6 +226,8 @@ def _home(folder: Path | None) -> Iterator[Path]:
         return
     if folder.absolute() == home() or (folder.exists() and folder.resolve() == home().resolve()):
         raise SettingsError(f"{folder} is the store itself; everything would be found there. Give another folder.")
+    if home().resolve() in folder.resolve().parents:
+        raise SettingsError(f"{folder} is inside the store, which is only read here. Give a folder outside it.")
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder} is no folder.")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():

@@ -5,7 +5,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from flows.commands.base import printable
 from flows.figures import duration, main_figure
 from tasks.lineage.home import home
 from tasks.tracking.server import experiment_url, run_url
@@ -70,7 +72,7 @@ def answer_table(rows: list[dict[str, str]]) -> Table:
     return table
 
 
-def _short(text: str) -> str:
+def _short(text: str) -> Text:
     """Printable, on one line, and without rich's markup being read into it."""
-    flat = " ".join(text.split()).replace("[", r"\[")
-    return flat if len(flat) <= SHOWN_CHARACTERS else flat[: SHOWN_CHARACTERS - 1] + "…"
+    flat = printable(" ".join(text.split()))
+    return Text(flat if len(flat) <= SHOWN_CHARACTERS else flat[: SHOWN_CHARACTERS - 1] + "…")

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from flows import questions
-from flows.commands.base import command, print_json, say
+from flows.commands.base import command, print_json, printable, say
 
 WIDE = 160  # characters, where nobody measures the window
 
@@ -44,7 +44,7 @@ def _documents(options: argparse.Namespace) -> None:
         if counts:
             say(f"by {title}:")
         for name, count in counts.items():
-            say(f"  {count:>9,}  {name}")
+            say(f"  {count:>9,}  {printable(name)}")
 
 
 def _declared(made: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.commands.base import agreed, command, print_json, say, size
+from flows.commands.base import agreed, command, print_json, printable, say, size
 from flows.commands.impact import add_selectors, selector
 from flows.errors import SettingsError
 from tasks.lineage.store import Store
@@ -133,7 +133,7 @@ def _show_plan(answer: dict[str, Any]) -> None:
     ):
         say(f"{len(answer[name]):,} {title}")
         for document in answer[name][:SHOWN]:
-            say(f"  {document['doc_id']} {document['kind']} {document['source'] or ''}")
+            say(f"  {document['doc_id']} {document['kind']} {printable(document['source'] or '')}")
         _more(answer[name])
     if answer["texts"]:
         say(f"and {len(answer['texts'])} texts, wherever they come up")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows.commands.base import command, print_json_lines, say
+from flows.commands.base import command, print_json_lines, printable, say
 from flows.errors import SettingsError
 from tasks.lineage.store import Store
 
@@ -127,7 +127,8 @@ def _show(answer: dict[str, Any]) -> None:
 
 
 def _named(document: dict[str, Any]) -> str:
-    return f"{document['doc_id']} {document['kind']} {document['source'] or ''} {document['license'] or 'unknown'}"
+    named = f"{document['doc_id']} {document['kind']} {document['source'] or ''} {document['license'] or 'unknown'}"
+    return printable(named)
 
 
 def _steps(training: dict[str, Any]) -> str:

@@ -61,9 +61,13 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _sync(_: argparse.Namespace) -> None:
-    sent, left = emit.sync()
+    sent, left, trouble = emit.sync()
     if sent or left:
         say(f"{sent} events were sent to OpenLineage" + (f", {left} wait still." if left else "."))
+    wrong = [f"OpenLineage: {trouble}. Mend that and call this again; {left} events wait."] if trouble else []
     if servers.name_mlflow() is None:
-        raise ServerUnreachable("No MLflow server answers, so nothing was mirrored. `pedigree up` starts one.")
-    say(f"{mirror.sync()} runs were mirrored to MLflow.")
+        wrong.append("No MLflow server answers, so nothing was mirrored. `pedigree up` starts one.")
+    else:
+        say(f"{mirror.sync()} runs were mirrored to MLflow.")
+    if wrong:
+        raise ServerUnreachable("\n".join(wrong))

@@ -1,10 +1,11 @@
 """`pedigree trace`: which spans of a text stand word for word in a model's training data."""
 
 import argparse
+import os
 import sys
 from typing import Any
 
-from flows.commands.base import command, print_json, say
+from flows.commands.base import command, print_json, printable, say
 from flows.errors import SettingsError
 
 LATEST = "aligned"
@@ -34,16 +35,21 @@ def _trace(options: argparse.Namespace) -> None:
     if (options.text is None) == (options.prompt is None):
         raise SettingsError("Give either a TEXT to trace, or --prompt and trace the model's answer to it.")
     record = resolve(options.model)
-    text = sys.stdin.read() if options.text == "-" else options.text
+    text = _decoded(sys.stdin.buffer.read() if options.text == "-" else os.fsencode(options.text or ""))
     if options.prompt is not None:
         from tasks.trace.answer import answer
 
-        text = answer(record.artifact.path, options.prompt)
+        text = answer(record.artifact.path, _decoded(os.fsencode(options.prompt)))
     found = trace(Store(), record, text, _report, options.min_words, options.spans, options.documents)
     if options.json:
         print_json(found)
         return
     _print(found, asked=options.prompt is not None)
+
+
+def _decoded(content: bytes) -> str:
+    """What is no UTF-8 in it stands in no training data, and so becomes U+FFFD, as it does when text is read."""
+    return content.decode("utf-8", "replace")
 
 
 def _report(what: str, done: int, total: int) -> None:
@@ -54,16 +60,16 @@ def _report(what: str, done: int, total: int) -> None:
 
 def _print(found: dict[str, Any], asked: bool) -> None:
     if asked:
-        say(f"The model says: {found['text']}\n")
+        say("The model says: " + "\n".join(printable(line) for line in found["text"].splitlines()) + "\n")
     if not found["spans"]:
         say("No span of it stands in the training data.")
     for made in found["unknown"]:
         say(f"Not searched, since it is unknown: what {made} learnt from.")
     for span in found["spans"]:
-        say(f"“{span['text']}”  {span['words']} words, {span['occurrences']:,} times")
+        say(f"“{printable(span['text'])}”  {span['words']} words, {span['occurrences']:,} times")
         for place in span["documents"][:SHOWN]:
             where = "" if place["field"] == "text" else f", {place['field']}"
-            say(f"    {place['doc_id'][:12]} at character {place['offset']}{where}: {place['source']} "
-                f"({place['license'] or 'licence unknown'})")  # fmt: skip
+            say(f"    {place['doc_id'][:12]} at character {place['offset']}{where}: {printable(place['source'])} "
+                f"({printable(place['license'] or 'licence unknown')})")  # fmt: skip
         if span["occurrences"] > SHOWN:
             say(f"    and {span['occurrences'] - SHOWN:,} more; --json names {len(span['documents'])}")

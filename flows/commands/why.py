@@ -53,6 +53,7 @@ def _print(answer: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.syntax import Syntax
     from rich.table import Table
+    from rich.text import Text
 
     from tasks.lineage.cause import Acceptance, Cause, accepted_sentence, sentence
 
@@ -70,7 +71,7 @@ def _print(answer: dict[str, Any]) -> None:
         if stage.get("assumed"):
             lines.append(f"assumed: {stage['assumed']}")
         colour = COLOURS.get(stage["verdict"], "white")
-        table.add_row(stage["stage"], f"[{colour}]{stage['verdict']}[/]", "\n".join(lines).replace("[", r"\["))
+        table.add_row(stage["stage"], f"[{colour}]{stage['verdict']}[/]", Text("\n".join(lines)))
         diffs += [(stage["stage"], cause) for cause in causes if cause.kind == "code"]
     console.print(table)
     for stage, cause in diffs:

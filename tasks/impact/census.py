@@ -85,6 +85,11 @@ class StoreView:
     def kinds(self, digest: str) -> set[str]:
         return {header.kind for header in self.graph.made_by(digest)}
 
+    def declared(self, digest: str) -> bool:
+        """Whether the output was made elsewhere."""
+        records = (self.store.maker(header.artifact) for header in self.graph.made_by(digest))
+        return any(record is not None and record.declared is not None for record in records)
+
     def census(self, ids: Ids) -> dict[str, Said]:
         """By digest, what the outputs that name any of the documents (M,) say of them."""
         found: dict[str, Said] = {}

@@ -229,8 +229,8 @@ def _near(
     report: Report,
     notes: list[str],
 ) -> list[FoundDocument]:
-    """Near-duplicates of the matched documents that removing just those would leave in the training data: they are
-    kept, or they were dropped as copies of a matched one and would stand in for it."""
+    """Near-duplicates of the matched documents that removing just those would leave in the training data, or in what
+    was adopted: they are kept, or they were dropped as copies of a matched one and would stand in for it."""
     matched = {int(short): document.doc_id for short, document in zip(ids, documents, strict=True)}
     copies = copies_of(view)
     texts = _texts(view, ids, said)
@@ -253,10 +253,10 @@ def _near(
         known = [texts[mine] for mine in chained[short] if mine in texts]
         similarity[short] = max(likeness(text, known, copies), default=copies.threshold)
     found = _described(view, others, about, [similarity.get(int(short), copies.threshold) for short in others])
-    trained = _held_by_training(view, about, len(others))
+    remaining = _remaining(view, about, len(others))
     return [
         replace(document, replaces=matched.get(stands_in.get(int(short), -1)))
-        for short, document, kept in zip(others, found, trained, strict=True)
+        for short, document, kept in zip(others, found, remaining, strict=True)
         if kept or int(short) in stands_in
     ]
 
@@ -277,11 +277,11 @@ def _by_ledgers(view: StoreView, ids: Ids, said: Mapping[str, Said]) -> tuple[di
     return copies, stands_in
 
 
-def _held_by_training(view: StoreView, said: Mapping[str, Said], count: int) -> np.ndarray:
-    """(M,): whether an output that training reads from holds the document."""
+def _remaining(view: StoreView, said: Mapping[str, Said], count: int) -> np.ndarray:
+    """(M,): whether an output holds the document that training reads from, or that was adopted and any run may take."""
     held = np.zeros(count, bool)
     for digest, about in said.items():
-        if view.kinds(digest) & TRAINED_FROM and digest in view.present:
+        if digest in view.present and (view.kinds(digest) & TRAINED_FROM or view.declared(digest)):
             held |= as_flags(about.held(), count)
     return held
 

@@ -94,10 +94,15 @@ def _look_up(use: Use, store: Store) -> tuple[Record | None, list[str]]:
     return (None, []) if use.recipe.always else store.find(use.key)
 
 
-def _check_inputs(use: Use, store: Store) -> None:
-    """Raise StoreError unless every input is in the store, as whole as its record says."""
+def check_inputs(use: Use, store: Store, only_declared: bool = False) -> None:
+    """Raise StoreError unless every input is in the store, as whole as its record says.
+
+    only_declared: look at those alone that were made elsewhere, and so cannot be made again by a stage before.
+    """
     for name, artifact in use.inputs.items():
         record = store.record(artifact.key)
+        if only_declared and (record is None or record.declared is None):
+            continue
         if record is not None and record.output.digest == artifact.digest:
             problems = store.problems(record.output)
         else:
@@ -123,7 +128,7 @@ def _work(
     why: Reasons,
 ) -> Outcome:
     """Call the stage function in its work folder, store what it wrote, and record it."""
-    _check_inputs(use, store)
+    check_inputs(use, store)
     work = store.work_path(use.key)
     metrics_file = store.metrics_path(use.key)
     metrics_file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Cause
 from tasks.lineage.config import Resources, StageConfig
 from tasks.lineage.errors import AcceptanceRefused, StoreError
+from tasks.lineage.execute import check_inputs
 from tasks.lineage.explain import Past, Plan, compare, known, outside_world, plan
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import StageRun
@@ -52,7 +53,8 @@ class Planner:
     uses: dict[str, Use] = field(default_factory=dict)
 
     def call(self, recipe: Recipe, arguments: Mapping[str, Any], config: StageConfig, resources: Resources) -> Artifact:
-        """Plan one call. Raises what looking at the outside world raises."""
+        """Plan one call. Raises what looking at the outside world raises, and StoreError where the stage would run and
+        could not, since what it takes was adopted and is gone."""
         given = flatten(arguments)
         inputs = {name: None if isinstance(value, Promise) else value for name, value in given.items()}
         made = Use(recipe, {name: value for name, value in inputs.items() if value is not None}, config)
@@ -60,6 +62,8 @@ class Planner:
             planned = self._look(made, arguments, resources)
         else:
             planned = plan(recipe, inputs, config, self.past)
+        if planned.verdict == "would run":
+            check_inputs(made, self.past.store, only_declared=True)
         promises = {name: value for name, value in given.items() if isinstance(value, Promise)}
         planned = planned.model_copy(update={"causes": [self._promised(c, promises) for c in planned.causes]})
         self.plans.append(planned)

@@ -132,11 +132,11 @@ def flow_ended(flow: str, flow_run_id: str, error: BaseException | None = None) 
     outbox.flush(FLUSH_SECONDS)
 
 
-def sync() -> tuple[int, int]:
-    """Tells of killed processes and sends what waits; how many events a server took, and how many wait still."""
+def sync() -> tuple[int, int, str | None]:
+    """Tells of killed processes and sends what waits; how many events a server took, how many wait still, and why."""
     abort_abandoned()
-    sent, _ = outbox.deliver()
-    return sent, len(outbox.waiting())
+    sent, trouble = outbox.deliver()
+    return sent, len(outbox.waiting()), trouble
 
 
 @_harmless

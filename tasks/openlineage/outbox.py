@@ -9,6 +9,7 @@ them, the oldest first, so that a dead server costs a stage nothing; `pedigree s
 What is sent twice, since a process was killed in between, means the same thing.
 """
 
+import functools
 import itertools
 import logging
 import os
@@ -34,9 +35,18 @@ _number = itertools.count()
 
 def address() -> str | None:
     """Where events are posted; None where no server is named."""
-    base = os.environ.get("OPENLINEAGE_URL", "").strip().rstrip("/")
+    base = _named()
     endpoint = os.environ.get("OPENLINEAGE_ENDPOINT", "").strip().strip("/") or DEFAULT_ENDPOINT
     return f"{base}/{endpoint}" if base.startswith(("http://", "https://")) else None
+
+
+def mistake() -> str | None:
+    """What in the environment keeps every event from being sent, and what to do; None where nothing does."""
+    if _named() and address() is None:
+        return "OPENLINEAGE_URL is no address: give it as http://localhost:5000"
+    if not (_key().isascii() and _key().isprintable()):
+        return "OPENLINEAGE_API_KEY holds characters that no HTTP header can carry: set it again"
+    return None
 
 
 def waiting() -> list[Path]:
@@ -47,6 +57,8 @@ def waiting() -> list[Path]:
 def put(content: bytes) -> None:
     """An event to be sent, where a server is named."""
     if address() is None:
+        if (wrong := mistake()) is not None:
+            _warn_once(wrong)
         return
     if len(waiting()) >= MOST_WAITING:
         logger.warning("%d OpenLineage events wait already; this one is only in %s", MOST_WAITING, log.path())
@@ -63,15 +75,17 @@ def flush(seconds: float) -> None:
         _sender.settled.wait(seconds)
 
 
-def deliver() -> tuple[int, bool]:
-    """Sends what waits; how many the server took, and whether it answered. Another process at it is left to it."""
-    target = address()
-    if target is None:
-        return 0, False
+def deliver() -> tuple[int, str | None]:
+    """Sends what waits; how many the server took, and why the rest waits. Another process at it is left to it.
+
+    The address is never told: it may hold a password."""
+    target, wrong = address(), mistake()
+    if target is None or wrong:
+        return 0, wrong or ("OPENLINEAGE_URL names no server" if waiting() else None)
     sent = 0
     with locked_now(log.folder() / ".sending") as held:
         if not held:
-            return 0, True
+            return 0, None
         with _client() as client:
             for path in waiting():
                 try:
@@ -79,25 +93,35 @@ def deliver() -> tuple[int, bool]:
                 except FileNotFoundError:
                     continue
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    logger.info("%s does not answer (%s); events wait", target, error)
-                    return sent, False
+                    return sent, f"the server that OPENLINEAGE_URL names does not answer ({error})"
                 if answer.is_success:
                     path.unlink(missing_ok=True)
                     sent += 1
                 elif answer.status_code in REFUSED:
                     aside = path.with_suffix(".refused")
                     path.replace(aside)
-                    logger.warning("%s refuses an event (%d): %s", target, answer.status_code, answer.text[:200])
+                    logger.warning("%s refuses an event (%d): %r", target, answer.status_code, answer.text[:200])
                 else:
-                    logger.info("%s answers %d; events wait", target, answer.status_code)
-                    return sent, False
-    return sent, True
+                    return sent, f"the server that OPENLINEAGE_URL names answers {answer.status_code}"
+    return sent, None
 
 
 def _client() -> httpx.Client:
-    key = os.environ.get("OPENLINEAGE_API_KEY", "").strip()
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {_key()}"} if _key() else {})}
     return httpx.Client(headers=headers, timeout=REQUEST_SECONDS)
+
+
+def _named() -> str:
+    return os.environ.get("OPENLINEAGE_URL", "").strip().rstrip("/")
+
+
+def _key() -> str:
+    return os.environ.get("OPENLINEAGE_API_KEY", "").strip()
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning("%s; events are only in %s", message, log.path())
 
 
 def _folder() -> Path:
@@ -129,12 +153,15 @@ class _Sender:
             self._wanted.wait()
             self._wanted.clear()
             try:
-                _, answered = deliver()
+                _, trouble = deliver()
             except Exception as error:  # a sender that dies would tell nobody anything any more
                 logger.warning("OpenLineage events wait: %s", error)
-                answered = False
+                trouble = str(error)
+            else:
+                if trouble:
+                    logger.info("OpenLineage events wait: %s", trouble)
             with self._lock:
-                if not answered:  # the next event after a while tries again
+                if trouble is not None:  # the next event after a while tries again
                     self._retry_at = time.monotonic() + RETRY_SECONDS
                     self._wanted.clear()
                 if not self._wanted.is_set():

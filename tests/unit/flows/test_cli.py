@@ -23,6 +23,7 @@ COMMANDS = (
     "down",
     "status",
     "run",
+    "adopt",
     "why",
     "accept",
     "lineage",
@@ -78,9 +79,11 @@ def test_status_and_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {"objects": 0, "damaged": [], "missing": [], "foreign": []}
 
 
-def test_sync_without_a_server_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_without_a_server_ends_with_3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLINEAGE_URL", "marquez:5000")
     assert cli.main(["sync"]) == 3
-    assert "`pedigree up` starts one" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "`pedigree up` starts one" in told and "OPENLINEAGE_URL is no address" in told and "marquez" not in told
 
 
 def test_an_unknown_model_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +91,17 @@ def test_an_unknown_model_ends_with_1(capsys: pytest.CaptureFixture[str]) -> Non
     output = capsys.readouterr()
     assert "Nothing is called 'pedigree-aligned'" in output.err
     assert output.out == ""
+
+
+def test_what_the_system_refuses_ends_with_1_and_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file\x1b[31m").write_text("no folder")
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "file\x1b[31m"))
+    assert cli.main(["lineage", "tokenize"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("pedigree: Not a directory (") and "file\\x1b[31m/records)" in output.err
 
 
 def test_the_command_loads_neither_torch_nor_mlflow_nor_prefect() -> None:

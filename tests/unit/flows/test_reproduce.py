@@ -1,13 +1,18 @@
 """`pedigree reproduce` on a small course: the same bytes; and what is named where a source, seed or byte differs."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 
 from flows import cli
@@ -212,6 +217,7 @@ def test_a_home_that_holds_something_is_refused(
     (tmp_path / "link").symlink_to(world.home)
     for folder, said in (
         (world.home, "the store itself"), (tmp_path / "link", "the store itself"),
+        (world.home / "again", "inside the store"), (tmp_path / "link" / "again", "inside the store"),
         (tmp_path / "full", "something else"), (tmp_path / "full" / "letter.txt", "is no folder"),
     ):  # fmt: skip
         assert cli.main(["reproduce", digest, "--home", str(folder)]) == 2
@@ -239,3 +245,30 @@ def test_resources_are_those_of_the_record(world: World) -> None:
         changed = record.model_copy(update={"numerics": {"threads": threads, "device": "cpu", "compile": True}})
         found = resources_of(changed, world.home)
         assert (found.threads, found.device, found.compile) == (expected, "cpu", True)
+
+
+def test_the_worker_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
+    asking = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'flows.remaking'])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    reading, writing = os.pipe()  # stays open here, so that the worker waits for its request and does not end by that
+    asker = subprocess.Popen([sys.executable, "-c", asking], stdin=reading, stdout=subprocess.PIPE, text=True)
+    try:
+        assert asker.stdout
+        worker = psutil.Process(int(asker.stdout.readline()))
+        used = -1.0
+        while used != (used := sum(worker.cpu_times()[:2])):  # until it has loaded and waits
+            time.sleep(1)
+        asker.kill()
+        asker.wait()
+        deadline = time.monotonic() + 30
+        while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        asker.kill()
+        os.close(reading)
+        os.close(writing)

@@ -10,7 +10,9 @@ from tokenizers import pre_tokenizers
 
 from flows import questions
 from flows.course import data_course
+from flows.errors import NothingFound
 from flows.housekeeping import Keep, roots
+from flows.latest import named
 from flows.settings import Adopted as AdoptedSettings
 from flows.settings import Settings, Start
 from flows.starting import starting_point
@@ -19,8 +21,9 @@ from tasks.collect import CollectConfig, collect
 from tasks.finetune import FinetuneConfig, finetune
 from tasks.forget.exclusions import ExcludeConfig, exclude, put_in_force
 from tasks.impact.impact import impact
-from tasks.impact.selector import Selector
+from tasks.impact.selector import Selector, select
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.errors import StoreError
 from tasks.lineage.planner import planning
 from tasks.lineage.store import Store
 from tasks.pair import PairConfig
@@ -190,6 +193,41 @@ def test_align_starts_from_an_adopted_model_in_its_own_tokens(checkpoint: Path) 
     split = [set(pq.read_table(path / "index.parquet", filters=[("split", "=", "validation")])["doc_id"].to_pylist())
              for path in (own.path, data.tokens.path)]  # fmt: skip
     assert split[0] == split[1]
+
+
+def test_a_plan_says_that_adopted_text_is_gone(texts: Path, tmp_path: Path) -> None:
+    adopted = take("text", texts).record.artifact
+    outside = snapshot(config=sources(tmp_path / "own"), resources=RESOURCES)
+
+    def collected(share: float) -> Artifact:
+        config = CollectConfig(max_bad_share=share)
+        return collect(snapshot=outside, adopted=adopted, config=config, resources=RESOURCES)
+
+    collected(0.2)
+    Store().set_aside(adopted.digest)
+    with planning() as planner:
+        collected(0.2)
+        with pytest.raises(StoreError, match="Adopt it again"):
+            collected(0.3)
+    assert [plan.verdict for plan in planner.plans] == ["cached"], "what is there needs it no more"
+
+
+def test_a_digest_that_nothing_has_is_answered_with_those_there_are(texts: Path, checkpoint: Path) -> None:
+    with pytest.raises(NothingFound, match="None was made or adopted yet"):
+        named("adopt_text", "abcd")
+    made = take("text", texts).record.output.digest
+    take("model", checkpoint)
+    with pytest.raises(NothingFound, match=f"The newest are {made[:12]}\\.$"):
+        named("adopt_text", "0" * 64)
+
+
+def test_the_same_text_under_another_origin_falls_too(texts: Path) -> None:
+    first = take("text", texts).record.artifact
+    second = take("text", texts, origin="urn:elsewhere", correct=True).record.artifact
+    doomed = read(first)[0]
+    found = select(Store(), Selector(docs=(doomed["doc_id"],)))
+    (copy,) = [row["doc_id"] for row in read(second) if row["text"] == doomed["text"]]
+    assert [(other.doc_id, other.similarity) for other in found.near_duplicates] == [(copy, 1.0)]
 
 
 def test_impact_says_what_cannot_be_told(texts: Path, checkpoint: Path) -> None:

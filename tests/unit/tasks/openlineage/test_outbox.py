@@ -37,7 +37,7 @@ def test_a_dead_server_costs_nothing_and_is_told_later(receiver: Any, monkeypatc
     outbox.flush(20)
     assert len(outbox.waiting()) == 5
     monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
-    assert outbox.deliver() == (5, True)
+    assert outbox.deliver() == (5, None)
     assert [event["number"] for event in receiver.events] == list(range(5))
 
 
@@ -50,7 +50,7 @@ def test_what_may_pass_is_sent_again(receiver: Any, monkeypatch: pytest.MonkeyPa
     outbox.flush(20)
     assert len(receiver.requests) == 1, "a server that fails is left alone for a while"
     assert receiver.events == [] and len(outbox.waiting()) == 1
-    assert outbox.deliver() == (1, True)
+    assert outbox.deliver() == (1, None)
 
 
 def test_what_is_refused_is_set_aside_and_holds_nothing_up(receiver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_what_is_refused_is_set_aside_and_holds_nothing_up(receiver: Any, monkey
     monkeypatch.setattr(outbox._sender, "wake", lambda: None)
     for number in range(2):
         outbox.put(json.dumps({"number": number}).encode())
-    assert outbox.deliver() == (1, True)
+    assert outbox.deliver() == (1, None)
     assert receiver.events == [{"number": 1}]
     assert [path.suffix for path in (outbox._folder()).iterdir()] == [".refused"]
 
@@ -68,7 +68,7 @@ def test_without_a_server_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None
     outbox.put(b"{}")
     monkeypatch.setenv("OPENLINEAGE_URL", "ftp://somewhere")
     outbox.put(b"{}")
-    assert outbox.waiting() == [] and outbox.deliver() == (0, False)
+    assert outbox.waiting() == [] and outbox.deliver()[0] == 0
 
 
 def test_waiting_events_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +77,34 @@ def test_waiting_events_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         outbox.put(b"{}")
     assert len(outbox.waiting()) == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("OPENLINEAGE_URL", "localhost:5000", "'localhost:5000'"),
+        ("OPENLINEAGE_API_KEY", "schlüssel", "OPENLINEAGE_API_KEY"),
+        ("OPENLINEAGE_API_KEY", "two\nlines", "OPENLINEAGE_API_KEY"),
+    ],
+)
+def test_what_can_never_be_sent_is_told(
+    receiver: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
+    monkeypatch.setattr(outbox._sender, "wake", lambda: None)
+    outbox.put(b"{}")
+    monkeypatch.setenv(variable, value)
+    sent, why = outbox.deliver()
+    assert sent == 0 and why is not None and named in why
+    assert "schl" not in why and "lines" not in why, "a key is never written down"
+    assert len(outbox.waiting()) == 1 and receiver.requests == []
+
+
+def test_an_address_without_a_scheme_is_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENLINEAGE_URL", "marquez:5000")
+    outbox._warn_once.cache_clear()
+    for _ in range(2):
+        outbox.put(b"{}")
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["OPENLINEAGE_URL is no address"]
