@@ -80,23 +80,23 @@ def test_waiting_events_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "named"),
+    ("variable", "value"),
     [
-        ("OPENLINEAGE_URL", "localhost:5000", "'localhost:5000'"),
-        ("OPENLINEAGE_API_KEY", "schlüssel", "OPENLINEAGE_API_KEY"),
-        ("OPENLINEAGE_API_KEY", "two\nlines", "OPENLINEAGE_API_KEY"),
+        ("OPENLINEAGE_URL", "me:secret@localhost:5000"),
+        ("OPENLINEAGE_API_KEY", "secret schlüssel"),
+        ("OPENLINEAGE_API_KEY", "secret\nlines"),
     ],
 )
 def test_what_can_never_be_sent_is_told(
-    receiver: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, named: str
+    receiver: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
     monkeypatch.setattr(outbox._sender, "wake", lambda: None)
     outbox.put(b"{}")
     monkeypatch.setenv(variable, value)
     sent, why = outbox.deliver()
-    assert sent == 0 and why is not None and named in why
-    assert "schl" not in why and "lines" not in why, "a key is never written down"
+    assert sent == 0 and why is not None and variable in why
+    assert "secret" not in why, "neither a key nor a password is ever written down"
     assert len(outbox.waiting()) == 1 and receiver.requests == []
 
 
