@@ -1,0 +1,111 @@
+"""The folder that `train` writes: what it holds, whose run it is, and how a finished model gets into it.
+
+While a run goes on, all is in `DIR/training/`: recipe.json, tokenizer.json, train.bin, held_out.bin, curve.jsonl,
+checkpoints/. At its end the model's files and curve.jsonl go into `DIR`, `training.json` (recipe and figures) comes
+last, and `DIR/training/` goes. Nothing in the result tells time or place: equal runs give equal folders.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from model.command.errors import CommandError
+
+FINISHED, UNFINISHED = "training.json", "training"
+
+
+class TrainingFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.work = path / UNFINISHED
+        self.finished = path / FINISHED
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Makes the folder and keeps other processes out. Raises CommandError where it holds something else, or
+        another process trains in it."""
+        if self.path.exists() and not self.path.is_dir():
+            raise CommandError(f"{self.path} is a file: name a folder with --out.")
+        held = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if held and not held & {FINISHED, UNFINISHED}:
+            raise CommandError(f"{self.path} holds other files, such as {min(held)}: name a new folder with --out.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CommandError(
+                    f"another process is training in {self.path}: wait for it, or name another --out."
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def result(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """The figures of the finished run, or None where there is none yet: then the folder is this run's.
+
+        Raises CommandError where the folder belongs to a run of another recipe or text.
+        """
+        recipe = self.work / "recipe.json"
+        known = _read(self.finished) or _read(recipe)
+        if known is not None:
+            self._compare(known, identity)
+            if self.finished.exists():
+                shutil.rmtree(self.work, ignore_errors=True)  # where the former process ended before it was gone
+                return known.get("result")
+        self.work.mkdir(exist_ok=True)
+        if known is None and any(not entry.name.startswith(".writing-") for entry in self.work.iterdir()):
+            raise CommandError(f"{self.work} was not written by `train`: name a new folder with --out.")
+        write_whole(recipe, json.dumps(identity, indent=2).encode() + b"\n")
+        return None
+
+    def _compare(self, known: dict[str, Any], identity: dict[str, Any]) -> None:
+        for part in ("recipe", "text"):
+            old, new = known.get(part, {}), identity[part]
+            for name in sorted(old.keys() | new.keys()):
+                if old.get(name) != new.get(name):
+                    what = f"{name}={old.get(name)!r}, not {new.get(name)!r}" if part == "recipe" else "another text"
+                    raise CommandError(
+                        f"{self.path} holds a run with {what}: name another folder with --out, or delete this one to "
+                        f"start over."
+                    )
+
+    def publish(self, exported: Path, identity: dict[str, Any], result: dict[str, Any]) -> None:
+        """Moves the exported files into the folder, writes training.json and deletes what was only for training."""
+        for file in sorted(exported.iterdir()):
+            file.replace(self.path / file.name)
+        shutil.copyfile(self.work / "curve.jsonl", self.path / "curve.jsonl")  # left there for a run killed just now
+        write_whole(self.finished, json.dumps({**identity, "result": result}, indent=2).encode() + b"\n")
+        shutil.rmtree(self.work)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CommandError(
+            f"{path} is damaged ({error}): name another folder with --out, or delete this one."
+        ) from error
+    if not isinstance(content, dict):
+        raise CommandError(f"{path} was not written by `train`: name another folder with --out.")
+    return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all, whatever happens."""
+    temporary = path.with_name(f".writing-{path.name}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
