@@ -52,31 +52,27 @@ class TrainingFolder:
     def result(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         """The figures of the finished run, or None where there is none yet: then the folder is this run's.
 
-        Raises CommandError where the folder belongs to a run of another recipe or text.
+        Raises CommandError where the folder belongs to a run of another recipe or text that has learnt something.
         """
         recipe = self.work / "recipe.json"
         known = _read(self.finished) or _read(recipe)
-        if known is not None:
-            self._compare(known, identity)
-            if self.finished.exists():
-                shutil.rmtree(self.work, ignore_errors=True)  # where the former process ended before it was gone
-                return known.get("result")
-        self.work.mkdir(exist_ok=True)
-        if known is None and any(not entry.name.startswith(".writing-") for entry in self.work.iterdir()):
+        if known is None and self.work.exists() and any(not e.name.startswith(".") for e in self.work.iterdir()):
             raise CommandError(f"{self.work} was not written by `train`: name a new folder with --out.")
+        begun = self.finished.exists() or any(self.work.glob("checkpoints/step-*"))
+        differences = [] if known is None else _differences(known, identity)
+        if differences and begun:
+            raise CommandError(
+                f"{self.path} holds a run with {', '.join(differences)}: name another folder with --out, or delete "
+                f"this one to start over."
+            )
+        if differences or self.finished.exists():  # nothing learnt yet, or all of it published
+            shutil.rmtree(self.work, ignore_errors=True)
+        if self.finished.exists():
+            assert known is not None
+            return dict(known.get("result", {}))
+        self.work.mkdir(exist_ok=True)
         write_whole(recipe, json.dumps(identity, indent=2).encode() + b"\n")
         return None
-
-    def _compare(self, known: dict[str, Any], identity: dict[str, Any]) -> None:
-        for part in ("recipe", "text"):
-            old, new = known.get(part, {}), identity[part]
-            for name in sorted(old.keys() | new.keys()):
-                if old.get(name) != new.get(name):
-                    what = f"{name}={old.get(name)!r}, not {new.get(name)!r}" if part == "recipe" else "another text"
-                    raise CommandError(
-                        f"{self.path} holds a run with {what}: name another folder with --out, or delete this one to "
-                        f"start over."
-                    )
 
     def publish(self, exported: Path, identity: dict[str, Any], result: dict[str, Any]) -> None:
         """Moves the exported files into the folder, writes training.json and deletes what was only for training."""
@@ -85,6 +81,14 @@ class TrainingFolder:
         shutil.copyfile(self.work / "curve.jsonl", self.path / "curve.jsonl")  # left there for a run killed just now
         write_whole(self.finished, json.dumps({**identity, "result": result}, indent=2).encode() + b"\n")
         shutil.rmtree(self.work)
+
+
+def _differences(known: dict[str, Any], identity: dict[str, Any]) -> list[str]:
+    """How the known run differs, in words."""
+    old, new = known.get("recipe", {}), identity["recipe"]
+    names = [*new, *sorted(old.keys() - new.keys())]
+    settings = [f"{name}={old.get(name)!r}, not {new.get(name)!r}" for name in names if old.get(name) != new.get(name)]
+    return [*settings, *(["another text"] if known.get("text") != identity["text"] else [])]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -96,7 +100,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise CommandError(
             f"{path} is damaged ({error}): name another folder with --out, or delete this one."
         ) from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
         raise CommandError(f"{path} was not written by `train`: name another folder with --out.")
     return content
 

@@ -95,9 +95,9 @@ PRESETS: dict[str, Recipe] = {
 }  # fmt: skip
 PRESETS_HELP = """presets (a later option changes single fields of one):
   tiny     0.2 million parameters; a minute on one core
-  small    1.3 million; minutes on two cores (the default)
+  small    1.4 million; minutes on two cores (the default)
   medium   12 million; hours on a processor, minutes on a GPU
-  large    91 million; for a GPU"""
+  large    88 million; for a GPU"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -122,5 +122,5 @@ def given_recipe(options: argparse.Namespace) -> Recipe:
         PRESETS[options.preset], **{name: getattr(options, name) for name in names if hasattr(options, name)}
     )
     wide = recipe.intermediate_size or math.ceil(recipe.hidden_size / 3) * 8
-    rest = recipe.adamw_lr or recipe.lr * (0.75 if recipe.optimizer == "muon" else 1)
+    rest = recipe.adamw_lr or round(recipe.lr * (0.75 if recipe.optimizer == "muon" else 1), 12)
     return dataclasses.replace(recipe, intermediate_size=wide, adamw_lr=rest)
