@@ -8,6 +8,7 @@ import numpy as np
 from model.command.corpus import encode
 from model.command.device import given_device
 from model.command.errors import TextError
+from model.command.folder import finished_model
 from model.command.progress import Progress
 from model.command.text import batches, given_text
 from model.evaluation import bits_per_byte, document_bits
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     use_threads(options.threads)
     device = given_device(options.device)
     text, progress = given_text(options), Progress(options.quiet)
-    model, tokenizer = load_causal(options.model, device=device)
+    model, tokenizer = load_causal(finished_model(options.model), device=device)
     total = sum(path.stat().st_size for path in text.paths)
     bits: list[float] = []
     sizes: list[int] = []

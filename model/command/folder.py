@@ -83,6 +83,13 @@ class TrainingFolder:
         shutil.rmtree(self.work)
 
 
+def finished_model(path: Path) -> Path:
+    """The path, unless training there is still going on or was stopped: then CommandError."""
+    if (path / UNFINISHED / "recipe.json").exists() and not (path / FINISHED).exists():
+        raise CommandError(f"the training in {path} is not finished: run its `train` command again, it goes on.")
+    return path
+
+
 def _differences(known: dict[str, Any], identity: dict[str, Any]) -> list[str]:
     """How the known run differs, in words."""
     old, new = known.get("recipe", {}), identity["recipe"]

@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
         # PyTorch takes seconds to import, and --help needs none of it.
         answer = import_module(f"model.command.{options.command}").run(options)
         if options.json:
-            print(json.dumps(answer, indent=2, ensure_ascii=False))
+            print(json.dumps(answer, indent=2))
         elif options.command != "sample":
             print("\n".join(_told(answer)))
         sys.stdout.flush()
@@ -132,6 +132,8 @@ def explain(error: Exception) -> str | None:
         return "the disk is full: free some and run the same command again; training goes on from its last checkpoint"
     if kind == "OutOfMemoryError":
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
+    if kind == "InductorError" and "InvalidCxxCompiler" in str(error):
+        return "--compile needs a C++ compiler, and none is found: install one (g++ or clang), or leave --compile out"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, ModelError) or kind in ("NonFiniteLoss", "CheckpointMismatch"):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from model.command.device import given_device
+from model.command.folder import finished_model
 from model.decoding import Decoder
 from model.errors import InputError
 from model.export import load_causal
@@ -23,9 +24,10 @@ CUT = "\ufffd"  # the last bytes may be the beginning of a character
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Samples once. The prompt, the text, its number of tokens, and whether it came to an end of its own."""
     use_threads(options.threads)
-    model, tokenizer = load_causal(options.model, device=given_device(options.device))
+    model, tokenizer = load_causal(finished_model(options.model), device=given_device(options.device))
     end = tokenizer.endoftext_id
-    prompt = [end, *tokenizer.encode(options.prompt)]  # in training <|endoftext|> stands before each document
+    given = options.prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # bytes from the shell
+    prompt = [end, *tokenizer.encode(given)]  # in training <|endoftext|> stands before each document
     room = model.config.max_position_embeddings - len(prompt)
     wanted = min(DEFAULT_TOKENS, room) if options.max_new_tokens is None else options.max_new_tokens
     if room < 1 or wanted > room:
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     tokens: list[int] = []
     pieces: list[str] = []
     if not options.json:
-        _show(options.prompt)
+        _show(given)
     for piece in pieces_of(stream(model, prompt, wanted, sampling, end, options.seed), tokenizer, tokens):
         pieces.append(piece)
         if not options.json:
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         _show("\n")
     ended = bool(tokens) and tokens[-1] == end
-    return {"prompt": options.prompt, "text": "".join(pieces), "tokens": len(tokens), "ended": ended}
+    return {"prompt": given, "text": "".join(pieces), "tokens": len(tokens), "ended": ended}
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import filecmp
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from model.checkpoint import Checkpoints
+from model.command import folder
 from model.command import main as command
 from model.command.corpus import split
 from model.command.curve import Curve
@@ -177,6 +179,7 @@ def test_mistakes_are_told_with_what_to_do(
         (["sample", str(tmp_path)], "config.json does not exist"),
         (["sample", str(trained), "--prompt", "word " * 40], "shorten the prompt"),
         (["sample", str(trained), "--max-new-tokens", "32"], "31 new tokens at most"),
+        (["sample", str(trained), "--prompt", "\udcff", "--max-new-tokens", "40"], "new tokens at most"),
         (["evaluate", str(trained), empty], "no text"),
         (["evaluate", str(trained), str(text), "--context-length", "64", "--quiet"], "32"),
     ]:
@@ -206,7 +209,41 @@ def test_a_full_disk_is_told_and_the_run_goes_on_afterwards(
         patch.setattr(Checkpoints, "save", full)
         assert command.main(arguments) == 1
     assert "disk is full" in capsys.readouterr().err
+    assert command.main(["sample", str(tmp_path / "out")]) == 1
+    assert "not finished" in capsys.readouterr().err
     assert command.main(arguments) == 0
+
+
+def test_a_run_that_ends_while_it_publishes_is_published_by_the_next(
+    trained: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def ended_after(path: Path, content: bytes) -> None:
+        whole(path, content)
+        if path.name == "training.json":
+            raise KeyboardInterrupt
+
+    whole = folder.write_whole
+    arguments = ["train", str(text), "--out", str(tmp_path / "out"), *QUICK]
+    for module, name, ending in ((folder.shutil, "copyfile", ended), (folder, "write_whole", ended_after)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, ending)
+            assert command.main(arguments) == 130
+        assert (tmp_path / "out" / "training").exists()
+    assert command.main(arguments) == 0
+    names = sorted(path.name for path in trained.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert filecmp.cmpfiles(trained, tmp_path / "out", names, shallow=False) == (names, [], [])
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.TrainingFolder(tmp_path / "out").owned():
+        assert command.main(["train", str(text), "--out", str(tmp_path / "out"), *QUICK]) == 1
+    assert "another process" in capsys.readouterr().err
 
 
 def test_a_curve_goes_on_where_the_checkpoint_is(tmp_path: Path) -> None:
