@@ -1,0 +1,17 @@
+"""The model layer alone: train on plain text, sample, measure. Neither Prefect nor MLflow is needed.
+
+python -m model train book.txt --out my-model
+python -m model sample my-model --prompt "Once upon a time"
+python -m model evaluate my-model other.txt
+
+The folder `model/` can be copied elsewhere and used as it is. All it needs beside Python 3.11:
+
+pip install torch==2.13.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3
+"""
+
+import sys
+
+from model.command.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

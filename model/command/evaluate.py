@@ -1,0 +1,52 @@
+"""`evaluate`: the bits that a model needs for each byte of a text."""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from model.command.corpus import encode
+from model.command.device import given_device
+from model.command.errors import TextError
+from model.command.folder import finished_model
+from model.command.progress import Progress
+from model.command.text import batches, given_text
+from model.evaluation import bits_per_byte, document_bits
+from model.export import load_causal
+from model.precision import resolve_precision, use_threads
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures. Bits per byte with its 95% interval over documents, and what was read."""
+    use_threads(options.threads)
+    device = given_device(options.device)
+    text, progress = given_text(options), Progress(options.quiet)
+    model, tokenizer = load_causal(finished_model(options.model), device=device)
+    total = sum(path.stat().st_size for path in text.paths)
+    bits: list[float] = []
+    sizes: list[int] = []
+    tokens = 0
+    for batch in batches(text.documents(), characters=100_000):
+        documents = encode(tokenizer, batch)
+        found = document_bits(
+            model,
+            documents,
+            start_token=tokenizer.endoftext_id,
+            context=options.context_length or model.config.max_position_embeddings,
+            device=device,
+            precision=resolve_precision(options.precision, device),
+        )
+        bits += found.tolist()
+        sizes += [len(document.encode()) for document in batch]
+        tokens += sum(map(len, documents))
+        progress.report(sum(sizes), max(total, sum(sizes)), "byte", f"{sum(bits) / sum(sizes):.3f} bits/byte")
+    progress.close()
+    if not bits:
+        raise TextError(f"{', '.join(map(str, text.paths[:3]))}: there is no text to measure on.")
+    return {
+        **bits_per_byte(np.array(bits), np.array(sizes)).metrics("bits_per_byte"),
+        "documents": len(sizes),
+        "bytes": sum(sizes),
+        "tokens": tokens,
+        "invalid_bytes": text.invalid.total(),
+    }

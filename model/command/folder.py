@@ -1,0 +1,122 @@
+"""The folder that `train` writes: what it holds, whose run it is, and how a finished model gets into it.
+
+While a run goes on, all is in `DIR/training/`: recipe.json, tokenizer.json, train.bin, held_out.bin, curve.jsonl,
+checkpoints/. At its end the model's files and curve.jsonl go into `DIR`, `training.json` (recipe and figures) comes
+last, and `DIR/training/` goes. Nothing in the result tells time or place: equal runs give equal folders.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from model.command.errors import CommandError
+
+FINISHED, UNFINISHED = "training.json", "training"
+
+
+class TrainingFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.work = path / UNFINISHED
+        self.finished = path / FINISHED
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Makes the folder and keeps other processes out. Raises CommandError where it holds something else, or
+        another process trains in it."""
+        if self.path.exists() and not self.path.is_dir():
+            raise CommandError(f"{self.path} is a file: name a folder with --out.")
+        held = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if held and not held & {FINISHED, UNFINISHED}:
+            raise CommandError(f"{self.path} holds other files, such as {min(held)}: name a new folder with --out.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CommandError(
+                    f"another process is training in {self.path}: wait for it, or name another --out."
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def result(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """The figures of the finished run, or None where there is none yet: then the folder is this run's.
+
+        Raises CommandError where the folder belongs to a run of another recipe or text that has learnt something.
+        """
+        recipe = self.work / "recipe.json"
+        known = _read(self.finished) or _read(recipe)
+        if known is None and self.work.exists() and any(not e.name.startswith(".") for e in self.work.iterdir()):
+            raise CommandError(f"{self.work} was not written by `train`: name a new folder with --out.")
+        begun = self.finished.exists() or any(self.work.glob("checkpoints/step-*"))
+        differences = [] if known is None else _differences(known, identity)
+        if differences and begun:
+            raise CommandError(
+                f"{self.path} holds a run with {', '.join(differences)}: name another folder with --out, or delete "
+                f"this one to start over."
+            )
+        if differences or self.finished.exists():  # nothing learnt yet, or all of it published
+            shutil.rmtree(self.work, ignore_errors=True)
+        if self.finished.exists():
+            assert known is not None
+            return dict(known.get("result", {}))
+        self.work.mkdir(exist_ok=True)
+        write_whole(recipe, json.dumps(identity, indent=2).encode() + b"\n")
+        return None
+
+    def publish(self, exported: Path, identity: dict[str, Any], result: dict[str, Any]) -> None:
+        """Moves the exported files into the folder, writes training.json and deletes what was only for training."""
+        for file in sorted(exported.iterdir()):
+            file.replace(self.path / file.name)
+        shutil.copyfile(self.work / "curve.jsonl", self.path / "curve.jsonl")  # left there for a run killed just now
+        write_whole(self.finished, json.dumps({**identity, "result": result}, indent=2).encode() + b"\n")
+        shutil.rmtree(self.work)
+
+
+def finished_model(path: Path) -> Path:
+    """The path, unless training there is still going on or was stopped: then CommandError."""
+    if (path / UNFINISHED / "recipe.json").exists() and not (path / FINISHED).exists():
+        raise CommandError(f"the training in {path} is not finished: run its `train` command again, it goes on.")
+    return path
+
+
+def _differences(known: dict[str, Any], identity: dict[str, Any]) -> list[str]:
+    """How the known run differs, in words."""
+    old, new = known.get("recipe", {}), identity["recipe"]
+    names = [*new, *sorted(old.keys() - new.keys())]
+    settings = [f"{name}={old.get(name)!r}, not {new.get(name)!r}" for name in names if old.get(name) != new.get(name)]
+    return [*settings, *(["another text"] if known.get("text") != identity["text"] else [])]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CommandError(
+            f"{path} is damaged ({error}): name another folder with --out, or delete this one."
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
+        raise CommandError(f"{path} was not written by `train`: name another folder with --out.")
+    return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all, whatever happens."""
+    temporary = path.with_name(f".writing-{path.name}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

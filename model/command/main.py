@@ -1,0 +1,150 @@
+"""The command line: options, and how an answer or a mistake is told. See model/__main__.py for examples."""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from model.command import recipe, text
+from model.errors import ModelError
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(
+        prog="python -m model",
+        description="Train a language model on plain text, sample from it, measure it.",
+        epilog="exit codes: 0 done, 1 failed, 2 wrong options, 130 stopped by Ctrl-C (run again to go on)",
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _train(commands)
+    _sample(commands)
+    _evaluate(commands)
+    return top
+
+
+def _command(commands: Any, name: str, about: str, epilog: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + ".", epilog=epilog, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    added.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 …")
+    added.add_argument("--threads", type=recipe.whole(1), metavar="N", help="processor threads (default: all)")
+    return added
+
+
+def _train(commands: Any) -> None:
+    example = (
+        "  python -m model train book.txt --out my-model\n"
+        "  python -m model train stories.txt --document-separator '<|endoftext|>' --preset tiny --out tales\n"
+        "  python -m model train notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes-model"
+    )
+    added = _command(
+        commands, "train", "learn from text files; run again after a kill or Ctrl-C, it goes on from its checkpoint",
+        f"{recipe.PRESETS_HELP}\n\nexamples:\n{example}",
+    )  # fmt: skip
+    text.add_options(added)
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the model")
+    added.add_argument("--preset", choices=list(recipe.PRESETS), default="small", help="sizes and budget, see below")
+    recipe.add_options(added)
+    added.add_argument(
+        "--compile", action="store_true", help="torch.compile: faster after about a minute (needs a C++ compiler)"
+    )
+    added.add_argument(
+        "--checkpoint-seconds", type=recipe.number, default=30.0, metavar="N", help="time between checkpoints (30)"
+    )
+    added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _sample(commands: Any) -> None:
+    example = '  python -m model sample my-model --prompt "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7'
+    added = _command(commands, "sample", "go on writing from a prompt", f"examples:\n{example}")
+    added.add_argument("model", type=Path, metavar="DIR", help="model directory")
+    added.add_argument("--prompt", default="", metavar="TEXT", help="what to go on from (default: a new document)")
+    added.add_argument(
+        "--max-new-tokens", type=recipe.whole(1), metavar="N", help="default: 200, or as many as the model can hold"
+    )
+    added.add_argument(
+        "--temperature", type=recipe.number, default=1.0, metavar="N", help="0: always the likeliest token (1.0)"
+    )
+    added.add_argument("--top-k", type=recipe.whole(1), metavar="N", help="draw among the N likeliest tokens")
+    added.add_argument("--top-p", type=recipe.above_zero, metavar="N", help="draw among the likeliest up to this share")
+    added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
+
+
+def _evaluate(commands: Any) -> None:
+    example = "  python -m model evaluate my-model unseen.txt --json"
+    added = _command(commands, "evaluate", "measure bits per byte on text files", f"examples:\n{example}")
+    added.add_argument("model", type=Path, metavar="DIR", help="model directory")
+    text.add_options(added)
+    added.add_argument(
+        "--context-length", type=recipe.whole(1), metavar="N", help="tokens read at once (default: all the model can)"
+    )
+    added.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where fast")
+    added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; its exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("model").setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
+    try:
+        # PyTorch takes seconds to import, and --help needs none of it.
+        answer = import_module(f"model.command.{options.command}").run(options)
+        if options.json:
+            print(json.dumps(answer, indent=2))
+        elif options.command != "sample":
+            print("\n".join(_told(answer)))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        reason = explain(error)
+        if reason is None:
+            raise
+        print(f"error: {reason}" if reason else str(error), file=sys.stderr)
+        return INTERRUPTED if type(error).__name__ == "TrainingStopped" else FAILED
+    return DONE
+
+
+def explain(error: Exception) -> str | None:
+    """What to tell a person about an error, or None where it is a fault of the program. Empty: it is no error."""
+    kind = type(error).__name__  # those that come with PyTorch are known by name, so as not to import it
+    if kind == "TrainingStopped":
+        return ""
+    full = isinstance(error, OSError) and error.errno in FULL
+    if full or (kind == "SafetensorError" and ("No space left" in str(error) or "StorageFull" in str(error))):
+        return "the disk is full: free some and run the same command again; training goes on from its last checkpoint"
+    if kind == "OutOfMemoryError":
+        return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
+    if kind == "InductorError" and "InvalidCxxCompiler" in str(error):
+        return "--compile needs a C++ compiler, and none is found: install one (g++ or clang), or leave --compile out"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, ModelError) or kind in ("NonFiniteLoss", "CheckpointMismatch"):
+        return str(error)
+    return None
+
+
+def _told(answer: dict[str, Any]) -> list[str]:
+    """The answer as lines of name and value."""
+    lines = []
+    for name, value in answer.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        lines.append(f"{name.replace('_', ' '):22} {shown}")
+    return lines

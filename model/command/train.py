@@ -1,0 +1,162 @@
+"""`train`: from text files to a model directory, over a tokenizer, held-out figures, and checkpoints on the way."""
+
+import argparse
+import dataclasses
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from model.bootstrap import Interval
+from model.command.corpus import Corpus, prepare, split
+from model.command.curve import Curve
+from model.command.device import given_device
+from model.command.errors import TextError
+from model.command.folder import TrainingFolder
+from model.command.progress import Progress
+from model.command.recipe import Recipe, given_recipe
+from model.command.text import given_text
+from model.config import ModelConfig
+from model.data import PackedWindows
+from model.evaluation import bits_per_byte, document_bits
+from model.export import save_pretrained
+from model.losses import language_modelling_loss
+from model.precision import resolve_precision, use_threads
+from model.seeding import generator
+from model.training import TrainingConfig, train
+from model.transformer import Transformer
+
+EVALUATIONS = 10  # on the way, on a tenth of the held-out documents
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Trains, or goes on, or finds the model finished; the figures, and the folder under "model"."""
+    use_threads(options.threads)
+    device = given_device(options.device)
+    recipe = given_recipe(options)
+    recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
+    text, progress, folder = given_text(options), Progress(options.quiet), TrainingFolder(options.out)
+    with folder.owned():
+        parts = split(text, recipe, progress)
+        identity = {"recipe": dataclasses.asdict(recipe), "text": parts.identity}
+        result = folder.result(identity)
+        if result is not None:
+            progress.say(f"{folder.path} is finished already: nothing was computed")
+        else:
+            corpus = prepare(text, parts, recipe, folder.work, progress)
+            training = _Training(recipe, corpus, device)
+            progress.say(
+                f"{training.model.config.num_parameters():,} parameters, vocabulary {corpus.tokenizer.vocab_size:,}; "
+                f"{parts.identity['train_documents']:,} documents of {corpus.train.num_tokens:,} tokens to learn from, "
+                f"{len(corpus.held_out):,} held out ({text.how()})"
+            )
+            result = {**parts.identity, **training.fit(folder.work, options, progress)}
+            del result["sha256"]
+            exported = folder.work / "export"
+            shutil.rmtree(exported, ignore_errors=True)
+            save_pretrained(training.model, corpus.tokenizer, exported)
+            folder.publish(exported, identity, result)
+    return {"model": str(folder.path), **result}
+
+
+class _Training:
+    """A model, its batches, and what it is measured on."""
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
+        self.recipe, self.corpus, self.device = recipe, corpus, device
+        shared = _shared(recipe, ModelConfig) | {"max_position_embeddings": recipe.context_length}
+        config = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **shared)
+        self.model = Transformer(config, generator=generator(recipe.seed, "pretrain", "weights"))
+        self.config = TrainingConfig(**_shared(recipe, TrainingConfig))
+        try:
+            self.windows = PackedWindows(
+                corpus.train, context=recipe.context_length, batch_size=recipe.batch_size, seed=recipe.seed
+            )
+        except ValueError as error:
+            raise TextError(f"{error} (--context-length).") from error
+
+    def fit(self, work: Path, options: argparse.Namespace, progress: Progress) -> dict[str, float]:
+        """Trains in place and measures before and after."""
+        self.model.to(self.device)
+        before = self.measure()
+        progress.say(f"held-out text before: {before.mean:.3f} bits per byte")
+        steps, held_out = self.config.steps, before.mean
+
+        def on_step(step: int, figures: dict[str, float]) -> None:
+            nonlocal held_out
+            curve.add(step, figures)
+            held_out = figures.get("held_out_bits_per_byte", held_out)
+            progress.report(
+                step,
+                steps,
+                "step",
+                f"loss {figures['loss']:.3f}",
+                f"held out {held_out:.3f} bits/byte",
+                f"{figures['tokens_per_second']:,.0f} tokens/s",
+            )
+
+        with Curve(work / "curve.jsonl") as curve, _stop_on_ctrl_c(progress) as asked:
+            train(
+                self.model,
+                self.windows,
+                language_modelling_loss,
+                self.config,
+                checkpoint_dir=work / "checkpoints",
+                checkpoint_seconds=options.checkpoint_seconds,
+                device=self.device,
+                compile=options.compile,
+                on_step=on_step,
+                evaluate=self._glance,
+                evaluate_every=max(1, steps // EVALUATIONS),
+                should_stop=lambda: bool(asked),
+            )
+        after = self.measure()
+        return {
+            "steps": steps,
+            "parameters": self.model.config.num_parameters(),
+            "bits_per_byte_before": before.mean,
+            **after.metrics("bits_per_byte"),
+        }
+
+    def measure(self, share: int = 1) -> Interval:
+        """Bits per byte of the held-out documents, or of the first of so many equal parts of them."""
+        some = -(-len(self.corpus.held_out) // share)
+        bits = document_bits(
+            self.model,
+            self.corpus.held_out[:some],
+            start_token=self.corpus.tokenizer.endoftext_id,
+            context=self.recipe.context_length,
+            device=self.device,
+            precision=self.config.precision,
+        )
+        return bits_per_byte(bits, self.corpus.num_bytes[:some])
+
+    def _glance(self, step: int) -> Mapping[str, float]:
+        return {"held_out_bits_per_byte": self.measure(EVALUATIONS).mean}
+
+
+def _shared(recipe: Recipe, kind: type) -> dict[str, Any]:
+    """The fields of the recipe that `kind` has too, but for the vocabulary, which the tokenizer decides."""
+    names = {field.name for field in dataclasses.fields(kind)} - {"vocab_size"}
+    return {name: value for name, value in dataclasses.asdict(recipe).items() if name in names}
+
+
+@contextmanager
+def _stop_on_ctrl_c(progress: Progress) -> Iterator[list[int]]:
+    """Within it the first Ctrl-C fills the list that is yielded, and the second ends the program at once."""
+    asked: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        progress.say("stopping after this step, with a checkpoint; Ctrl-C again ends at once")
+
+    former = signal.signal(signal.SIGINT, receive)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, former)

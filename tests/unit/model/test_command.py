@@ -1,0 +1,274 @@
+"""`python -m model`: how text is cut, what is held out, and what a person is told when something is wrong."""
+
+import dataclasses
+import errno
+import filecmp
+import json
+import re
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import Checkpoints
+from model.command import folder
+from model.command import main as command
+from model.command.corpus import split
+from model.command.curve import Curve
+from model.command.errors import TextError
+from model.command.progress import Progress, duration
+from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
+from model.command.sample import pieces_of, stream
+from model.command.text import TextFiles, batches
+from model.config import ModelConfig
+from model.export import load_causal
+from model.generation import Sampling, generate
+from model.tokenizer import Tokenizer, train_tokenizer
+
+QUIET = Progress(quiet=True)
+SMALL = ["--hidden-size", "16", "--num-hidden-layers", "1", "--vocab-size", "300", "--context-length", "32"]
+QUICK = [*SMALL, "--steps", "3", "--batch-size", "2", "--held-out-bytes", "2000", "--threads", "1", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "topics.txt"
+    path.write_text("\n\n".join(topics[name] for name in sorted(topics)[:6]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "model"
+    assert command.main(["train", str(text), "--out", str(out), *QUICK]) == 0
+    return out
+
+
+def read(tmp_path: Path, content: bytes, **how: object) -> tuple[list[str], TextFiles]:
+    (tmp_path / "text.txt").write_bytes(content)
+    files = TextFiles([tmp_path / "text.txt"], **how)  # type: ignore[arg-type]
+    return list(files.documents()), files
+
+
+def test_documents_end_at_blank_lines_at_a_line_or_with_the_file(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfone\ntwo\n\n \t\r\n\nthree\r\n---\nfour ---\n"
+    assert read(tmp_path, content)[0] == ["one\ntwo", "three\r\n---\nfour ---"]
+    assert read(tmp_path, content, separator="---")[0] == ["one\ntwo\n\n \t\r\n\nthree", "four ---"]
+    assert read(tmp_path, content, whole_files=True)[0] == [content[3:].decode()]
+    assert read(tmp_path, b"\n \n\n")[0] == []
+
+
+def test_invalid_bytes_are_counted_and_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    documents, files = read(tmp_path, b"caf\xe9 au lait, s'il vous pla\xeet\n\nmerci beaucoup")
+    assert documents == ["caf\ufffd au lait, s'il vous pla\ufffdt", "merci beaucoup"]
+    assert files.invalid.total() == 2
+    with pytest.raises(TextError, match="are invalid"):
+        read(tmp_path, bytes(range(128, 256)))
+    with pytest.raises(TextError, match=r"NUL byte in line 2.*UTF-16"):
+        read(tmp_path, b"one\ntw\0o")
+
+
+def test_what_is_held_out_depends_on_the_documents_alone_and_copies_stay_together(tmp_path: Path) -> None:
+    documents = [f"document {number} of many" for number in range(300)] * 2
+    recipe = Recipe(held_out_bytes=500)
+    (tmp_path / "a.txt").write_text("\n\n".join(documents))
+    (tmp_path / "b.txt").write_text("\n\n".join(reversed(documents)))
+    chosen = []
+    for name in ("a.txt", "b.txt"):
+        parts = split(TextFiles([tmp_path / name]), recipe, QUIET)
+        assert not (parts.held_out & parts.vocabulary).any()
+        assert np.array_equal(parts.held_out[:300], parts.held_out[300:])  # the copies
+        ordered = documents if name == "a.txt" else documents[::-1]
+        chosen.append({document for document, out in zip(ordered, parts.held_out, strict=True) if out})
+        assert 500 <= parts.identity["held_out_bytes"] < 500 + 2 * 30
+    assert chosen[0] == chosen[1]
+    other = split(TextFiles([tmp_path / "a.txt"]), dataclasses.replace(recipe, seed=1), QUIET)
+    assert {d for d, out in zip(documents, other.held_out, strict=True) if out} != chosen[0]
+
+
+@pytest.mark.parametrize("second", ["short", "much longer than the other"])
+def test_of_two_documents_one_is_held_out(tmp_path: Path, second: str) -> None:
+    (tmp_path / "text.txt").write_text(f"the first\n\n{second}")
+    assert split(TextFiles([tmp_path / "text.txt"]), Recipe(), QUIET).held_out.sum() == 1
+
+
+def test_presets_are_models_of_the_size_that_the_help_tells() -> None:
+    for name, recipe in PRESETS.items():
+        filled = given_recipe(command.parser().parse_args(["train", "x", "--out", "y", "--preset", name]))
+        names = {field.name for field in dataclasses.fields(ModelConfig)} & {f.name for f in dataclasses.fields(Recipe)}
+        parameters = ModelConfig(**{field: getattr(filled, field) for field in names}).num_parameters()
+        (told,) = re.findall(rf"^  {name} +([\d.]+) million", PRESETS_HELP, re.MULTILINE)
+        assert float(told) == pytest.approx(parameters / 1e6, rel=0.06)
+        assert recipe.context_length == filled.context_length
+
+
+def test_an_option_changes_one_field_of_a_preset_and_what_follows_from_it() -> None:
+    options = ["train", "x", "--out", "y", "--preset", "tiny", "--hidden-size", "96", "--lr", "0.004"]
+    recipe = given_recipe(command.parser().parse_args(options))
+    assert (recipe.hidden_size, recipe.intermediate_size, recipe.steps) == (96, 256, PRESETS["tiny"].steps)
+    assert recipe.adamw_lr == pytest.approx(0.003)
+
+
+def test_a_stream_is_what_generate_gives_and_cuts_no_character(trained: Path) -> None:
+    model, tokenizer = load_causal(trained)
+    end, prompt = tokenizer.endoftext_id, [0, *tokenizer.encode("The")]
+    for seed in range(5):
+        (expected,) = generate(
+            model, [prompt], max_new_tokens=20, top_p=0.9, eos_token_id=end, pad_token_id=3, seed=seed
+        )
+        written: list[int] = []
+        tokens = stream(model, prompt, 20, Sampling(top_p=0.9), end, seed)
+        pieces = list(pieces_of(tokens, tokenizer, written))
+        assert written == expected and "".join(pieces) == tokenizer.decode(expected)
+
+
+def test_a_character_of_several_tokens_is_shown_when_it_is_whole() -> None:
+    tokenizer: Tokenizer = train_tokenizer(["abc"], 300)
+    ids = tokenizer.encode("a€")
+    assert len(ids) == 4
+    assert list(pieces_of(iter(ids), tokenizer, [])) == ["a", "€"]
+    assert list(pieces_of(iter(ids[:-1]), tokenizer, [])) == ["a", "\ufffd"]
+
+
+def test_a_finished_model_is_found_and_another_recipe_or_text_is_refused(
+    trained: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = ["train", str(text), "--out", str(trained), *QUICK]
+    weights = (trained / "model.safetensors").stat().st_mtime_ns
+    assert command.main([*same, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 3
+    assert command.main([*same, "--lr", "0.001"]) == 1
+    assert "lr=0.006, not 0.001" in capsys.readouterr().err
+    (tmp_path / "other.txt").write_text(text.read_text() + "\n\nmore")
+    assert command.main(["train", str(tmp_path / "other.txt"), "--out", str(trained), *QUICK]) == 1
+    assert "another text" in capsys.readouterr().err
+    assert (trained / "model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "photo.jpg").write_bytes(b"mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    for out in (tmp_path, tmp_path / "full", text):
+        assert command.main(["train", str(text), "--out", str(out), *QUICK]) == 1
+        assert "--out" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "letter.txt", "photo.jpg", "training"]
+
+
+def test_mistakes_are_told_with_what_to_do(
+    trained: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    empty, out = str(tmp_path / "empty.txt"), ["--out", str(tmp_path / "out"), *QUICK]
+    for arguments, told in [
+        (["train", empty, *out], "no text"),
+        (["train", str(text), "--one-document-per-file", *out], "one document only"),
+        (["train", str(tmp_path / "none.txt"), *out], "does not exist"),
+        (["train", str(tmp_path), *out], "is a folder"),
+        (["train", str(text), "--num-attention-heads", "3", *out], "num_attention_heads 3"),
+        (["train", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
+        (["train", str(text), "--device", "toaster", *out], "--device toaster"),
+        (["train", str(text), "--document-separator", "", *out], "--document-separator"),
+        (["train", str(text), *out, "--context-length", "1000000"], "--context-length"),
+        (["train", str(text), *out[:2], *QUICK, "--lr", "1e30"], "diverged"),
+        (["sample", str(tmp_path)], "config.json does not exist"),
+        (["sample", str(trained), "--prompt", "word " * 40], "shorten the prompt"),
+        (["sample", str(trained), "--max-new-tokens", "32"], "31 new tokens at most"),
+        (["sample", str(trained), "--prompt", "\udcff", "--max-new-tokens", "40"], "new tokens at most"),
+        (["evaluate", str(trained), empty], "no text"),
+        (["evaluate", str(trained), str(text), "--context-length", "64", "--quiet"], "32"),
+    ]:
+        assert command.main(arguments) == 1, arguments
+        errors = capsys.readouterr().err
+        assert told in errors and "Traceback" not in errors, errors
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--lrr", "1"]]
+)
+def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["train", "x.txt", "--out", "y", *wrong])
+    assert ended.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_afterwards(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    arguments = ["train", str(text), "--out", str(tmp_path / "out"), *QUICK]
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full)
+        assert command.main(arguments) == 1
+    assert "disk is full" in capsys.readouterr().err
+    assert command.main(["sample", str(tmp_path / "out")]) == 1
+    assert "not finished" in capsys.readouterr().err
+    assert command.main(arguments) == 0
+
+
+def test_a_run_that_ends_while_it_publishes_is_published_by_the_next(
+    trained: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def ended_after(path: Path, content: bytes) -> None:
+        whole(path, content)
+        if path.name == "training.json":
+            raise KeyboardInterrupt
+
+    whole = folder.write_whole
+    arguments = ["train", str(text), "--out", str(tmp_path / "out"), *QUICK]
+    for module, name, ending in ((folder.shutil, "copyfile", ended), (folder, "write_whole", ended_after)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, ending)
+            assert command.main(arguments) == 130
+        assert (tmp_path / "out" / "training").exists()
+    assert command.main(arguments) == 0
+    names = sorted(path.name for path in trained.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert filecmp.cmpfiles(trained, tmp_path / "out", names, shallow=False) == (names, [], [])
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.TrainingFolder(tmp_path / "out").owned():
+        assert command.main(["train", str(text), "--out", str(tmp_path / "out"), *QUICK]) == 1
+    assert "another process" in capsys.readouterr().err
+
+
+def test_a_curve_goes_on_where_the_checkpoint_is(tmp_path: Path) -> None:
+    path = tmp_path / "curve.jsonl"
+    with Curve(path) as curve:
+        for step in range(1, 6):
+            curve.add(step, {"loss": 1 / step, "tokens_per_second": 9.0})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    with Curve(path) as curve:
+        for step in range(4, 6):
+            curve.add(step, {"loss": 1 / step})
+    assert path.read_bytes() == whole
+
+
+def test_a_model_of_text_is_read_by_transformers(trained: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    theirs, (ours, tokenizer) = AutoModelForCausalLM.from_pretrained(trained), load_causal(trained)
+    ids = torch.tensor([tokenizer.encode("The standard type")])
+    assert AutoTokenizer.from_pretrained(trained)("The standard type")["input_ids"] == ids[0].tolist()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, ours(ids), atol=2e-4, rtol=1e-4)
+
+
+def test_batches_and_durations() -> None:
+    assert list(batches(["a" * 6, "b" * 6, "c"], characters=10)) == [["a" * 6, "b" * 6], ["c"]]
+    assert [duration(seconds) for seconds in (9.6, 600, 3723)] == ["0:10", "10:00", "1:02:03"]
