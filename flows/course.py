@@ -6,7 +6,7 @@ Inside a Prefect flow each call below is a task; outside one (in a test, in a no
 from dataclasses import dataclass
 
 from flows.latest import named
-from flows.settings import Settings
+from flows.settings import Adopted, Settings
 from tasks.clean import clean
 from tasks.collect import collect
 from tasks.deduplicate import deduplicate
@@ -14,6 +14,8 @@ from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.forget.exclusions import current
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.errors import StoreError
+from tasks.lineage.store import Store
 from tasks.pair import pair
 from tasks.ppo import ppo
 from tasks.pretrain import pretrain
@@ -55,6 +57,22 @@ ADOPTED = ("text", "pairs", "tokenizer")
 def _adopted(kind: str, digest: str | None) -> Artifact | None:
     """What `pedigree adopt` took in and the settings name; None where they name nothing."""
     return named(f"adopt_{kind}", digest).artifact if digest else None
+
+
+def check_adopted(adopted: Adopted) -> None:
+    """Raises StoreError where something adopted that the settings name is gone or damaged, NothingFound where it was
+    never adopted."""
+    store = Store()
+    for kind in ADOPTED:
+        if digest := getattr(adopted, kind):
+            record = named(f"adopt_{kind}", digest)
+            if problems := store.problems(record.output):
+                raise StoreError(
+                    f"the settings to rebuild with name adopted.{kind} {record.output.digest[:12]}, which is not whole "
+                    f"in the store: {'; '.join(problems)}. Nothing was changed. Adopt it again (`pedigree adopt "
+                    f"{kind}`) and name what comes of it with --set adopted.{kind}=DIGEST; or rebuild without it: "
+                    f"--set adopted.{kind}=null."
+                )
 
 
 def data_course(settings: Settings) -> Data:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from flows.course import align_course, data_course, pretrain_course
+from flows.course import align_course, check_adopted, data_course, pretrain_course
 from flows.latest import latest
 from flows.presets import DATA, STAGES
 from flows.settings import Settings
@@ -28,7 +28,8 @@ logger = logging.getLogger("pedigree.forget")
 
 
 def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None) -> certificates.Certificate:
-    """Exclude, rebuild, search what was rebuilt, and certify. Raises StoreError if forgotten text is still there.
+    """Exclude, rebuild, search what was rebuilt, and certify. Raises StoreError if forgotten text is still there; and
+    before the list is in force, if something adopted that the course would take is gone.
 
     identifier: of the certificate.
     """
@@ -40,6 +41,8 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
     earlier = current()
     fallen = fall(store, {*config.of(found), *(document.doc_id for document in made_from)})
     listed = exclude(config=config, resources=settings.resources, earlier=earlier)
+    if earlier is None or listed.digest != earlier.digest:  # else the course takes nothing anew
+        check_adopted(settings.adopted)
     put_in_force(listed)
     models, asked = models_of(fallen.outputs)
     certificates.tag_tainted(models, identifier, {})  # at once: the course may take long

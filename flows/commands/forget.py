@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.commands.base import agreed, command, print_json, printable, say, size
 from flows.commands.impact import add_selectors, selector
 from flows.errors import SettingsError
 from tasks.lineage.store import Store
+
+if TYPE_CHECKING:
+    from tasks.forget.exclusions import ExcludeConfig
 
 SHOWN = 20
 
@@ -53,10 +56,7 @@ def _forget(options: argparse.Namespace) -> int:
     certificate = None
     if not chosen.empty:
         asked = forget_request.request(store, chosen, options.exact)
-        parameters = forget_request.parameters(
-            asked.config, options.preset, options.config, options.assignments, options.data_only
-        )
-        certificate = _run(parameters, options.json)
+        certificate = _run(_parameters(asked.config, options), options.json)
     if options.purge:
         certificate = _purge(store, certificate, options)
     if options.json:
@@ -64,6 +64,12 @@ def _forget(options: argparse.Namespace) -> int:
     elif certificate is not None:
         _show_certificate(certificate)
     return 0
+
+
+def _parameters(config: "ExcludeConfig", options: argparse.Namespace) -> dict[str, Any]:
+    from flows import forget_request
+
+    return forget_request.parameters(config, options.preset, options.config, options.assignments, options.data_only)
 
 
 def _run(parameters: dict[str, Any], as_json: bool) -> dict[str, Any]:
@@ -77,12 +83,16 @@ def _run(parameters: dict[str, Any], as_json: bool) -> dict[str, Any]:
 
 def _dry_run(options: argparse.Namespace, store: Store) -> int:
     from flows import forget_request
+    from flows.course import check_adopted
+    from flows.settings import Settings
     from tasks.forget import purge
 
     chosen = selector(options)
     answer: dict[str, Any] = {"dry_run": True}
     if not chosen.empty:
-        answer = forget_request.dry_run(store, forget_request.request(store, chosen, options.exact))
+        asked = forget_request.request(store, chosen, options.exact)
+        check_adopted(Settings.model_validate(_parameters(asked.config, options)).adopted)
+        answer = forget_request.dry_run(store, asked)
     else:
         answer["purge"] = purge.plan(store, ask_mlflow=_asks_mlflow(options)).answer()
     if options.json:

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import pre_tokenizers
 
-from flows import questions
+from flows import cli, questions
 from flows.course import data_course
 from flows.errors import NothingFound
+from flows.forgetting import forget_course
 from flows.housekeeping import Keep, roots
 from flows.latest import named
 from flows.settings import Adopted as AdoptedSettings
@@ -19,9 +20,10 @@ from flows.starting import starting_point
 from model.tokenizer import Tokenizer
 from tasks.collect import CollectConfig, collect
 from tasks.finetune import FinetuneConfig, finetune
-from tasks.forget.exclusions import ExcludeConfig, exclude, put_in_force
+from tasks.forget.exclusions import ExcludeConfig, current, exclude, put_in_force
 from tasks.impact.impact import impact
 from tasks.impact.selector import Selector, select
+from tasks.lineage import journal
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import StoreError
 from tasks.lineage.planner import planning
@@ -212,6 +214,30 @@ def test_a_plan_says_that_adopted_text_is_gone(texts: Path, tmp_path: Path) -> N
     assert [plan.verdict for plan in planner.plans] == ["cached"], "what is there needs it no more"
 
 
+def test_forgetting_is_refused_before_anything_changes_where_adopted_text_is_gone(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adopted = take("text", texts).record.artifact
+    doomed = read(adopted)[0]["doc_id"]
+    settings = Settings(
+        adopted=AdoptedSettings(text=adopted.digest[:12]),
+        snapshot=sources(tmp_path / "own"),
+        exclude=ExcludeConfig(docs=(doomed,), exact=True, rebuild="data"),
+        resources=RESOURCES,
+    )
+    collect(snapshot=snapshot(config=settings.snapshot, resources=RESOURCES), adopted=adopted, resources=RESOURCES)
+    journal.begin_flow("data", "one", settings=settings.model_dump(mode="json", exclude={"exclude", "start"}))
+    journal.end_flow("one", "completed")
+    Store().set_aside(adopted.digest)
+    with pytest.raises(StoreError, match=r"adopted\.text .*Nothing was changed\. Adopt it again"):
+        forget_course(settings, "certificate", None)
+    assert current() is None, "no list is in force"
+    asked = ["forget", "--doc", doomed, "--dry-run"]
+    assert cli.main(asked) == 1
+    assert "--set adopted.text=null" in capsys.readouterr().err
+    assert cli.main([*asked, "--set", "adopted.text=null"]) == 0, "the remedy is one"
+
+
 def test_a_digest_that_nothing_has_is_answered_with_those_there_are(texts: Path, checkpoint: Path) -> None:
     with pytest.raises(NothingFound, match="None was made or adopted yet"):
         named("adopt_text", "abcd")
@@ -261,7 +287,5 @@ def test_old_records_without_a_declaration_can_be_read(texts: Path) -> None:
 @pytest.mark.parametrize("kind", ["text", "pairs", "tokenizer"])
 def test_a_digest_of_something_else_is_no_input_of_the_course(checkpoint: Path, kind: str) -> None:
     model = take("model", checkpoint).record
-    from flows.errors import NothingFound
-
     with pytest.raises(NothingFound, match=f"adopt_{kind}"):
         data_course(Settings(adopted=AdoptedSettings(**{kind: model.output.digest[:10]})))
