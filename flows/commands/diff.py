@@ -62,7 +62,8 @@ def _print(answer: dict[str, Any], documents: Iterator[dict[str, Any]]) -> None:
     _print_stages(answer["stages"])
     _print_data(answer["data"], documents)
     for title, name in (("Settings", "config"), ("Libraries", "dependencies")):
-        lines = [f"{entry['stage']}: {entry['name']} {_value(entry['old'])} → {_value(entry['new'])}"
+        lines = [f"{entry['stage']}: "
+                 + (entry.get("note") or f"{entry['name']} {_value(entry['old'])} → {_value(entry['new'])}")
                  for entry in answer[name]]  # fmt: skip
         _section(title, lines)
     _print_code(answer["code"])

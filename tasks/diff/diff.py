@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.diff.addresses import Files
+from tasks.diff.adoptions import by_declaration
 from tasks.diff.documents import Difference
 from tasks.diff.matching import Match, matched
 from tasks.diff.metrics import figures
@@ -74,6 +75,8 @@ def _causes(match: Match) -> list[Cause]:
     if match.a is None or match.b is None or match.same:
         return []
     found = differences(Sides.of_record(match.a), Sides.of_record(match.b))
+    if match.a.declared is not None and match.b.declared is not None:
+        found = by_declaration(found)
     if not found and match.a.output.digest != match.b.output.digest:
         digests = match.a.output.digest, match.b.output.digest
         return [Cause(kind="input", name=OUTSIDE_WORLD, old=digests[0], new=digests[1])]

@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.diff.addresses import (
+    ADOPTED_GONE,
+    EDITED,
+    EDITED_ADOPTED,
     FILE_GONE,
+    NEW_ADOPTED,
     NEW_FILE,
     NEW_PLACE,
     PLACE_GONE,
@@ -34,7 +38,7 @@ from tasks.lineage.store import Store
 
 CHANGES: tuple[Change, ...] = ("added", "removed", "changed", "moved")
 NOT_TAKEN = "not taken"
-EDITED, REWRITTEN = "its text changed at the source", "its text was prepared in another way"
+REWRITTEN = "its text was prepared in another way"
 
 Answer = dict[str, Any]
 
@@ -109,12 +113,12 @@ class Difference:
         old, now = once(before), once(after)
         _, left, right = np.intersect1d(old.places, now.places, assume_unique=True, return_indices=True)
         order = np.argsort(now.ids[right])
+        reasons = [(SNAPSHOT, EDITED), *((stage, EDITED_ADOPTED) for stage, _ in new.side.adopted)]
         changed = Group(
-            "changed", new.side, now.ids[right][order], [(SNAPSHOT, EDITED)], np.zeros(len(right), np.int64),
-            old.ids[left][order],
-        )  # fmt: skip
-        give_reasons(gone, before, files_b, (FILE_GONE, PLACE_GONE))
-        give_reasons(new, after, files_a, (NEW_FILE, NEW_PLACE))
+            "changed", new.side, now.ids[right][order], reasons, now.adopted[right][order] + 1, old.ids[left][order]
+        )
+        give_reasons(gone, before, files_b, (FILE_GONE, PLACE_GONE), ADOPTED_GONE)
+        give_reasons(new, after, files_a, (NEW_FILE, NEW_PLACE), NEW_ADOPTED)
         return (
             gone.only(~among(gone.ids, np.sort(old.ids[left]))),
             new.only(~among(new.ids, np.sort(now.ids[right]))),

@@ -70,6 +70,15 @@ class Side:
         found = ancestors(self.store, self.record)
         return [found["nodes"][name] for name in in_order(found)]
 
+    @cached_property
+    def adopted(self) -> list[tuple[str, str]]:
+        """(stage, declared origin) of the documents before the output that were made elsewhere."""
+        return [
+            (record.stage, record.declared.origin.rstrip("/"))
+            for record in self.before
+            if record.declared is not None and record.documents is not None
+        ]
+
     def dropped(self, ids: Ids) -> tuple[list[tuple[str, str]], NDArray[np.int64], NDArray[np.bool_]]:
         """(stage, reason) pairs; for each of `ids` (M,) the number of that by which it was dropped on this side, −1 if
         it was not; and whether any output on this side names it at all."""

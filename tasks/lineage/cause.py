@@ -57,6 +57,8 @@ def sentence(cause: Cause) -> str:
     """A cause in one line: "setting minutes: 40 → 50"."""
     where = f"{cause.stage}: " if cause.stage else ""
     change = f"{_short(cause.old)} → {_short(cause.new)}"
+    if cause.kind == "config" and cause.note:
+        return f"{where}{cause.note}"
     if cause.kind == "config":
         return f"{where}setting {cause.name}: {change}"
     if cause.kind == "dependency":

@@ -247,5 +247,11 @@ def _compare(kind: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     return [
         Cause(kind=kind, name=name, old=old.get(name), new=new.get(name))
         for name in names
-        if name not in old or name not in new or old[name] != new[name]
+        if (name not in old or name not in new or old[name] != new[name])
+        and not (_filled(name, old, new) or _filled(name, new, old))
     ]
+
+
+def _filled(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a list or mapping that is empty in `one` has entries in `other`, which tell of the difference."""
+    return one.get(name) in ([], (), {}) and any(entry.startswith(f"{name}.") for entry in other)

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from flows import cli
+from tasks.adopt.adopt import Asked, adopt
 from tasks.clean import CleanConfig, clean
 from tasks.collect import collect
 from tasks.deduplicate import deduplicate
@@ -222,6 +223,31 @@ def test_what_is_no_longer_stored_is_said(world: World, capsys: pytest.CaptureFi
 def test_an_unknown_name_is_answered_with_what_to_do(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["diff", world.b["tokenize"].digest, "ffffffff00000000"]) == 1
     assert "Nothing is called" in capsys.readouterr().err
+
+
+def test_two_adoptions_differ_in_what_was_declared_and_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+    write(tmp_path, {f"t{number}": text(number) for number in range(4)})
+    file, said = tmp_path / "texts.jsonl", {"because": "tested", "correct": True}
+    first = adopt(Store(), Asked("text", file, "urn:first", made_from=("letters",), **said)).record.artifact
+    second = adopt(Store(), Asked("text", file, "urn:second", **said)).record.artifact
+    answer = ask(capsys, first, second)
+    assert answer["first_cause"]["note"] == "declared origin: urn:first → urn:second"
+    assert [entry["name"] for entry in answer["config"]] == ["origin", "made_from.0"]
+    assert {(entry["stage"], entry["reason"]) for entry in answer["documents"]} == {
+        ("adopt_text", "new among what was adopted"), ("adopt_text", "no longer among what was adopted"),
+    }  # fmt: skip
+    write(tmp_path, {f"t{number}": text(number + number // 3) for number in range(4)})
+    third = adopt(Store(), Asked("text", file, "urn:second", **said)).record.artifact
+    answer = ask(capsys, second, third)
+    assert answer["first_cause"]["note"] == "the files that were given are not the same"
+    assert told(answer) == {"t3": ("changed", "adopt_text", "its text changed in the files that were adopted")}
+    assert cli.main(["diff", first.digest, third.digest]) == 0
+    out = capsys.readouterr().out
+    assert "First cause: adopt_text: declared origin: urn:first → urn:second" in out
+    assert "snapshot" not in out and "→ []" not in out
 
 
 def test_intervals_are_apart_only_where_they_have_no_point_in_common() -> None:
