@@ -97,6 +97,8 @@ class _Reproduction:
         problems = self._store.problems(record.output, deep=True)
         if problems:
             failed = f"{reason}, and its output is not whole in the store: {'; '.join(problems)}"
+            if record.declared is not None:
+                failed += ". Adopt it again (`pedigree adopt`), then reproduce this"
             self._ended(number, verdict="failed", failed=failed)
             return False
         copy = self._again.root / "taking"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands.base import agreed, command, print_json, printable, say, size
 from flows.commands.impact import add_selectors, selector
-from flows.errors import SettingsError
+from flows.errors import ServerUnreachable, SettingsError
 from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
@@ -105,9 +105,16 @@ def _dry_run(options: argparse.Namespace, store: Store) -> int:
 
 
 def _asks_mlflow(options: argparse.Namespace) -> bool:
+    """Whether MLflow may hold something. Raises ServerUnreachable if so and it does not answer."""
     from tasks.tracking import retraction
 
-    return retraction.was_used() and not options.without_mlflow
+    asks = retraction.was_used() and not options.without_mlflow
+    if asks and not retraction.answers():
+        raise ServerUnreachable(
+            "MLflow does not answer, so what it holds cannot be purged, and nothing was. Start it with `pedigree up` "
+            "and call `pedigree forget --purge`, or give --without-mlflow to purge the store alone."
+        )
+    return asks
 
 
 def _purge(store: Store, given: dict[str, Any] | None, options: argparse.Namespace) -> dict[str, Any] | None:

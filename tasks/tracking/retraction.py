@@ -43,7 +43,7 @@ def was_used() -> bool:
 
 def aliased() -> dict[str, list[str]] | None:
     """By digest, the aliases and pins ("pedigree.keep") of registered models; None if no server answers."""
-    if not _answers():
+    if not answers():
         return None
     with _client() as client:
         aliases = aliases_of(_pages(client, "GET", "/registered-models/search", "registered_models"))
@@ -123,14 +123,15 @@ def delete(found: Traces, certificate: str) -> list[str]:
     return left
 
 
-def _answers() -> bool:
+def answers() -> bool:
+    """Whether a server is named and answers."""
     return rest.base() is not None and server.answers()
 
 
 def _client() -> httpx.Client:
     """Raises StoreError where no server answers."""
     base = rest.base()
-    if base is None or not server.answers():
+    if base is None or not answers():
         raise StoreError(
             "no MLflow server answers. Start it with `pedigree up`, or name it with MLFLOW_TRACKING_URI, and try again"
         )

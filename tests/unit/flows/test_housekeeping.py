@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from flows import cli
+from tasks.forget.exclusions import ExcludeConfig, exclude, prints_of, put_in_force
 from tasks.lineage import journal
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.files import remove_tree
@@ -99,6 +100,18 @@ def test_without_mlflow_s_word_nothing_is_deleted_that_it_may_hold_on_to(
     assert len(Store().verify()["damaged"]) == 0 and Store().verify()["objects"] == 2
     old = ("gc", "--keep-days", "0", "--keep-runs", "0", "--without-mlflow", "--yes")
     assert len(answer(capsys, *old)["objects"]) == 2
+
+
+def test_a_purge_that_mlflow_must_hear_of_ends_with_3_where_it_does_not_answer(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_in_force(exclude(config=ExcludeConfig(texts=prints_of(["Rye grows on poor soil."], 0.8, exact=True))))
+    (home / "mirror").mkdir()
+    (home / "mirror" / "experiments.json").write_text("{}")
+    for arguments in (["--purge", "--yes"], ["--purge", "--dry-run"]):
+        assert cli.main(["forget", *arguments]) == 3
+        assert "MLflow does not answer" in capsys.readouterr().err
+    assert cli.main(["forget", "--purge", "--yes", "--without-mlflow"]) == 0
 
 
 def test_a_foreign_file_ends_verify_with_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

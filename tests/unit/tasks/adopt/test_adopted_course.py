@@ -214,6 +214,17 @@ def test_a_plan_says_that_adopted_text_is_gone(texts: Path, tmp_path: Path) -> N
     assert [plan.verdict for plan in planner.plans] == ["cached"], "what is there needs it no more"
 
 
+def test_adopted_text_that_is_gone_is_to_be_adopted_again_before_it_is_reproduced(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adopted = take("text", texts).record.artifact
+    Store().set_aside(adopted.digest)
+    assert cli.main(["reproduce", adopted.digest[:12]]) == 1
+    assert "Adopt it again (`pedigree adopt`)" in capsys.readouterr().out
+    take("text", texts)
+    assert cli.main(["reproduce", adopted.digest[:12]]) == 0, "the remedy is one"
+
+
 def test_forgetting_is_refused_before_anything_changes_where_adopted_text_is_gone(
     texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
