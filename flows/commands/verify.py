@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.commands.base import command, print_json, say
+from flows.commands.base import command, print_json, printable, say
 from tasks.lineage.store import Store
 
 
@@ -20,7 +20,10 @@ def add(commands: Any) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = Store().verify(deep=options.deep)
+    store = Store()
+    if not store.root.is_dir():
+        say(f"There is no store at {printable(str(store.root))}. Does PEDIGREE_HOME name the right folder?", True)
+    found = store.verify(deep=options.deep)
     wrong = (*found["damaged"], *found["missing"], *found["foreign"])
     if options.json:
         print_json(found)

@@ -23,7 +23,7 @@ from tasks.forget.exclusions import current
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources
 from tasks.lineage.declaration import Declaration, Statement, checked_line, checked_origin, declared_sentence
-from tasks.lineage.errors import AdoptionRefused
+from tasks.lineage.errors import AdoptionRefused, DataError
 from tasks.lineage.execute import Context, execute
 from tasks.lineage.headers import headers
 from tasks.lineage.lock import locked
@@ -94,6 +94,7 @@ def adopt(store: Store, asked: Asked, report: Report = quiet) -> Adopted:
         "by": checked_line(asked.by or getpass.getuser(), "who declares it (--by)"),
     }
     given = kind.look(asked.path, report)
+    _check_names(given)
     statement = {
         "given": given.digest,
         "origin": origin,
@@ -107,6 +108,17 @@ def adopt(store: Store, asked: Asked, report: Report = quiet) -> Adopted:
         record, cached, run_id = _taken_in(store, kind, config, declaration, asked.path, report)
     others = tuple(other for other in earlier if other.declared and not other.declared.says_the_same(declaration))
     return Adopted(record, cached, given.left_out, others, run_id)
+
+
+def _check_names(given: Given) -> None:
+    """Raises DataError for a file whose name is not UTF-8; Python hands the other bytes on as halves of characters."""
+    for file in given.files:
+        try:
+            file.name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"the name of {str(file.path)!a} is not UTF-8, so no address can hold it: rename the file."
+            ) from None
 
 
 def declarations(store: Store, stage: str, given: str) -> list[Record]:

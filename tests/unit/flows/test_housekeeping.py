@@ -114,6 +114,21 @@ def test_a_purge_that_mlflow_must_hear_of_ends_with_3_where_it_does_not_answer(
     assert cli.main(["forget", "--purge", "--yes", "--without-mlflow"]) == 0
 
 
+def test_verify_says_that_there_is_no_store(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "mistyped"))
+    assert cli.main(["verify", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["objects"] == 0
+    assert f"There is no store at {tmp_path / 'mistyped'}" in told.err
+    assert not (tmp_path / "mistyped").exists()
+    monkeypatch.setenv("PEDIGREE_HOME", str(home))
+    made("rye")
+    assert cli.main(["verify"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_foreign_file_ends_verify_with_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made("rye")
     (home / "records" / "notes.txt").write_text("hello")

@@ -1,6 +1,7 @@
 """What is made elsewhere comes in under a declared origin, once, whole, and says so ever after."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,9 @@ def test_huge_lines_are_quarantined_without_being_held(tmp_path: Path) -> None:
     found = take("text", path)
     assert found.record.metrics["dropped/quarantined"] == 1
     assert sum(table.num_rows for table in read_corpus(found.record.artifact.path)) == 5
+
+
+def test_a_file_whose_name_is_not_utf8_is_named(texts: Path) -> None:
+    (texts / os.fsdecode(b"caf\xe9.jsonl")).write_text(json.dumps({"text": "A text long enough to be kept."}))
+    with pytest.raises(DataError, match=r"caf\\udce9\.jsonl' is not UTF-8.*rename the file"):
+        take("text", texts)
