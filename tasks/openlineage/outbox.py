@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,8 @@ from tasks.lineage.lock import locked_now
 from tasks.openlineage import log
 
 DEFAULT_ENDPOINT = "api/v1/lineage"
-REQUEST_SECONDS = 5.0
+REQUEST_SECONDS = 5.0  # for each step of a request: to connect, to send or to read some bytes
+EVENT_SECONDS = 15.0  # for the whole of it
 RETRY_SECONDS = 15.0  # between two tries of a server that did not answer
 MOST_WAITING = 10_000  # events; what comes then is in the file alone
 REFUSED = frozenset({400, 409, 413, 422})  # statuses that mean that sending it again will not help
@@ -89,9 +91,12 @@ def deliver() -> tuple[int, str | None]:
         with _client() as client:
             for path in waiting():
                 try:
-                    answer = client.post(target, content=path.read_bytes())
+                    answer = _post(client, target, path.read_bytes())
                 except FileNotFoundError:
                     continue
+                except TimeoutError:
+                    took = f"did not take an event in {EVENT_SECONDS:g} seconds"
+                    return sent, f"the server that OPENLINEAGE_URL names {took}"
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     return sent, f"the server that OPENLINEAGE_URL names does not answer ({error})"
                 if answer.is_success:
@@ -104,6 +109,24 @@ def deliver() -> tuple[int, str | None]:
                 else:
                     return sent, f"the server that OPENLINEAGE_URL names answers {answer.status_code}"
     return sent, None
+
+
+def _post(client: httpx.Client, target: str, content: bytes) -> httpx.Response:
+    """The server's answer. Raises what httpx does, and TimeoutError after EVENT_SECONDS.
+
+    httpx limits each read alone, which a server that answers byte by byte never exceeds; so a thread waits for it, and
+    is left behind when it takes too long.
+    """
+    answer: Future[httpx.Response] = Future()
+
+    def post() -> None:
+        try:
+            answer.set_result(client.post(target, content=content))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=post, name="openlineage-post", daemon=True).start()
+    return answer.result(EVENT_SECONDS)
 
 
 def _client() -> httpx.Client:

@@ -1,7 +1,10 @@
 """Events on their way to a server: each taken once it answers, in order, and nothing waits for one that does not."""
 
 import json
+import socket
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -39,6 +42,30 @@ def test_a_dead_server_costs_nothing_and_is_told_later(receiver: Any, monkeypatc
     monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
     assert outbox.deliver() == (5, None)
     assert [event["number"] for event in receiver.events] == list(range(5))
+
+
+def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "EVENT_SECONDS", 0.5)
+    monkeypatch.setattr(outbox._sender, "wake", lambda: None)
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 201 Created\r\nX-Slow: ")
+            for _ in range(100):
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,))
+        dripping.start()
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        outbox.put(b"{}")
+        began = time.monotonic()
+        assert outbox.deliver() == (0, "the server that OPENLINEAGE_URL names did not take an event in 0.5 seconds")
+        assert time.monotonic() - began < 3
+        dripping.join()
+    assert len(outbox.waiting()) == 1
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
