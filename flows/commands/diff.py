@@ -63,7 +63,7 @@ def _print(answer: dict[str, Any], documents: Iterator[dict[str, Any]]) -> None:
     _print_data(answer["data"], documents)
     for title, name in (("Settings", "config"), ("Libraries", "dependencies")):
         lines = [f"{entry['stage']}: "
-                 + (entry.get("note") or f"{entry['name']} {_value(entry['old'])} → {_value(entry['new'])}")
+                 + printable(entry.get("note") or f"{entry['name']} {_value(entry['old'])} → {_value(entry['new'])}")
                  for entry in answer[name]]  # fmt: skip
         _section(title, lines)
     _print_code(answer["code"])
@@ -77,7 +77,7 @@ def _cause(cause: dict[str, Any]) -> str:
 
     if cause["kind"] == "stage":
         return f"{cause['stage']}: only {'A' if cause['new'] is None else 'B'} has it"
-    return sentence(Cause.model_validate(cause))
+    return printable(sentence(Cause.model_validate(cause)))
 
 
 def _print_stages(stages: list[dict[str, Any]]) -> None:

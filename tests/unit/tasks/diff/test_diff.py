@@ -248,6 +248,14 @@ def test_two_adoptions_differ_in_what_was_declared_and_given(
     out = capsys.readouterr().out
     assert "First cause: adopt_text: declared origin: urn:first → urn:second" in out
     assert "snapshot" not in out and "→ []" not in out
+    config = SnapshotConfig(sources=(Source(kind="files", path=str(file)),), evaluation_share=0)
+    outside = snapshot(config=config, resources=RESOURCES)
+    made = [collect(snapshot=outside, adopted=adopted, resources=RESOURCES) for adopted in (first, third)]
+    answer = ask(capsys, *made)
+    assert {entry["stage"] for entry in answer["documents"]} == {"adopt_text"} and len(answer["documents"]) == 8
+    assert answer["first_cause"]["stage"] == "adopt_text"
+    for path in (tmp_path / "home" / "objects").glob("*"):
+        path.chmod(0o755)
 
 
 def test_intervals_are_apart_only_where_they_have_no_point_in_common() -> None:
