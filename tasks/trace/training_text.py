@@ -7,11 +7,12 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -146,6 +147,17 @@ def _found(store: Store, record: Record) -> Iterator[tuple[Artifact, frozenset[s
         yield artifact, frozenset(splits[digest]), tokenizer
 
 
+def _where(path: Path, columns: list[str], column: str, values: list[str]) -> pa.Table:
+    """Rows whose `column` is one of a few `values`. In such a way that pyarrow loads neither its datasets nor pandas,
+    which takes as long as the answer."""
+    with pq.ParquetFile(path) as file:
+        parts = [
+            batch.filter(reduce(pc.or_, (pc.equal(batch[column], pa.scalar(value)) for value in values)))
+            for batch in file.iter_batches(columns=columns)
+        ]
+        return pa.Table.from_batches(parts, pa.schema([file.schema_arrow.field(name) for name in columns]))
+
+
 def _opened(
     store: Store, artifact: Artifact, splits: frozenset[str], tokenizer: Path | None, report: Report
 ) -> TrainingText:
@@ -163,9 +175,7 @@ def _opened(
 def _tokens(store: Store, artifact: Artifact, folder: Path, report: Report) -> TrainingText:
     tokens = Tokens(folder)
     shards = tokens.shards("train").shards
-    table = pq.read_table(
-        folder / "index.parquet", columns=["doc_id", "shard", "offset"], filters=[("split", "=", "train")]
-    )
+    table = _where(folder / "index.parquet", ["doc_id", "shard", "offset", "split"], "split", ["train"])
     first = np.cumsum([0, *map(len, shards)])
     starts = first[table["shard"].to_numpy()] + table["offset"].to_numpy()
     order = np.argsort(starts)
@@ -195,8 +205,7 @@ def _described(corpus: Path | None, doc_ids: list[str]) -> dict[str, tuple[str |
         return {}
     found: dict[str, tuple[str | None, str | None]] = {}
     for path in shard_paths(corpus):
-        table = pq.read_table(path, columns=["doc_id", "source", "license"], filters=[("doc_id", "in", doc_ids)])
-        for row in table.to_pylist():
+        for row in _where(path, ["doc_id", "source", "license"], "doc_id", doc_ids).to_pylist():
             found[row["doc_id"]] = (row["source"], row["license"])
     return found
 
@@ -225,7 +234,8 @@ def _pairs(
 def _opened_pairs(artifact: Artifact, tokenizer: Tokenizer, place: Path) -> TrainingText | None:
     try:
         text = _token_file(place / PAIR_TOKENS)
-        rows = pq.read_table(place / PAIR_DOCUMENTS)
+        with pq.ParquetFile(place / PAIR_DOCUMENTS) as file:
+            rows = file.read()
     except (OSError, ValueError, pa.ArrowInvalid):
         return None
     found = TrainingText(artifact, tokenizer, text, rows["start"].to_numpy(), rows)
@@ -240,7 +250,7 @@ def _token_file(path: Path) -> TokenText:
 def _write_pairs(work: Path, table: Path, splits: frozenset[str], tokenizer: Tokenizer) -> TokenText:
     """Encode what is learned from the pairs of some splits, each field a document of its own."""
     columns = ["pair_id", "split", "source", "license", "prompt", "response"]
-    rows = pq.read_table(table, columns=columns, filters=[("split", "in", sorted(splits))]).to_pylist()
+    rows = _where(table, columns, "split", sorted(splits)).to_pylist()
     fields = [(row, field) for row in rows for field in FIELDS_OF_SPLIT[row["split"]]]
     encoded = tokenizer.encode_batch([row[field].strip() for row, field in fields])
     with (work / PAIR_TOKENS).open("wb") as file:
