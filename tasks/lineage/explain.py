@@ -182,7 +182,7 @@ def differences(old: Sides, new: Sides) -> list[Cause]:
     """What differs: inputs by content, settings, code by definition, library versions."""
     return [
         *_compare("input", old.inputs, new.inputs),
-        *_compare("config", flat(old.config), flat(new.config)),
+        *([] if old.config == new.config else _compare("config", flat(old.config), flat(new.config))),
         *_compare("code", old.code, new.code),
         *_compare("dependency", old.versions, new.versions),
     ]
@@ -243,6 +243,8 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _compare(kind: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cause]:
+    if old == new:  # of thousands of records most are alike in most of this
+        return []
     names = sorted(old.keys() | new.keys())
     return [
         Cause(kind=kind, name=name, old=old.get(name), new=new.get(name))
