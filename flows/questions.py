@@ -63,9 +63,7 @@ def _declared(store: Store, targets: list[Record]) -> Iterator[dict[str, Any]]:
         for record, declaration in declared_behind(store, target):
             if record.key not in seen:
                 seen.add(record.key)
-                output = record.output
-                made = {"stage": record.stage, "kind": output.kind, "digest": output.digest, "key": record.key}
-                yield {**made, **declaration.model_dump(mode="json")}
+                yield {**record.named(), **declaration.model_dump(mode="json")}
 
 
 def documents(target: str) -> dict[str, Any]:

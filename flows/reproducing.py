@@ -150,10 +150,7 @@ class _Reproduction:
         first = self._first()
         identical = all(stage["verdict"] in ("identical", "taken") for stage in self.stages)
         return {
-            "target": [
-                {"stage": record.stage, "kind": record.output.kind, "digest": record.output.digest, "key": record.key}
-                for record in targets
-            ],
+            "target": [record.named() for record in targets],
             "identical": identical,
             "verdict": "identical" if identical else _verdict(first),
             "first_difference": None if first is None else _first_difference(first),

@@ -10,7 +10,6 @@ from flows import runs, servers, status
 from flows.commands.base import command, print_json, say
 from flows.errors import ServerUnreachable
 from flows.presets import FLOW_SECTIONS, PRESETS
-from tasks.openlineage import emit
 from tasks.tracking import mirror
 
 
@@ -61,6 +60,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _sync(_: argparse.Namespace) -> None:
+    from tasks.openlineage import emit  # brings the engine, which the other commands do without
+
     sent, left, trouble = emit.sync()
     if sent or left:
         say(f"{sent} events were sent to OpenLineage" + (f", {left} wait still." if left else "."))

@@ -48,8 +48,8 @@ def diff(store: Store, a: list[Record], b: list[Record], report: Report) -> Diff
     own = [cause for found in by_stage for cause in found]
     collections = list(_collections(store, a, b, matches, causes, report))
     answer: Answer = {
-        "a": [_named(record) for record in a],
-        "b": [_named(record) for record in b],
+        "a": [record.named() for record in a],
+        "b": [record.named() for record in b],
         "identical": [record.output.digest for record in a] == [record.output.digest for record in b],
         "first_cause": _first_cause(matches, by_stage),
         "stages": [_stage(store, match, found) for match, found in zip(matches, causes, strict=True)],
@@ -117,15 +117,11 @@ def _side(store: Store, record: Record | None) -> Answer | None:
     if record is None:
         return None
     return {
-        **_named(record),
+        **record.named(),
         "created": record.created,
         "missing": next(iter(store.problems(record.output)), None),
         "accepted": record.accepted.model_dump(mode="json") if record.accepted else None,
     }
-
-
-def _named(record: Record) -> Answer:
-    return {"stage": record.stage, "kind": record.output.kind, "digest": record.output.digest, "key": record.key}
 
 
 def _plain(cause: Cause) -> Answer:

@@ -74,6 +74,10 @@ class Record(_Model):
         """The output as the value other stages take."""
         return Artifact(kind=self.output.kind, digest=self.output.digest, key=self.key)
 
+    def named(self) -> dict[str, str]:
+        """As answers name it: {"stage", "kind", "digest", "key"}."""
+        return {"stage": self.stage, "kind": self.output.kind, "digest": self.output.digest, "key": self.key}
+
 
 _SEAL = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})"')
 _UNSEALED = b'{\n "checksum": ""'
