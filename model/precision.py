@@ -9,15 +9,16 @@ from typing import Literal
 
 import torch
 
+from model.processor import has_bf16_products, torch_is_built_for_gpu
+
 Precision = Literal["fp32", "bf16"]
 
 
 def has_fast_bf16(device: str | torch.device = "auto") -> bool:
     """Whether `device` multiplies bf16 matrices in hardware."""
-    if resolve_device(device).type == "cuda":
+    if torch_is_built_for_gpu() and resolve_device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return has_bf16_products()
 
 
 def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str | torch.device = "auto") -> Precision:

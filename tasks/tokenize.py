@@ -36,7 +36,6 @@ HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not i
 SHARD_TOKENS = 1 << 27
 CHECKED_DOCUMENTS = 64  # per run, encoded by `tokenizers` too and compared
 
-EMPTY = SCHEMA.empty_table().select(["doc_id", "split"])
 INDEX = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -208,9 +207,9 @@ def tokenize(
 
     tokenizer: one that is there already, or a model whose tokenizer it is; then none is learnt.
     """
-    table = pa.concat_tables(
-        [pq.read_table(path, columns=["doc_id", "split"]) for path in shard_paths(corpus.path)] or [EMPTY]
-    )
+    columns = ["doc_id", "split"]
+    shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus.path)]
+    table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
     trained_on = pc.equal(table["split"], TRAIN).to_numpy()
     if trained_on.sum() < 2:
         raise DataError(

@@ -1,10 +1,12 @@
 """`pedigree why`: what a flow would do if it were started now, and what differs from what was made before."""
 
 import argparse
+import gc
 from pathlib import Path
 from typing import Any
 
 from flows.commands.base import command, print_json, say
+from flows.declared import with_declarations
 from flows.presets import FLOW_SECTIONS, PRESETS
 
 COLOURS = {"cached": "green", "would run": "yellow", "ran": "yellow", "blocked": "cyan", "failed": "red"}
@@ -35,18 +37,22 @@ def settings_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _why(options: argparse.Namespace) -> None:
-    from flows import planning  # loads the stages
+    gc.disable()  # a short life that makes many objects and lets go of few
+    answer = with_declarations(lambda planning: _answer(planning, options))
+    if options.json:
+        print_json(answer)
+    else:
+        _print(answer)
 
+
+def _answer(planning: Any, options: argparse.Namespace) -> dict[str, Any]:
     if options.last:
         answer = planning.why_last(options.target)
     else:
         answer = planning.why(
             options.target, options.preset, options.config, options.assignments, look=not options.no_look
         )
-    if options.json:
-        print_json(answer)
-    else:
-        _print(answer)
+    return dict(answer)
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -14,10 +14,10 @@ from tasks.diff.metrics import figures
 from tasks.impact.census import TRAINED_FROM
 from tasks.lineage import sources
 from tasks.lineage.cause import OUTSIDE_WORLD, Cause
-from tasks.lineage.explain import Sides, differences
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import headers
 from tasks.lineage.record import Record
+from tasks.lineage.sides import Sides, differences
 from tasks.lineage.store import Store
 from tasks.reproduce import outside
 from tasks.reproduce.verdict import numerics

@@ -16,14 +16,16 @@ from tasks.lineage.ancestry import ancestors
 from tasks.lineage.cause import Acceptance, sentences
 from tasks.lineage.errors import AcceptanceRefused
 from tasks.lineage.execute import git_commit
-from tasks.lineage.explain import Past, Sides, compare, differences
+from tasks.lineage.explain import compare
 from tasks.lineage.files import write_atomically
+from tasks.lineage.headers import Header
 from tasks.lineage.lock import locked
+from tasks.lineage.past import Past
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Record
+from tasks.lineage.sides import Sides, differences
 from tasks.lineage.store import Store
 
-ACCEPTABLE = frozenset({"code", "dependency"})
 REMEDY = "Only changes of code and of library versions can be accepted. Run the flow."
 
 
@@ -80,15 +82,17 @@ def accept(use: Use, because: str, store: Store, by: str | None = None) -> Recor
 def _standing(use: Use, past: Past) -> tuple[Record, tuple[str, ...]]:
     """The record to stand on, and "kind name" of what differs from it. Raises AcceptanceRefused."""
     now = Sides.of_use(use)
-    found: tuple[Record, tuple[str, ...]] | None = None
-    for record in past.nearest(use.recipe.name, now.inputs):
-        causes = differences(Sides.of_record(record), now)
-        if causes and {cause.kind for cause in causes} <= ACCEPTABLE and (found is None or len(causes) < len(found[1])):
-            found = record, tuple(f"{cause.kind} {cause.name}" for cause in causes)
-    if found is None:
+    identity = now.identity
+
+    def acceptable(header: Header) -> bool:
+        same = {name: artifact.digest for name, artifact in header.inputs.items()} == now.inputs
+        return same and header.identity.config == identity.config and header.identity != identity
+
+    record = past.nearest(use.recipe.name, now, acceptable)
+    if record is None:
         _, causes = compare(use, past)
         raise AcceptanceRefused(f"{use.recipe.name}: {sentences(causes)}. {REMEDY}")
-    return found
+    return record, tuple(f"{cause.kind} {cause.name}" for cause in differences(Sides.of_record(record), now))
 
 
 def accepted_behind(store: Store, record: Record) -> Iterator[tuple[Record, Acceptance]]:

@@ -3,27 +3,23 @@
 Nothing is run and nothing is written here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import OUTSIDE_WORLD, Acceptance, Cause
 from tasks.lineage.config import StageConfig
-from tasks.lineage.headers import Header, headers
+from tasks.lineage.past import Past
 from tasks.lineage.recipe import Recipe, Use
 from tasks.lineage.record import Record
+from tasks.lineage.sides import Sides, differences
 from tasks.lineage.sources import NOT_KEPT, difference
 from tasks.lineage.store import Store
 
 Reasons: TypeAlias = tuple[str | None, list[Cause]]
 """The key of the record that was compared with, and what differs from it."""
-
-LOOKED_AT = 50
-"""Records of a stage read in search of the nearest, if none has all its inputs equal. The others cannot be a hit."""
 
 ENGINE_CAUSE = Cause(kind="code", name="the engine's contract version")
 
@@ -45,60 +41,6 @@ class Plan(BaseModel):
     compared_with: str | None = None
     accepted: Acceptance | None = None
     assumed: str | None = None
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What the result of a stage is a function of: inputs by digest (None: yet to be made), and the rest by name."""
-
-    inputs: Mapping[str, str | None]
-    config: Mapping[str, Any]
-    code: Mapping[str, str]
-    versions: Mapping[str, str]
-
-    @staticmethod
-    def of_record(record: Record) -> "Sides":
-        inputs = {name: artifact.digest for name, artifact in record.inputs.items()}
-        return Sides(inputs, record.config, record.code, record.versions)
-
-    @staticmethod
-    def of_use(use: Use, unmade: frozenset[str] = frozenset()) -> "Sides":
-        inputs = {name: artifact.digest for name, artifact in use.inputs.items()} | dict.fromkeys(unmade)
-        return Sides(inputs, use.config_identity, use.recipe.code.definitions, use.recipe.versions)
-
-
-class Past:
-    """The earlier work of each stage, from one reading of the headers: ask several questions of the same one."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    @cached_property
-    def _headers(self) -> dict[str, list[Header]]:
-        found: dict[str, list[Header]] = {}
-        for header in headers(self.store):
-            if not header.superseded:
-                found.setdefault(header.stage, []).append(header)
-        return found
-
-    def nearest(self, stage: str, inputs: Mapping[str, str | None]) -> Iterator[Record]:
-        """Records of a stage that may be near: by number of equal inputs, then the newest first.
-
-        inputs: digests; None for one that is yet to be made. Records with all known inputs equal, of which one may be
-        the very work asked for, come without end; of others LOOKED_AT are enough.
-        """
-
-        def same(header: Header) -> int:
-            return sum(artifact.digest == inputs.get(name, "") for name, artifact in header.inputs.items())
-
-        num_known = sum(digest is not None for digest in inputs.values())
-        newest = sorted(self._headers.get(stage, ()), key=lambda header: header.created, reverse=True)
-        for place, header in enumerate(sorted(newest, key=same, reverse=True)):
-            if place >= LOOKED_AT and same(header) < num_known:
-                return
-            record = self.store.record(header.key)
-            if record is not None:
-                yield record
 
 
 def plan(recipe: Recipe, inputs: Mapping[str, Artifact | None], config: StageConfig, past: Past | None = None) -> Plan:
@@ -145,22 +87,17 @@ def _damage(problem: str) -> Cause:
 
 
 def compare(use: Use, past: Past, unmade: frozenset[str] = frozenset()) -> tuple[Record | None, list[Cause]]:
-    """The record from which the fewest things differ, the newest of equals, and what differs from it.
+    """The record that is nearest, as `Past.nearest` has it, and what differs from it.
 
     unmade: names of inputs that an earlier stage has yet to make.
     """
     now = Sides.of_use(use, unmade)
-    nearest, causes = None, [Cause(kind="first run", name=use.recipe.name)]
-    for record in past.nearest(use.recipe.name, now.inputs):
-        found = differences(Sides.of_record(record), now)
-        if nearest is None or len(found) < len(causes):
-            nearest, causes = record, found
-        if len(causes) <= len(unmade):
-            break
+    nearest = past.nearest(use.recipe.name, now)
+    if nearest is None:
+        return None, [Cause(kind="first run", name=use.recipe.name)]
+    causes = differences(Sides.of_record(nearest), now)
     if not causes and not use.recipe.always:
         causes = [ENGINE_CAUSE]
-    if nearest is None:
-        return None, causes
     return nearest, [_detailed(cause, nearest, use, past.store) for cause in causes]
 
 
@@ -176,16 +113,6 @@ def reasons(use: Use, store: Store, problems: Sequence[str] = ()) -> Reasons:
         return use.key, [_damage(problem) for problem in problems]
     nearest, causes = compare(use, Past(store))
     return (nearest.key if nearest else None), causes
-
-
-def differences(old: Sides, new: Sides) -> list[Cause]:
-    """What differs: inputs by content, settings, code by definition, library versions."""
-    return [
-        *_compare("input", old.inputs, new.inputs),
-        *([] if old.config == new.config else _compare("config", flat(old.config), flat(new.config))),
-        *_compare("code", old.code, new.code),
-        *_compare("dependency", old.versions, new.versions),
-    ]
 
 
 def _detailed(cause: Cause, nearest: Record, use: Use, store: Store) -> Cause:
@@ -226,34 +153,3 @@ def behind(old: Record, new: Record, store: Store) -> list[Cause]:
             else:
                 found[after.stage, cause.kind, cause.name] = cause.model_copy(update={"stage": after.stage})
     return list(found.values())
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"source.0.path": value}, so that a difference names one field."""
-    if isinstance(value, Mapping):
-        items = [(str(name), item) for name, item in value.items()]
-    elif isinstance(value, list | tuple):
-        items = [(str(index), item) for index, item in enumerate(value)]
-    else:
-        items = []
-    if not items:
-        return {prefix: value}
-    nested = [flat(item, f"{prefix}.{name}" if prefix else name) for name, item in items]
-    return {name: item for group in nested for name, item in group.items()}
-
-
-def _compare(kind: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cause]:
-    if old == new:  # of thousands of records most are alike in most of this
-        return []
-    names = sorted(old.keys() | new.keys())
-    return [
-        Cause(kind=kind, name=name, old=old.get(name), new=new.get(name))
-        for name in names
-        if (name not in old or name not in new or old[name] != new[name])
-        and not (_filled(name, old, new) or _filled(name, new, old))
-    ]
-
-
-def _filled(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether a list or mapping that is empty in `one` has entries in `other`, which tell of the difference."""
-    return one.get(name) in ([], (), {}) and any(entry.startswith(f"{name}.") for entry in other)

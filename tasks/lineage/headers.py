@@ -19,6 +19,7 @@ from typing import NamedTuple
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.files import write_atomically
 from tasks.lineage.record import Record
+from tasks.lineage.sides import Identity, Sides
 from tasks.lineage.store import Store
 
 INDEX = "headers.jsonl"
@@ -41,6 +42,7 @@ class Header(NamedTuple):
     flow_run_id: str | None
     mlflow_run_id: str | None
     superseded: bool
+    identity: Identity
 
     @property
     def id(self) -> str:
@@ -96,7 +98,7 @@ def _header(record: Record, superseded: bool) -> Header:
     output = record.output
     return Header(
         record.key, record.stage, output.kind, output.digest, record.inputs, record.created, record.flow_run_id,
-        record.mlflow_run_id, superseded,
+        record.mlflow_run_id, superseded, Sides.of_record(record).identity,
     )  # fmt: skip
 
 
@@ -133,8 +135,11 @@ def _read(index: Path) -> tuple[dict[str, tuple[_Stamp, Header]], int]:
                     kind, digest, key = said
                     artifact = artifacts[kind, digest, key] = Artifact(kind=kind, digest=digest, key=key)
                 made_from[given] = artifact
-            key, stage, kind, digest, created, flow_run_id, mlflow_run_id, superseded = gist
-            header = Header(key, stage, kind, digest, made_from, created, flow_run_id, mlflow_run_id, superseded)
+            key, stage, kind, digest, created, flow_run_id, mlflow_run_id, superseded, identity = gist
+            header = Header(
+                key, stage, kind, digest, made_from, created, flow_run_id, mlflow_run_id, superseded,
+                Identity(*identity),
+            )  # fmt: skip
             known[name] = (_Stamp(size, modified), header)
     return known, len(lines) - 1
 

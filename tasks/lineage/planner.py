@@ -21,7 +21,8 @@ from tasks.lineage.cause import Cause
 from tasks.lineage.config import Resources, StageConfig
 from tasks.lineage.errors import AcceptanceRefused, StoreError
 from tasks.lineage.execute import check_inputs
-from tasks.lineage.explain import Past, Plan, compare, known, outside_world, plan
+from tasks.lineage.explain import Plan, compare, known, outside_world, plan
+from tasks.lineage.past import Past
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import StageRun
 from tasks.lineage.store import Store

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.lineage.explain import flat
+from tasks.lineage.sides import flat
 
 BLOCK = 1 << 20
 BATCH_ROWS = 8192

@@ -4,8 +4,8 @@ from typing import Any
 
 from tasks.lineage import sources
 from tasks.lineage.cause import Cause
-from tasks.lineage.explain import Sides, differences
 from tasks.lineage.record import Record, StoredFile
+from tasks.lineage.sides import Sides, differences
 from tasks.lineage.store import Store
 from tasks.reproduce import contents, outside
 

@@ -23,7 +23,7 @@ _LEFT_OUT_FOLDERS = {
     "test", "tests", "testing", "_tests", "_vendor", "_vendored", "vendor", "vendored",
     "third_party", "thirdparty", "extern", "externals", "__pycache__", "node_modules",
 }  # fmt: skip
-_LEFT_OUT_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
+_LEFT_OUT_FILE = re.compile(r"^(test_.*|.*_test|conftest)\.py$")
 SUFFIX_KINDS = {".py": "docstring", ".md": "markdown", ".rst": "rst"}
 
 
@@ -123,17 +123,23 @@ def _licence_of(path: Path) -> str | None:
 
 
 def _file_kind(path: str) -> str | None:
-    if path.startswith(("..", "/")):
+    if path.startswith(("..", "/")) or path.endswith(".pyc"):  # half of a wheel's files are compiled ones
         return None
-    *folders, name = path.split("/")
-    if folders and folders[0].endswith(".dist-info") and name == "METADATA":
+    folder, _, name = path.rpartition("/")
+    in_metadata = folder.partition("/")[0].endswith(".dist-info")
+    if in_metadata and name == "METADATA":
         return "metadata"
-    if licences.is_licence_file(path):
-        return "license" if folders and folders[0].endswith(".dist-info") else None
-    if _LEFT_OUT_FOLDERS.intersection(part.lower() for part in folders) or _LEFT_OUT_FILE.search(path):
-        return None
     kind = SUFFIX_KINDS.get("." + name.rpartition(".")[2])
+    if kind != "docstring" and licences.is_licence_file(path):
+        return "license" if in_metadata else None
+    if kind is None or _left_out(folder) or _LEFT_OUT_FILE.search(name):
+        return None
     return None if kind == "docstring" and module_name(path) is None else kind
+
+
+@cache
+def _left_out(folder: str) -> bool:
+    return not _LEFT_OUT_FOLDERS.isdisjoint(folder.lower().split("/"))
 
 
 def module_name(path: str) -> str | None:

@@ -115,7 +115,7 @@ def _record(world: Synthetic, stage: str, number: int, inputs: dict[str, Artifac
     if "seed" in type(config).model_fields:
         config = config.model_copy(update={"seed": number})
     recipe = declared.recipe
-    use = Use(recipe, dict(sorted(inputs.items())), config)
+    use = Use(recipe, dict(sorted(inputs.items())), config.resolved())
     key = hashlib.sha256(f"{use.key} {number}".encode()).hexdigest()
     digest = hashlib.sha256(f"output {key}".encode()).hexdigest()
     files = [StoredFile(path=f"part-{part}", size=1000, sha256=digest) for part in range(6)]

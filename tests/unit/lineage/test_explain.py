@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 from tasks.lineage import sources
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.cause import Cause
-from tasks.lineage.explain import Plan, flat, plan
+from tasks.lineage.explain import Plan, plan
 from tasks.lineage.fingerprint import Fingerprint, digest_of
 from tasks.lineage.recipe import Recipe
+from tasks.lineage.sides import flat
 from tasks.lineage.store import Store
 from tasks.stage import Resources, Stage, StageConfig, StageRun, stage
 

@@ -12,6 +12,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.graph import Graph
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Output, Record, StoredFile, sealed
+from tasks.lineage.sides import Identity, Sides
 from tasks.lineage.store import Store
 
 
@@ -53,7 +54,8 @@ def by_hand(store: Store) -> list[Header]:
         read = Record.model_validate_json(path.read_bytes())
         output = read.output
         found.append(Header(read.key, read.stage, output.kind, output.digest, read.inputs, read.created,
-                            read.flow_run_id, read.mlflow_run_id, path.parent.name == "superseded"))  # fmt: skip
+                            read.flow_run_id, read.mlflow_run_id, path.parent.name == "superseded",
+                            Sides.of_record(read).identity))  # fmt: skip
     return found
 
 
@@ -174,7 +176,8 @@ def test_an_unreadable_record_counts_as_none(store: Store) -> None:
 
 def header(name: int, parents: list[int], digest: str | None = None) -> Header:
     inputs = {f"from{p}": Artifact(kind="x", digest=sha(f"d{p}"), key=sha(f"k{p}")) for p in parents}
-    return Header(sha(f"k{name}"), f"s{name}", "x", digest or sha(f"d{name}"), inputs, "", None, None, False)
+    return Header(sha(f"k{name}"), f"s{name}", "x", digest or sha(f"d{name}"), inputs, "", None, None, False,
+                  Identity("", "", ""))  # fmt: skip
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=4), min_size=1, max_size=25))

@@ -240,9 +240,8 @@ def test_a_stage_runs_for_real_again_after_the_plan() -> None:
     assert course(Settings()).path.is_dir()
 
 
-def test_asking_one_stage_does_not_hide_a_match_behind_many_newer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_one_stage_does_not_hide_a_match_behind_many_newer_ones() -> None:
     """With a promise among its inputs, whether a stage must run depends on every record with its settings."""
-    monkeypatch.setattr("tasks.lineage.explain.LOOKED_AT", 2)
     course(Settings(shout=ShoutConfig(marks=9)))
     for marks in range(5):
         course(Settings(shout=ShoutConfig(marks=marks)))

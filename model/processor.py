@@ -1,0 +1,27 @@
+"""What this machine computes with, told without loading torch: that takes a second, and a plan needs no more."""
+
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+
+
+@cache
+def has_bf16_products() -> bool:
+    """Whether the processor multiplies bf16 matrices in hardware. Linux says so; Macs have none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    return not BF16_FLAGS.isdisjoint(next((line.split() for line in lines if line.startswith("flags")), ()))
+
+
+@cache
+def torch_is_built_for_gpu() -> bool:
+    """Whether the installed torch could use a GPU if there were one."""
+    spec = find_spec("torch")
+    assert spec is not None and spec.origin is not None
+    says = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    return re.search(r"^(cuda|hip|xpu)\b[^=]*= *['\"]", says, re.MULTILINE) is not None
