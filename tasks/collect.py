@@ -20,7 +20,6 @@ from tasks.text.documents import Limits
 from tasks.text.drafts import DraftTask, take_drafts, write_drafts
 from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id
 from tasks.text.items import Snapshot, parts
-from tasks.text.parallel import count_workers, map_ordered
 from tasks.text.quarantine import SourceCount, check
 from tasks.text.shards import CorpusWriter
 from tasks.text.splits import EVALUATION, side, sides
@@ -101,7 +100,7 @@ def write_corpus(
 def _read(run: StageRun, tasks: list[DraftTask], resources: Resources) -> None:
     total = sum(item.size for task in tasks for item in task.part.items)
     done, began = 0, time.monotonic()
-    for size in map_ordered(write_drafts, tasks, count_workers(resources.workers, len(tasks))):
+    for size in run.map(write_drafts, tasks):
         done += size
         run.progress(done, total, megabytes_per_second=round(done / 1e6 / (time.monotonic() - began), 2))
 

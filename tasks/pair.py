@@ -19,7 +19,6 @@ from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id, source_di
 from tasks.text.items import Part, Snapshot, parts
 from tasks.text.pair_choice import Candidate, Choice, decide, normalised
 from tasks.text.pair_drafts import PairLimits, PairTask, take_pairs, write_pairs
-from tasks.text.parallel import count_workers, map_ordered
 from tasks.text.quarantine import SourceCount, check
 from tasks.text.questions import AnswerLimits
 from tasks.text.splits import EVALUATION, side, sides
@@ -134,7 +133,7 @@ def make_pairs(
     tasks += [take_pairs(adopted.path, limits, drafts / "adopted.parquet")] if adopted else []
     total = sum(item.size for task in tasks for item in task.part.items)
     done, began = 0, time.monotonic()
-    for size in map_ordered(write_pairs, tasks, count_workers(resources.workers, len(tasks))):
+    for size in run.map(write_pairs, tasks):
         done += size
         run.progress(done, total, megabytes_per_second=round(done / 1e6 / (time.monotonic() - began), 2))
     forgotten = Forgotten.read(exclusions.path if exclusions else None)

@@ -14,6 +14,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from tasks.lineage.errors import PedigreeError, StoreFull
 from tasks.lineage.execute import Context, Outcome, execute
 from tasks.lineage.explain import Plan, plan
 from tasks.lineage.fingerprint import locate
+from tasks.lineage.parallel import Mapper
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import Logger, StageRun
 from tasks.lineage.store import Store
@@ -92,7 +94,8 @@ class Stage:
         if rehearsal is not None:
             return rehearsal.call(self.recipe, arguments, config.resolved(), resources)
         if not _in_flow():
-            return execute(self._use(arguments, config), arguments, resources, Context()).artifact
+            context = Context(mapper=_mapper(resources))
+            return execute(self._use(arguments, config), arguments, resources, context).artifact
         state: State[Any] = self._task(arguments, config, resources, return_state=True)  # type: ignore[assignment]
         artifact: Artifact = state.result()
         return artifact
@@ -149,7 +152,7 @@ class Stage:
         use = self._use(arguments, config)
         report = _Report(use, context.task_run, get_run_logger(), self._mirrors)
         try:
-            outcome = execute(use, arguments, resources, report.context)
+            outcome = execute(use, arguments, resources, replace(report.context, mapper=_mapper(resources)))
         except BaseException as error:
             final = isinstance(error, FINAL_ERRORS) or context.task_run.run_count > self.retries
             report.failed(error, final=final or not isinstance(error, Exception))
@@ -298,6 +301,15 @@ def _reasons(causes: Iterable[Cause]) -> Iterator[str]:
         yield f"- {sentence(cause)}" + (f" ({cause.note})" if cause.note else "")
         if cause.diff:
             yield f"\n```diff\n{cause.diff}```\n"
+
+
+def _mapper(resources: Resources) -> Mapper | None:
+    """Where pieces of the stage run, if not in processes of this machine."""
+    if resources.runner == "local":
+        return None
+    from tasks.runners import on_prefect
+
+    return on_prefect(resources)
 
 
 def _in_flow() -> bool:

@@ -32,7 +32,16 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int | None = Field(None, ge=1, title="Worker processes", description="default: one per core")
+    workers: int | None = Field(None, ge=1, title="Workers", description="default: one per core")
+    runner: Literal["local", "threads", "processes", "ray", "dask"] = Field(
+        "local",
+        title="Where pieces of a stage run",
+        description="local: in processes of this machine. The others are Prefect's task runners; ray and dask start a "
+        "cluster on this machine unless one is named",
+    )
+    cluster: str | None = Field(
+        None, title="Cluster", description="address of a running Ray (ray://…) or Dask (tcp://…) cluster"
+    )
     threads: int | None = Field(None, ge=1, title="Threads", description="for numerical libraries; default: theirs")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
     compile: bool = Field(False, description="compile models with torch.compile")

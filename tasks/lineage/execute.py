@@ -24,6 +24,7 @@ from tasks.lineage.errors import StoreError, StoreFull, is_full
 from tasks.lineage.explain import Reasons, outside_world, reasons
 from tasks.lineage.files import end_last_line, remove_tree
 from tasks.lineage.lock import Lock, locked
+from tasks.lineage.parallel import Mapper, on_this_machine
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Output, Record
 from tasks.lineage.stage_run import Logger, StageRun, summary
@@ -39,6 +40,7 @@ class Context:
 
     logger: Logger = field(default_factory=lambda: logging.getLogger("pedigree.stage"))
     on_progress: Callable[[dict[str, Any]], None] | None = None
+    mapper: Mapper | None = None  # what `run.map` does; None: processes of this machine
     on_start: Callable[[Path], None] | None = None  # called with the metrics file once real work begins
     flow_run_id: str | None = None
     task_run_id: str | None = None
@@ -142,7 +144,8 @@ def _work(
     output.mkdir(parents=True)
     if context.on_start is not None:
         context.on_start(metrics_file)
-    run = StageRun(output, work, metrics_file, context.logger, context.on_progress)
+    mapper = context.mapper or on_this_machine(resources)
+    run = StageRun(output, work, metrics_file, context.logger, context.on_progress, mapper)
     meter = Meter()
     use.recipe.function(run, **arguments, **use.recipe.settings(use.config, resources))
     lock.check()

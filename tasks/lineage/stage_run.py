@@ -5,11 +5,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tasks.lineage.config import Resources
 from tasks.lineage.errors import StageError
+from tasks.lineage.parallel import Mapper, Piece, Result, on_this_machine
 
 PROGRESS_SECONDS = 0.5  # at most two journal entries a second
 
@@ -32,12 +34,14 @@ class StageRun:
         metrics_file: Path,
         logger: Logger,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
+        mapper: Mapper | None = None,
     ) -> None:
         self.output = output
         self.work = work
         self.logger = logger
         self._metrics_file = metrics_file
         self._on_progress = on_progress
+        self._mapper = mapper or on_this_machine(Resources())
         self._lock = threading.Lock()
         self._last_shown = -math.inf
         self._first: tuple[float, float] | None = None  # (time, step) where this attempt began
@@ -51,6 +55,15 @@ class StageRun:
         row = json.dumps({"step": step, "time": time.time(), "metrics": values})
         with self._lock, self._metrics_file.open("a", encoding="utf-8") as file:
             file.write(row + "\n")
+
+    def map(self, function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
+        """`function` of each piece, in the order of the pieces, on the workers that `resources` names.
+
+        The function is one of a module, or a `partial` of one. Pieces and results are pickled; a piece is a few
+        megabytes of work, and what it makes, if that is more, goes into a file of `work`. The first error is raised
+        here.
+        """
+        return self._mapper(function, pieces)
 
     def progress(self, step: float, total: float, **figures: float) -> None:
         """Show how far the stage is; call it as often as you like. `figures` such as loss or tokens_per_second."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.text.parallel import count_workers, map_ordered
+from tasks.lineage.parallel import AHEAD, count_workers, map_ordered
 
 
 def test_one_worker_and_two_give_the_same_results_in_order():
@@ -21,20 +21,42 @@ def test_an_error_in_a_process_is_raised_here():
         list(map_ordered(int, ["1", "x", "3"], 2))
 
 
-def test_workers_are_no_more_than_pieces():
-    assert count_workers(8, 3) == 3
-    assert count_workers(2, 100) == 2
-    assert count_workers(None, 0) == 1
-    assert 1 <= count_workers(None, 100) <= (os.cpu_count() or 1)
+def test_workers_are_as_many_as_asked_for_or_as_there_are_cores():
+    assert count_workers(8) == 8
+    assert 1 <= count_workers(None) <= (os.cpu_count() or 1)
+
+
+def test_pieces_are_taken_as_they_are_needed():
+    taken = []
+
+    def pieces():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_ordered(abs, pieces(), 2)
+    assert next(results) == 0
+    assert len(taken) <= 2 * AHEAD + 1
+    assert list(results) == list(range(1, 100))
+
+
+def test_one_piece_is_worked_on_here():
+    assert list(map_ordered(_pid, [None], 4)) == [os.getpid()]
+    assert os.getpid() not in list(map_ordered(_pid, [None, None], 4))
+    assert list(map_ordered(abs, [], 4)) == []
+
+
+def _pid(_):
+    return os.getpid()
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
-        "import time\nfrom tasks.text.parallel import map_ordered\n"
+        "import time\nfrom tasks.lineage.parallel import map_ordered\n"
         "if __name__ == '__main__':\n    list(map_ordered(time.sleep, [600, 600], 2))\n"
     )
-    root = Path(__file__).parents[4]
+    root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     parent = subprocess.Popen([sys.executable, str(script)], env=environment)
     workers = _wait_for(lambda: [pid for pid in _children(parent.pid) if "spawn_main" in _command(pid)], count=2)
