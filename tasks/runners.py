@@ -4,9 +4,11 @@ Each piece is a Prefect task run. That costs milliseconds in a thread and tens o
 coarse. Workers on other machines need the same environment, and PEDIGREE_HOME and the sources at the same paths.
 """
 
+import atexit
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice
 from typing import Any
 
@@ -17,7 +19,6 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from tasks.lineage.config import Resources
 from tasks.lineage.errors import ConfigError
-from tasks.lineage.home import home
 from tasks.lineage.parallel import Mapper, Piece, Result, count_workers, in_window
 
 INSTALL = "pip install -r requirements-cluster.lock"
@@ -35,12 +36,13 @@ def on_prefect(resources: Resources) -> Mapper:
         named = function.func if isinstance(function, partial) else function
         task = Task(_call, name=named.__name__, cache_policy=NO_CACHE, persist_result=False)
         workers = count_workers(resources.workers)
-        with _runner(resources, workers) as runner:
+        runner = _open_runner(resources.runner, resources.cluster, workers)
 
-            def submit(piece: Piece) -> PrefectFuture[Result]:
-                return runner.submit(task, parameters={"function": function, "piece": piece})
+        def submit(piece: Piece) -> PrefectFuture[Result]:
+            return runner.submit(task, parameters={"function": function, "piece": piece})
 
-            yield from in_window(submit, chain(first, waiting), workers)
+        # After an error none may still be writing when the stage is tried again.
+        yield from in_window(submit, chain(first, waiting), workers, leave=lambda future: future.wait())
 
     return mapper
 
@@ -49,33 +51,40 @@ def _call(function: Callable[[Any], Any], piece: Any) -> Any:
     return function(piece)
 
 
-def _runner(resources: Resources, workers: int) -> "TaskRunner[Any]":
-    if resources.runner == "threads":
-        return ThreadPoolTaskRunner(max_workers=workers)
-    if resources.runner == "processes":
-        return ProcessPoolTaskRunner(max_workers=workers)
-    return _ray(resources, workers) if resources.runner == "ray" else _dask(resources, workers)
+@cache
+def _open_runner(kind: str, cluster: str | None, workers: int) -> "TaskRunner[Any]":
+    """Opened once for all stages that this process runs, since a cluster takes seconds to start."""
+    runner: TaskRunner[Any]
+    if kind == "threads":
+        runner = ThreadPoolTaskRunner(max_workers=workers)
+    elif kind == "processes":
+        runner = ProcessPoolTaskRunner(max_workers=workers)
+    else:
+        runner = _ray(cluster, workers) if kind == "ray" else _dask(cluster, workers)
+    runner.__enter__()
+    atexit.register(runner.__exit__, None, None, None)
+    return runner
 
 
-def _ray(resources: Resources, workers: int) -> "TaskRunner[Any]":
+def _ray(cluster: str | None, workers: int) -> "TaskRunner[Any]":
     try:
         from prefect_ray import RayTaskRunner
     except ImportError as error:
         raise ConfigError(f"resources.runner is ray, and prefect-ray is not installed: {INSTALL}") from error
-    if resources.cluster:
-        return RayTaskRunner(address=resources.cluster)
+    if cluster:
+        return RayTaskRunner(address=cluster)
     # Ray would keep its token in the home folder, report usage, and listen on every network.
-    os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(home() / "ray" / "auth_token"))
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     here = {"num_cpus": workers, "_node_ip_address": "127.0.0.1", "include_dashboard": False, "log_to_driver": False}
     return RayTaskRunner(init_kwargs=here)
 
 
-def _dask(resources: Resources, workers: int) -> "TaskRunner[Any]":
+def _dask(cluster: str | None, workers: int) -> "TaskRunner[Any]":
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
         raise ConfigError(f"resources.runner is dask, and prefect-dask is not installed: {INSTALL}") from error
-    if resources.cluster:
-        return DaskTaskRunner(address=resources.cluster)
+    if cluster:
+        return DaskTaskRunner(address=cluster)
     return DaskTaskRunner(cluster_kwargs={"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None})

@@ -62,6 +62,10 @@ class Stage:
         self.__module__ = recipe.function.__module__
         self.__qualname__ = recipe.function.__qualname__
 
+    def __reduce__(self) -> str:
+        """By name, for workers elsewhere: Prefect sends them the context of the task they work for."""
+        return self.__qualname__
+
     @property
     def name(self) -> str:
         return self.recipe.name

@@ -57,18 +57,30 @@ def map_ordered(function: Callable[[Piece], Result], pieces: Iterable[Piece], wo
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(len(first), mp_context=context, initializer=_end_with_parent)
     try:
-        yield from in_window(lambda piece: pool.submit(function, piece), chain(first, waiting), len(first))
+        pieces = chain(first, waiting)
+        yield from in_window(
+            lambda piece: pool.submit(function, piece), pieces, len(first), leave=lambda future: future.cancel()
+        )
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def in_window(submit: Callable[[Piece], Any], pieces: Iterable[Piece], workers: int) -> Iterator[Any]:
-    """The results of the futures that `submit` gives, in order, never with more than AHEAD a worker under way."""
+def in_window(
+    submit: Callable[[Piece], Any], pieces: Iterable[Piece], workers: int, leave: Callable[[Any], object]
+) -> Iterator[Any]:
+    """The results of the futures that `submit` gives, in order, never with more than AHEAD a worker under way.
+
+    leave: what becomes of a future whose result nobody waits for any more.
+    """
     waiting = iter(pieces)
     futures = deque(submit(piece) for piece in islice(waiting, AHEAD * workers))
-    while futures:
-        yield futures.popleft().result()
-        futures.extend(submit(piece) for piece in islice(waiting, 1))
+    try:
+        while futures:
+            yield futures.popleft().result()
+            futures.extend(submit(piece) for piece in islice(waiting, 1))
+    finally:
+        for future in futures:
+            leave(future)
 
 
 def _end_with_parent() -> None:

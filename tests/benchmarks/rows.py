@@ -55,13 +55,15 @@ def folder() -> Path:
     return path
 
 
-def environment(name: str, requirements: Sequence[str], packages_of_project: bool = False) -> Path:
+def environment(
+    name: str, requirements: Sequence[str], packages_of_project: bool = False, under: Path | None = None
+) -> Path:
     """The Python of a virtual environment that holds `requirements`, made at first use; pip's errors are raised.
 
     packages_of_project: the environment also sees the project's own packages (the other side then runs beside the same
-    torch, numpy or pyarrow).
+    torch, numpy or pyarrow). under: where to make it; default: beside the figures.
     """
-    place = folder() / "environments" / name
+    place = (under or folder() / "environments") / name
     python, stamp = place / "bin" / "python", place / "installed.json"
     wanted = json.dumps(sorted(requirements))
     if stamp.is_file() and stamp.read_text() == wanted:
