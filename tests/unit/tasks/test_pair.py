@@ -153,8 +153,8 @@ def test_bad_rows_are_quarantined_and_long_pairs_dropped(tmp_path):
 
 
 def test_too_many_bad_rows_are_an_error(tmp_path):
-    path = write_jsonl(tmp_path / "a.jsonl", [*some_rows(3), {"a": 1}, {"b": 2}])
-    with pytest.raises(DataError, match=r"2 of 5 rows .*pair\.max_bad_share"):
+    path = write_jsonl(tmp_path / "a.jsonl", [*some_rows(3), *[{"a": 1}, {"b": 2}] * 10])
+    with pytest.raises(DataError, match=r"20 of 23 rows .*pair\.max_bad_share"):
         run(user_pairs(path))
 
 
