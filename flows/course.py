@@ -40,6 +40,17 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Text:
+    """What the stages from the outside world to tokens leave."""
+
+    outside: Artifact
+    collected: Artifact
+    cleaned: Artifact
+    corpus: Artifact
+    tokens: Artifact
+
+
+@dataclass(frozen=True)
 class Models:
     """The four models, the rankings that the reward model learned from, and what was measured."""
 
@@ -75,10 +86,37 @@ def check_adopted(adopted: Adopted) -> None:
                 )
 
 
+def gives_pairs(settings: Settings) -> bool:
+    """Whether any source can give prompt–response pairs."""
+    of_packages = settings.pair.ask_packages
+    sources = settings.snapshot.sources
+    given = any(one.role == "pairs" or (one.kind == "packages" and of_packages) for one in sources)
+    return given or settings.adopted.pairs is not None
+
+
+def data_alone(settings: Settings) -> None:
+    """The data stages for their own sake: that there is text alone, of which no pairs are made, is no mistake here."""
+    if gives_pairs(settings):
+        data_course(settings)
+    else:
+        text_course(settings)
+
+
 def data_course(settings: Settings) -> Data:
+    """All data stages. Raises DataError where there is no pair, which fine-tuning and all after it need."""
+    text = text_course(settings)
+    pairs = pair(
+        snapshot=text.outside, exclusions=current(), adopted=_adopted("pairs", settings.adopted.pairs),
+        config=settings.pair, resources=settings.resources,
+    )  # fmt: skip
+    return Data(text.corpus, text.tokens, pairs, text.collected, text.cleaned)
+
+
+def text_course(settings: Settings) -> Text:
+    """From the outside world to tokens."""
     resources = settings.resources
     forgotten = current()
-    text, more_pairs, tokenizer = (_adopted(kind, getattr(settings.adopted, kind)) for kind in ADOPTED)
+    text, tokenizer = (_adopted(kind, getattr(settings.adopted, kind)) for kind in ("text", "tokenizer"))
     outside = snapshot(config=settings.snapshot, resources=resources)
     collected = collect(
         snapshot=outside, exclusions=forgotten, adopted=text, config=settings.collect, resources=resources
@@ -86,8 +124,7 @@ def data_course(settings: Settings) -> Data:
     cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
     corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
     tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
-    pairs = pair(snapshot=outside, exclusions=forgotten, adopted=more_pairs, config=settings.pair, resources=resources)
-    return Data(corpus=corpus, tokens=tokens, pairs=pairs, collected=collected, cleaned=cleaned)
+    return Text(outside, collected, cleaned, corpus, tokens)
 
 
 def pretrain_course(settings: Settings, data: Data) -> Artifact:

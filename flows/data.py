@@ -5,7 +5,7 @@ pedigree run data --set collect.min_docstring_chars=80
 
 from prefect import flow
 
-from flows.course import data_course
+from flows.course import data_alone
 from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
@@ -28,7 +28,7 @@ def data(
     pair: PairConfig = DEFAULTS.pair,
     resources: Resources = DEFAULTS.resources,
 ) -> None:
-    """Collects text, cleans it, removes duplicates, tokenises it, and makes prompt–response pairs.
+    """Collects text, cleans it, removes duplicates, tokenises it, and makes pairs if a source gives any.
 
     Stages whose inputs, settings and code are unchanged are taken from the store.
     """
@@ -43,4 +43,4 @@ def data(
         resources=resources,
     )
     with recorded("data", settings):
-        data_course(settings)
+        data_alone(settings)

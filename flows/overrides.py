@@ -29,12 +29,36 @@ def parameters(flow: str, preset: str, config: Path | None, assignments: Sequenc
     given = merge(_file(config) if config else {}, *(assignment(text) for text in assignments))
     if not given:
         return merged
+    given = _with_collected(given)
     for name in given:
         if name not in sections:
             raise SettingsError(f"The flow `{flow}` has no section {name!r}{_hint(name, sections)}.")
     merged = merge(merged, given)
     check(merged)
     return merged
+
+
+def _with_collected(given: Settings) -> Settings:
+    """The short form for a single source of text, `collect.source=local` with `collect.path=FOLDER`, spelled out.
+
+    It stands for snapshot.sources, which is where sources belong: looking at them comes before collecting. Beside
+    `source` and `path`, every other field of a source may follow, such as `collect.text_field=body`.
+    """
+    collect = given.get("collect")
+    if not isinstance(collect, dict) or "source" not in collect:
+        return given
+    # Here, not at the top: the command line reads settings without loading the stages.
+    from tasks.collect import CollectConfig
+    from tasks.text.sources import Source
+
+    own = {name: value for name, value in collect.items() if name in CollectConfig.model_fields}
+    source = {name: value for name, value in collect.items() if name in Source.model_fields and name not in own}
+    unknown = collect.keys() - own.keys() - source.keys() - {"source"}
+    kind = {"local": "files"}.get(str(collect["source"]), collect["source"])
+    if "sources" in given.get("snapshot", {}):
+        raise SettingsError("collect.source and snapshot.sources both say where text comes from: give one of them.")
+    collect = own | {name: collect[name] for name in unknown}
+    return merge({**given, "collect": collect}, {"snapshot": {"sources": [source | {"kind": kind}]}})
 
 
 def merge(*layers: Mapping[str, Any]) -> Settings:

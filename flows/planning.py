@@ -26,7 +26,7 @@ def _align(settings: Settings) -> object:
 
 COURSES: dict[str, Callable[[Settings], object]] = {
     "train": course.train_course,
-    "data": course.data_course,
+    "data": course.data_alone,
     "align": _align,
     "retrain": course.train_course,
 }

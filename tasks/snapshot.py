@@ -7,7 +7,10 @@ after it can be found in the store.
 import glob
 import json
 from collections import Counter
-from pathlib import Path
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path, PurePath, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
@@ -16,9 +19,11 @@ from tasks.lineage.home import home
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import packages
 from tasks.text.digests import DigestMemory
+from tasks.text.folders import FolderLicences, files_of
+from tasks.text.formats import FORMATS, TABLES, format_of
 from tasks.text.huggingface import splits_of
 from tasks.text.items import Item, Snapshot
-from tasks.text.readers import FORMATS, format_of
+from tasks.text.remote import is_remote, remote_files
 from tasks.text.sources import Source
 from tasks.text.splits import family, side, sides
 
@@ -48,6 +53,14 @@ class SnapshotConfig(StageConfig):
     )  # fmt: skip
 
 
+@dataclass
+class Seen:
+    """What is not among the items. unreadable: (URI, reason). left: files whose names say no format."""
+
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    left: int = 0
+
+
 @stage(output="snapshot", retries=2, always=True)
 def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> None:
     """Write items.parquet (files and splits, with size, digest, origin, licence), sources.json, quarantine.jsonl.
@@ -56,67 +69,67 @@ def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> Non
     """
     root = (resources.root or Path()).absolute()
     items: list[Item] = []
-    unreadable: list[tuple[str, str]] = []
+    seen = Seen()
     with DigestMemory(home() / "cache" / "digests.sqlite") as memory:
         for index, source in enumerate(config.sources):
             run.progress(index, len(config.sources))
-            found = _look(index, source, root, config, memory, unreadable)
+            found = _look(index, source, root, config, memory, seen)
             if not any(item.kind != "license" for item in found):
-                raise ConfigError(_nothing(source, unreadable))
+                raise ConfigError(_nothing(source, seen))
             items += _with_splits(found, source, config)
     run.progress(len(config.sources), len(config.sources))
     Snapshot(config.seed, config.evaluation_share, config.sources, tuple(items)).write(run.output)
     with (run.output / "quarantine.jsonl").open("w", encoding="utf-8") as file:
-        for uri, reason in unreadable:
+        for uri, reason in seen.unreadable:
             run.logger.warning("%s cannot be read and is left out: %s", uri, reason)
             file.write(
                 json.dumps({"uri": uri, "line": None, "reason": reason, "excerpt": ""}, ensure_ascii=False) + "\n"
             )
-    _report(run, items, len(unreadable), memory.hashed)
+    _report(run, items, seen, memory.hashed)
 
 
-def _report(run: StageRun, items: list[Item], num_unreadable: int, num_hashed: int) -> None:
+def _report(run: StageRun, items: list[Item], seen: Seen, num_hashed: int) -> None:
     sizes: Counter[str] = Counter()
     for item in items:
         sizes[item.origin] += item.size
     run.log_metrics({
-        "items": len(items), "origins": len(sizes), "bytes": sum(sizes.values()), "quarantined": num_unreadable,
+        "items": len(items), "origins": len(sizes), "bytes": sum(sizes.values()),
+        "quarantined": len(seen.unreadable), "files_left_out": seen.left,
     })  # fmt: skip
     run.logger.info(
-        "%d files of %d origins, %.1f MB; %d of them read anew, %d unreadable",
-        len(items), len(sizes), sum(sizes.values()) / 1e6, num_hashed, num_unreadable,
+        "%d files of %d origins, %.1f MB; %d of them read anew, %d unreadable; %d others are of no format that is read",
+        len(items), len(sizes), sum(sizes.values()) / 1e6, num_hashed, len(seen.unreadable), seen.left,
     )  # fmt: skip
 
 
-def _nothing(source: Source, unreadable: list[tuple[str, str]]) -> str:
-    if unreadable:
-        return f"nothing that {source.described()!r} names can be read; first: {unreadable[0][0]}: {unreadable[0][1]}"
+def _nothing(source: Source, seen: Seen) -> str:
+    if seen.unreadable:
+        uri, reason = seen.unreadable[0]
+        return f"nothing that {source.described()!r} names can be read; first: {uri}: {reason}"
     if source.kind == "packages":
         return "no installed package is chosen: widen the source's include, exclude or max_bytes"
     return f"{source.described()!r} names no file to read: check the path, and that the files end in {_endings()}"
 
 
 def _endings() -> str:
-    return ", ".join(FORMATS) + " (also with .gz or .zst)"
+    return f"{', '.join(FORMATS)} (also with .gz or .zst), or be of source code"
 
 
 def _look(
-    index: int, source: Source, root: Path, config: SnapshotConfig, memory: DigestMemory, bad: list[tuple[str, str]]
+    index: int, source: Source, root: Path, config: SnapshotConfig, memory: DigestMemory, seen: Seen
 ) -> list[Item]:
-    """What one source names, at its present content. Unreadable files are added to ``bad``."""
+    """What one source names, at its present content. Unreadable files are added to ``seen``."""
     if source.kind == "packages":
-        return _package_items(index, source, config.seed, memory, bad)
+        return _package_items(index, source, config.seed, memory, seen)
     if source.kind == "files":
-        return _file_items(index, source, root, memory, bad)
+        return _file_items(index, source, root, memory, seen)
     return [
         Item(found.uri, found.size, found.sha256, found.origin, source.license or found.license, "dataset", index, None)
         for found in splits_of(source, root, lambda path: memory.digest(path)[1])
     ]
 
 
-def _package_items(
-    index: int, source: Source, seed: int, memory: DigestMemory, bad: list[tuple[str, str]]
-) -> list[Item]:
+def _package_items(index: int, source: Source, seed: int, memory: DigestMemory, seen: Seen) -> list[Item]:
     found: dict[str, list[Item]] = {}
     for package in packages.installed(source.include, source.exclude):
         held = found.setdefault(package.name, [])
@@ -125,7 +138,7 @@ def _package_items(
             try:
                 size, sha256 = memory.digest(f"{package.root}/{file.path}")
             except OSError as error:
-                bad.append((uri, error.strerror or type(error).__name__))
+                seen.unreadable.append((uri, error.strerror or type(error).__name__))
                 continue
             licence = source.license or package.license
             held.append(Item(uri, size, sha256, package.name, licence, file.kind, index, None))
@@ -134,37 +147,66 @@ def _package_items(
     return [item for name in sorted(taken) for item in found[name]]
 
 
-def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, bad: list[tuple[str, str]]) -> list[Item]:
+def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, seen: Seen) -> list[Item]:
+    if is_remote(source.path or ""):
+        return _remote_items(index, source, seen)
+    named = root / _local(source.path or "")
+    found = files_of(named, seen.unreadable)
+    if found is None:
+        raise ConfigError(f"{named} does not exist: check 'path' of the source; relative paths start from {root}")
+    files, left = found
+    seen.left += left
+    folders = FolderLicences(_top(named))
     items = []
-    for path in _paths(source, root):
-        uri = path.resolve().as_uri()
-        file_format = format_of(path)
-        assert file_format is not None
-        try:
-            size, sha256 = memory.digest(path)
-        except OSError as error:
-            bad.append((uri, error.strerror or type(error).__name__))
-            continue
-        items.append(Item(uri, size, sha256, uri, source.license, file_format, index, None))
+    for path in files:
+        if _is_taken(path, source, seen):
+            uri = path.as_uri()
+            try:
+                size, sha256 = memory.digest(path)
+            except OSError as error:
+                seen.unreadable.append((uri, error.strerror or type(error).__name__))
+                continue
+            licence = source.license or folders.of(path)
+            items.append(Item(uri, size, sha256, uri, licence, _format(path), index, None))
+    if named.is_file() and not files and not seen.unreadable:
+        raise ConfigError(f"the name of {named} does not say how to read it: it should end in {_endings()}")
     return items
 
 
-def _paths(source: Source, root: Path) -> list[Path]:
-    """The files that a path, folder or glob names, sorted; hidden ones are left out of folders and globs."""
-    named = root / Path(source.path or "").expanduser()
-    if named.is_file():
-        if format_of(named) is None:
-            raise ConfigError(f"the name of {named} does not say how to read it: it should end in {_endings()}")
-        return [named]
+def _remote_items(index: int, source: Source, seen: Seen) -> list[Item]:
+    files, left = remote_files(source.path or "")
+    seen.left += left
+    return [
+        Item(file.uri, file.size, file.digest, file.uri, source.license, _format(PurePosixPath(file.name)), index, None)
+        for file in files
+        if _is_taken(PurePosixPath(file.name), source, seen)
+    ]
+
+
+def _is_taken(path: PurePath, source: Source, seen: Seen) -> bool:
+    """Of a source of pairs only tables hold any."""
+    taken = source.role == "text" or _format(path) in (*TABLES, "text")
+    seen.left += not taken
+    return taken
+
+
+def _format(path: PurePath) -> str:
+    found = format_of(path)
+    assert found is not None
+    return found
+
+
+def _local(path: str) -> Path:
+    """A path on this machine, also given as file:///…"""
+    return Path(unquote(urlsplit(path).path) if path.startswith("file://") else path).expanduser()
+
+
+def _top(named: Path) -> Path:
+    """The folder that a source names: of a glob, the part before its first wildcard."""
     if named.is_dir():
-        found = [
-            path for path in named.rglob("*") if not any(part.startswith(".") for part in path.relative_to(named).parts)
-        ]
-    else:
-        found = [Path(path) for path in glob.glob(str(named), recursive=True)]
-        if not found:
-            raise ConfigError(f"{named} does not exist: check 'path' of the source; relative paths start from {root}")
-    return sorted({path.resolve() for path in found if path.is_file() and format_of(path) is not None})
+        return named
+    fixed = list(takewhile(lambda part: not glob.has_magic(part), named.parts))
+    return Path(*fixed) if len(fixed) < len(named.parts) else named.parent
 
 
 def _with_splits(items: list[Item], source: Source, config: SnapshotConfig) -> list[Item]:

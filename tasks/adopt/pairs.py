@@ -16,11 +16,10 @@ from tasks.lineage.declaration import Statement
 from tasks.lineage.errors import ConfigError
 from tasks.pair import PairConfig, make_pairs
 from tasks.stage import Artifact, Resources, StageRun, stage
+from tasks.text.formats import TABLES, format_of
 from tasks.text.items import parts
-from tasks.text.readers import format_of
 
 EVALUATION_SHARE = 0.1
-TABLES = ("jsonl", "parquet")
 
 
 class AdoptPairsConfig(Statement):

@@ -5,7 +5,6 @@ document's source is the declared origin, with the file's name behind it where a
 files give the same documents wherever they lie.
 """
 
-import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,9 +16,8 @@ from tasks.lineage.declaration import Statement
 from tasks.lineage.errors import ConfigError
 from tasks.stage import Artifact, Resources, StageRun, stage
 from tasks.text.documents import Limits
-from tasks.text.drafts import DraftTask
-from tasks.text.items import Item, Snapshot, parts
-from tasks.text.readers import FORMATS, format_of
+from tasks.text.formats import FORMATS, format_of
+from tasks.text.items import Item, Snapshot, by_source
 from tasks.text.sources import Source
 
 
@@ -45,11 +43,7 @@ def adopt_text(
     seen = as_snapshot(given, config, config.text_field, config.origin_field)
     reading = CollectConfig(max_bad_share=config.max_bad_share)
     limits = Limits(reading.document_chars, reading.max_document_bytes, reading.min_docstring_chars)
-    drafts = run.work / "drafts"
-    drafts.mkdir(exist_ok=True)
-    tasks = [DraftTask(part, limits, drafts / f"{number:06d}.parquet") for number, part in enumerate(parts(seen))]
-    write_corpus(run, tasks, seen, reading, resources, exclusions, "--max-bad-share")
-    shutil.rmtree(drafts)
+    write_corpus(run, list(by_source(seen)), limits, seen, reading, resources, exclusions, setting="--max-bad-share")
 
 
 def look(path: Path, report: Report = quiet) -> Given:

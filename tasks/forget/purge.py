@@ -15,6 +15,7 @@ from tasks.lineage.journal import now
 from tasks.lineage.lock import inputs_of
 from tasks.lineage.store import Store
 from tasks.lineage.tombstone import discard
+from tasks.text.draft_cache import drop_remembered_texts
 from tasks.text.forgotten import Forgotten
 from tasks.tracking import retraction
 from tasks.tracking.retraction import Traces
@@ -72,6 +73,7 @@ def execute(store: Store, planned: Purge, certificate: str) -> Purge:
     makers: dict[str, set[str]] = {}
     for record in store.records(superseded=True):
         makers.setdefault(record.output.digest, set()).add(record.key)
+    drop_remembered_texts()
     left = retraction.delete(planned.mlflow, certificate) if planned.mlflow != Traces() else []
     work = [item for item in planned.work if delete_work(store, item.name)]
     objects = []

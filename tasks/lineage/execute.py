@@ -150,7 +150,7 @@ def _work(
     use.recipe.function(run, **arguments, **use.recipe.settings(use.config, resources))
     lock.check()
     made = store.commit(output, use.recipe.kind)
-    outcome = _keep(use, made, summary(metrics_file), meter, resources, context, store, why)
+    outcome = _keep(use, made, summary(metrics_file), meter, resources, context, store, why, run.pure)
     remove_tree(work)
     return outcome
 
@@ -164,9 +164,13 @@ def _keep(
     context: Context,
     store: Store,
     why: Reasons,
+    pure: bool,
 ) -> Outcome:
-    """Write the record, unless an always-run stage found the world unchanged: then its earlier record stands."""
-    key = use.key_having_seen(output.digest) if use.recipe.always else use.key
+    """Write the record, unless an always-run stage found the world unchanged: then its earlier record stands.
+
+    pure: whether the output follows from the key alone; if not, what it turned out to be is part of its key.
+    """
+    key = use.key if pure and not use.recipe.always else use.key_having_seen(output.digest)
     earlier = store.record(key)
     if use.recipe.always and earlier is not None:
         return Outcome(earlier, cached=True)

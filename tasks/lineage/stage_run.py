@@ -39,12 +39,18 @@ class StageRun:
         self.output = output
         self.work = work
         self.logger = logger
+        self.pure = True
         self._metrics_file = metrics_file
         self._on_progress = on_progress
         self._mapper = mapper or on_this_machine(Resources())
         self._lock = threading.Lock()
         self._last_shown = -math.inf
         self._first: tuple[float, float] | None = None  # (time, step) where this attempt began
+
+    def depends_on_outside(self) -> None:
+        """Say that this output does not follow from inputs and settings alone: a file changed while it was read. It is
+        stored, but not found again by its key: the next run makes it anew."""
+        self.pure = False
 
     def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
         """Record figures: a point of a curve at `step`, or without it a summary figure of the stage.

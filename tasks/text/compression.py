@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 DAMAGED = (EOFError, OSError, zlib.error, zstandard.ZstdError)
-SUFFIXES = (".gz", ".zst")
 _CHUNK = 1 << 18
 
 
@@ -21,17 +20,11 @@ def open_plain(path: Path) -> BinaryIO:
 
     Reading raises one of ``DAMAGED`` where the stream is cut short or broken.
     """
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         return io.BufferedReader(_ZstdStream(path), _CHUNK)
     return path.open("rb")
-
-
-def plain_name(path: Path) -> str:
-    """File name in lower case without the compression's suffix."""
-    name = path.name.lower()
-    return name.rsplit(".", 1)[0] if name.endswith(SUFFIXES) else name
 
 
 class _ZstdStream(io.RawIOBase):

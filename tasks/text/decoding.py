@@ -11,6 +11,10 @@ _BOMS = (
 )  # fmt: skip
 
 
+BINARY = "binary data, not text"
+_TEXT_BYTES = bytes([*b"\t\n\x0c\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
 class NotText(ValueError):
     """The bytes are no text in any encoding that is tried."""
 
@@ -32,10 +36,15 @@ def decode(data: bytes) -> str:
     return _checked(data.decode("latin-1"))
 
 
+def is_binary(start: bytes) -> bool:
+    """Whether data that begins so is no text in any encoding of single bytes or UTF-8."""
+    return len(start.translate(None, _TEXT_BYTES)) > _MOST_CONTROL * len(start)
+
+
 def _checked(text: str) -> str:
     head = text[:100_000]
     if len(_CONTROL.findall(head)) > _MOST_CONTROL * len(head):
-        raise NotText("binary data, not text")
+        raise NotText(BINARY)
     return text
 
 

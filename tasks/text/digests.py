@@ -50,12 +50,12 @@ class DigestMemory:
 
     def digest(self, path: Path | str) -> tuple[int, str]:
         """Size and SHA-256 of a file. Raises OSError if it cannot be read."""
-        place = os.fspath(path)
-        status = os.stat(place)
+        status = os.stat(path)
+        place = os.fsencode(path).decode(errors="backslashreplace")
         known = self._known.get(place)
         if known is not None and known[:3] == (status.st_size, status.st_mtime_ns, status.st_ino):
             return known[0], known[3]
-        with open(place, "rb") as file:
+        with open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
         self.hashed += 1

@@ -1,9 +1,8 @@
-"""What one worker makes of one part of a snapshot: a Parquet file of documents and rejects, complete or not there.
+"""What one worker makes of one part of a snapshot: a Parquet file of drafts, complete or not there."""
 
-A finished file survives a killed run and is not made again.
-"""
+from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.text.documents import Draft, Limits, documents_of
-from tasks.text.items import Part
+from tasks.text.documents import Draft, Limits, rejected_draft
+from tasks.text.file_documents import file_documents
+from tasks.text.items import Item, ItemChanged, Part
+from tasks.text.package_documents import package_documents
+from tasks.text.readers import Rejected
 from tasks.text.shards import SCHEMA as CORPUS
 from tasks.text.shards import shard_paths
-from tasks.text.sources import Source
 
-SCHEMA = pa.schema([*CORPUS, ("reason", pa.string()), ("bytes_in", pa.int64())])
+SCHEMA = pa.schema(
+    [
+        *CORPUS,
+        ("reason", pa.string()),
+        ("bytes_in", pa.int64()),
+        ("line", pa.int64()),  # of what was rejected: where, why, and how it begins
+        ("rejected", pa.string()),
+        ("excerpt", pa.string()),
+    ]
+)
 _HELD_BYTES = 8 << 20  # of text before it is written out
 _HELD_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive rows of a file of drafts."""
+
+    file: Path
+    first: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -33,82 +52,99 @@ class DraftTask:
     file: Path
 
     @property
-    def quarantine(self) -> Path:
-        return self.file.with_suffix(".jsonl")
+    def size(self) -> int:
+        return sum(item.size for item in self.part.items)
 
 
-def write_drafts(task: DraftTask) -> int:
-    """Read a part, unless that was done before. Returns the bytes of the files it holds."""
-    size = sum(item.size for item in task.part.items)
-    if task.file.exists():
-        return size
-    table_file, quarantine_file = task.file.with_suffix(".tmp"), task.quarantine.with_suffix(".jsonl.tmp")
-    with (
-        pq.ParquetWriter(table_file, SCHEMA, compression="zstd", compression_level=1) as writer,
-        quarantine_file.open("w", encoding="utf-8") as quarantine,
-    ):
-        for held in _batches(documents_of(task.part, task.limits)):
-            for draft in held:
-                if draft.rejected is not None:
-                    quarantine.write(json.dumps(_quarantined(draft), ensure_ascii=False) + "\n")
-            writer.write_table(pa.Table.from_pylist([_row(draft) for draft in held], SCHEMA))
-    quarantine_file.replace(task.quarantine)
-    table_file.replace(task.file)
-    return size
+@dataclass(frozen=True)
+class Drafted:
+    """Where the drafts of one item lie. changed: it was no longer what the snapshot saw, and is in quarantine."""
+
+    segment: Segment
+    changed: bool = False
 
 
-def take_drafts(corpus: Path, limits: Limits, folder: Path) -> list[DraftTask]:
-    """The documents of an adopted corpus as parts that are read already; which side of the split they fall on is open.
+def write_drafts(task: DraftTask) -> list[Drafted]:
+    """Read a part. Gives where each of its items lies in ``task.file``."""
+    temporary = task.file.with_suffix(f".{os.getpid()}.tmp")
+    found: list[Drafted] = []
+    with _Writer(temporary) as writer:
+        for item, drafts in _of_items(task):
+            first, changed = writer.rows, False
+            try:
+                for draft in drafts:
+                    writer.add(draft, item)
+            except ItemChanged as error:
+                first, changed = writer.rows, True  # what was read of it counts for nothing
+                blank = Draft("", item.uri, item.origin, item.license, item.kind, item.split)
+                writer.add(rejected_draft(blank, Rejected(None, error.how, size=item.size)), item)
+            found.append(Drafted(Segment(task.file, first, writer.rows - first), changed))
+    temporary.replace(task.file)
+    return found
 
-    Their origins are kept together, as the files of a source are.
-    """
-    source = Source(kind="files", path=f"adopted {corpus.name[:12]}", origin_field="origin")
-    tasks = []
+
+def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft]]]:
+    if task.part.source.kind == "packages":
+        yield from zip(task.part.items, package_documents(task.part, task.limits), strict=True)
+    else:
+        for item in task.part.items:
+            yield item, file_documents(item, task.part.source, task.limits)
+
+
+class _Writer:
+    """Writes drafts, a few megabytes at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._parquet = pq.ParquetWriter(
+            path, SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
+        )
+        self._held: list[dict[str, Any]] = []
+        self._size = 0
+        self.rows = 0
+
+    def add(self, draft: Draft, item: Item) -> None:
+        self._held.append(_row(draft, item))
+        self._size += len(draft.text)
+        self.rows += 1
+        if self._size >= _HELD_BYTES or len(self._held) >= _HELD_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._parquet.write_table(pa.Table.from_pylist(self._held, SCHEMA))
+        self._held, self._size = [], 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._parquet.close()
+
+
+def take_drafts(corpus: Path, folder: Path) -> list[Segment]:
+    """The documents of an adopted corpus as drafts, read already; which side of the split they fall on is open."""
+    segments = []
     for number, shard in enumerate(shard_paths(corpus)):
-        task = DraftTask(Part(source, ()), limits, folder / f"adopted-{number:06d}.parquet")
-        tasks.append(task)
-        if task.file.exists():
-            continue
-        draft = task.file.with_suffix(".tmp")
-        with (
-            pq.ParquetFile(shard) as file,
-            pq.ParquetWriter(draft, SCHEMA, compression="zstd", compression_level=1) as writer,
-        ):
-            for batch in file.iter_batches(_HELD_ROWS, use_threads=False):
+        file = folder / f"adopted-{number:06d}.parquet"
+        draft = file.with_suffix(".tmp")
+        rows = 0
+        with pq.ParquetFile(shard) as read, pq.ParquetWriter(draft, SCHEMA, compression="zstd") as writer:
+            for batch in read.iter_batches(_HELD_ROWS, use_threads=False):
                 table = pa.Table.from_batches([batch])
-                nothing = pa.nulls(table.num_rows, pa.string())
-                table = table.set_column(table.column_names.index("split"), "split", nothing)
-                sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
-                writer.write_table(table.append_column("reason", nothing).append_column("bytes_in", sizes).cast(SCHEMA))
-        task.quarantine.touch()
-        draft.replace(task.file)
-    return tasks
+                known = {name: table[name] for name in CORPUS.names if name in table.column_names and name != "split"}
+                known["bytes_in"] = pc.cast(pc.binary_length(table["text"]), pa.int64())
+                rows += table.num_rows
+                writer.write_table(pa.table([
+                    known[field.name] if field.name in known else pa.nulls(table.num_rows, field.type)
+                    for field in SCHEMA
+                ], SCHEMA.names).cast(SCHEMA))  # fmt: skip
+        draft.replace(file)
+        segments.append(Segment(file, 0, rows))
+    return segments
 
 
-def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
-    held: list[Draft] = []
-    size = 0
-    for draft in drafts:
-        held.append(draft)
-        size += len(draft.text)
-        if size >= _HELD_BYTES or len(held) >= _HELD_ROWS:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
-
-
-def _quarantined(draft: Draft) -> dict[str, Any]:
-    assert draft.rejected is not None
-    return {
-        "uri": draft.source,
-        "line": draft.rejected.line,
-        "reason": draft.rejected.reason,
-        "excerpt": draft.rejected.excerpt.encode("utf-8", "replace").decode(),
-    }
-
-
-def _row(draft: Draft) -> dict[str, Any]:
+def _row(draft: Draft, item: Item) -> dict[str, Any]:
+    rejected = draft.rejected
     return {
         "doc_id": draft.doc_id,
         "text": None if draft.reason else draft.text,
@@ -116,9 +152,15 @@ def _row(draft: Draft) -> dict[str, Any]:
         "origin": draft.origin,
         "license": draft.license,
         "kind": draft.kind,
-        "language": None,
+        "language": draft.language,
         "collector": "",  # the stage knows which source a part belongs to
         "split": draft.split,
+        "collected_from": {
+            "file": item.uri, "sha256": item.sha256, "place": draft.place, "date": draft.date, "digest": draft.digest,
+        },
         "reason": draft.reason,
         "bytes_in": draft.size or len(draft.text.encode()),
-    }
+        "line": rejected and rejected.line,
+        "rejected": rejected and rejected.reason,
+        "excerpt": rejected and rejected.excerpt,
+    }  # fmt: skip

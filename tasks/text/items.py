@@ -1,8 +1,10 @@
 """Items of a snapshot: single files (or data set splits) of the outside world, at the digest they had."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.lineage.errors import DataError
 from tasks.text import packages
+from tasks.text.remote import copied, is_remote
 from tasks.text.sources import Source
 
 SCHEMA = pa.schema(
@@ -33,7 +36,8 @@ PART_BYTES = 4 << 20  # of files that one worker reads before it hands in what i
 class Item:
     """One file or data set split.
 
-    ``kind``: a kind of text, or "metadata", "license", "jsonl", "parquet", "dataset": how it is read.
+    ``kind``: a kind of text, or "metadata", "license", "jsonl", "parquet", "dataset", "warc", "pdf": how it is read.
+    ``sha256``: of its content, or of what a remote filesystem says of it (remote.py).
     ``source``: index into the snapshot's sources. ``split``: its side of the evaluation split, None where that is
     decided row by row. ``path``: where it lies, if its URI does not say; no snapshot keeps that.
     """
@@ -91,21 +95,30 @@ class Part:
 
 def parts(snapshot: Snapshot, role: str | None = None, kind: str | None = None) -> Iterator[Part]:
     """The snapshot cut into parts of about ``PART_BYTES``, independent of how many workers there are."""
+    for whole in by_source(snapshot, role, kind):
+        yield from cut(whole.source, whole.items)
+
+
+def by_source(snapshot: Snapshot, role: str | None = None, kind: str | None = None) -> Iterator[Part]:
+    """The items of each source that are to be read, as one part."""
     for index, source in enumerate(snapshot.sources):
-        if (role is not None and source.role != role) or (kind is not None and source.kind != kind):
-            continue
-        held: list[Item] = []
-        size = 0
-        for item in snapshot.items:
-            if item.source != index or item.kind == "license":
-                continue
-            if held and size + item.size > PART_BYTES:
-                yield Part(source, tuple(held))
-                held, size = [], 0
-            held.append(item)
-            size += item.size
-        if held:
+        if (role is None or source.role == role) and (kind is None or source.kind == kind):
+            items = tuple(item for item in snapshot.items if item.source == index and item.kind != "license")
+            yield Part(source, items)
+
+
+def cut(source: Source, items: Sequence[Item]) -> Iterator[Part]:
+    """Items in parts of about ``PART_BYTES``; a larger item is a part of its own."""
+    held: list[Item] = []
+    size = 0
+    for item in items:
+        if held and size + item.size > PART_BYTES:
             yield Part(source, tuple(held))
+            held, size = [], 0
+        held.append(item)
+        size += item.size
+    if held:
+        yield Part(source, tuple(held))
 
 
 def path_of(item: Item) -> Path:
@@ -134,16 +147,49 @@ def read_item(item: Item) -> bytes:
     return data
 
 
-def unchanged_path(item: Item) -> Path:
-    """Path of an item too large to hold, known to be what the snapshot saw. Raises DataError if it has changed."""
+class ItemChanged(DataError):
+    """A user's file is not, or no longer, what the snapshot saw. ``how`` says so in a few words."""
+
+    def __init__(self, item: Item, how: str) -> None:
+        super().__init__(f"{item.uri} {how}. {AGAIN}")
+        self.how = how
+
+
+@contextlib.contextmanager
+def on_disk(item: Item) -> Iterator[Path]:
+    """Path of a user's file, known to be what the snapshot saw from before it is read until after.
+
+    A remote file is copied to this machine for as long. Raises ItemChanged if it has changed or is gone.
+    """
+    if item.path is None and is_remote(item.uri):
+        with copied(item.uri, item.sha256) as copy:
+            if copy is None:
+                raise ItemChanged(item, _CHANGED)
+            yield copy
+        return
     path = path_of(item)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            before = _state(os.fstat(file.fileno()))
     except OSError as error:
-        raise DataError(f"{item.uri} can no longer be read: {error}. {AGAIN}") from error
-    _compare(item, digest, path)
-    return path
+        raise ItemChanged(item, f"can no longer be read: {error.strerror or error}") from error
+    if digest != item.sha256:
+        raise ItemChanged(item, _CHANGED)
+    yield path
+    try:
+        after = _state(path.stat())
+    except OSError:
+        after = None
+    if after != before:
+        raise ItemChanged(item, "has changed while it was read")
+
+
+_CHANGED = "has changed since the snapshot was taken"
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _compare(item: Item, digest: str, path: Path) -> None:

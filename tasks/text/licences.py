@@ -1,7 +1,7 @@
-"""The licence of a Python package, as an SPDX expression where one can be told for certain.
+"""The licence of a Python package, a file or a page, as an SPDX expression where one can be told for certain.
 
-Looked for in this order: the ``License-Expression`` field (PEP 639), the ``License`` field, the trove
-classifiers, and the wording of the licence file.
+Of a package it is looked for in this order: the ``License-Expression`` field (PEP 639), the ``License`` field, the
+trove classifiers, and the wording of the licence file.
 """
 
 import re
@@ -54,6 +54,12 @@ _PHRASES = (
     ("gnu general public license", ""),
 )
 
+_HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+() \t-]{1,200})")
+_HEADER_WITHIN = 4_000  # characters of a file in which its licence is declared
+_CREATIVE_COMMONS = re.compile(
+    r"^(?:https?:)?//creativecommons\.org/(?:licenses/(?P<terms>by(?:-nc)?(?:-nd|-sa)?)/(?P<version>[1-4]\.[05])"
+    r"(?:/(?P<place>[a-z]{2,3}))?|publicdomain/(?P<given>zero|mark)/1\.0)(?:/|$)"
+)
 _EXPRESSION = re.compile(r"\(?[A-Za-z0-9.+-]+\)?( (AND|OR|WITH) \(?[A-Za-z0-9.+-]+\)?)*")
 _KNOWN = {*CLASSIFIERS.values(), *NAMES.values()}
 _FILE = re.compile(r"(^|/)(licen[sc]es?|copying|unlicense)([.\-_][^/]*)?$", re.IGNORECASE)
@@ -98,3 +104,24 @@ def from_text(text: str) -> str | None:
         named = "neither the name" in words or "names of its contributors" in words
         return "BSD-3-Clause" if named else "BSD-2-Clause"
     return first[1] or None
+
+
+def from_header(text: str) -> str | None:
+    """The expression of the ``SPDX-License-Identifier`` line in the beginning of a file, or None."""
+    found = _HEADER.search(text, 0, _HEADER_WITHIN)
+    expression = " ".join(found.group(1).split()) if found else ""
+    return expression if expression and _EXPRESSION.fullmatch(expression) else None
+
+
+def from_url(url: str) -> str | None:
+    """SPDX identifier of the Creative Commons licence or waiver at an address, or None.
+
+    https://creativecommons.org/licenses/by-sa/4.0/ → CC-BY-SA-4.0; …/by/3.0/de/ → CC-BY-3.0-DE.
+    """
+    found = _CREATIVE_COMMONS.match(url.strip().lower())
+    if found is None:
+        return None
+    if found["given"]:
+        return "CC0-1.0" if found["given"] == "zero" else "CC-PDDC"
+    place = f"-{found['place'].upper()}" if found["place"] else ""
+    return f"CC-{found['terms'].upper()}-{found['version']}{place}"

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from tasks.text.decoding import without_surrogates
 from tasks.text.documented import documented, module_of
-from tasks.text.documents import QUARANTINED, origin_of, rows_of
+from tasks.text.documents import QUARANTINED
+from tasks.text.file_documents import origin_of, rows_of
 from tasks.text.items import Item, Part
 from tasks.text.pair_shapes import pairs_of
 from tasks.text.questions import AnswerLimits, ask

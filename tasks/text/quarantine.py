@@ -6,30 +6,37 @@ from dataclasses import dataclass, field
 from tasks.lineage.errors import DataError
 
 _SHOWN = 5
+FEWEST = 20  # malformed rows that can be too many: of fewer, a share says little
 
 
 @dataclass
 class SourceCount:
-    """Rows of one source: how many there are, how many could not be read, and the first of those."""
+    """Rows of one source: how many there are, how many could not be read, and the first of those.
+
+    files: those among the rejected that are no rows but whole files.
+    """
 
     described: str
     rows: int = 0
     rejected: int = 0
+    files: int = 0
     examples: list[str] = field(default_factory=list)
 
     def reject(self, uri: str, line: int | None, reason: str) -> None:
         self.rejected += 1
+        self.files += line is None
         if len(self.examples) < _SHOWN:
             where = uri if line is None else f"{uri} line {line}"
             self.examples.append(f"{where}: {reason}")
 
 
 def check(counts: Sequence[SourceCount], max_bad_share: float, setting: str) -> None:
-    """Raise DataError, naming the first few, if more than ``max_bad_share`` of a source could not be read."""
+    """Raise DataError, naming the first few, if more than ``max_bad_share`` of a source's rows are malformed."""
     for count in counts:
-        if count.rows and count.rejected > max_bad_share * count.rows:
+        malformed = count.rejected - count.files
+        if malformed >= FEWEST and malformed > max_bad_share * count.rows:
             examples = "\n  ".join(count.examples)
             raise DataError(
-                f"{count.rejected} of {count.rows} rows of {count.described!r} could not be read, more than {setting} "
+                f"{malformed} of {count.rows} rows of {count.described!r} could not be read, more than {setting} "
                 f"({max_bad_share:.0%}) allows. Mend or remove them, or raise {setting}. The first:\n  {examples}"
             )

@@ -8,21 +8,18 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.text.compression import DAMAGED, SUFFIXES, open_plain, plain_name
-from tasks.text.decoding import NotText, decode
+from tasks.text.compression import DAMAGED, open_plain
+from tasks.text.decoding import BINARY, NotText, decode, is_binary
+from tasks.text.formats import Format
 
-Format = Literal["jsonl", "parquet", "text", "markdown", "rst", "html"]
-FORMATS: dict[str, Format] = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".txt": "text", ".text": "text",
-    ".md": "markdown", ".markdown": "markdown", ".rst": "rst", ".html": "html", ".htm": "html",
-}  # fmt: skip
-_BATCH = 1_000  # rows of a table in memory at once
+_BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _EXCERPT = 80
+_START = 4096  # bytes that tell binary data from text
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,11 @@ class Passage:
     whole: bool
 
 
-def format_of(path: Path) -> Format | None:
-    """Format by the file's name, with or without .gz or .zst; None for a name that says nothing."""
-    name = plain_name(path)
-    found = FORMATS.get("." + name.rpartition(".")[2]) if "." in name else None
-    if found == "parquet" and path.name.lower().endswith(SUFFIXES):
-        return None
-    if found is None and path.name.lower().endswith(SUFFIXES):
-        return "text" if "." not in name else None
-    return found
-
-
 def read_rows(
     path: Path, file_format: Format, max_bytes: int, columns: list[str] | None = None
 ) -> Iterator[Row | Rejected]:
-    """Rows of a JSON-lines or Parquet file. ``max_bytes`` bounds a line. ``columns`` limits what is read of a table."""
-    return _parquet_rows(path, columns) if file_format == "parquet" else _json_rows(path, max_bytes)
+    """Rows of a JSON-lines or Parquet file. ``max_bytes`` bounds a row. ``columns`` limits what is read of a table."""
+    return _parquet_rows(path, max_bytes, columns) if file_format == "parquet" else _json_rows(path, max_bytes)
 
 
 def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Rejected]]:
@@ -85,7 +71,7 @@ def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Rejec
             while not line.endswith(b"\n") and (line := stream.readline(1 << 20)):
                 size += len(line)
             reason = f"a line of {size:,} bytes is longer than max_document_bytes ({max_bytes:,})"
-            yield number, Rejected(number, reason, _excerpt(head), size)
+            yield number, Rejected(number, reason, excerpt_of(head), size)
     except DAMAGED as error:
         yield number + 1, Rejected(number + 1, f"the file is cut short or damaged after line {number}: {error}")
 
@@ -101,7 +87,7 @@ def _json_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
 
 def _json_row(number: int, line: bytes) -> Row | Rejected:
     def rejected(reason: str) -> Rejected:
-        return Rejected(number, reason, _excerpt(line), len(line))
+        return Rejected(number, reason, excerpt_of(line), len(line))
 
     try:
         value = json.loads(decode(line))
@@ -117,20 +103,36 @@ def _json_row(number: int, line: bytes) -> Row | Rejected:
     return rejected(f"not an object but {type(value).__name__}{hint}")
 
 
-def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[Row | Rejected]:
+def _parquet_rows(path: Path, max_bytes: int, columns: list[str] | None) -> Iterator[Row | Rejected]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
             present = file.schema_arrow.names
             wanted = None if columns is None else [name for name in columns if name in present]
-            for batch in file.iter_batches(batch_size=_BATCH, columns=wanted or None):
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield Row(number, fields, 0)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(_batch_rows(file, group), [group], wanted or None, use_threads=False):
+                    for fields in batch.to_pylist():
+                        number += 1
+                        yield _checked_row(number, fields, max_bytes)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        yield Rejected(number + 1, f"the Parquet file is damaged after row {number}: {str(error).splitlines()[0]}")
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        yield Rejected(number + 1, f"the Parquet file is damaged after row {number}: {first_line}")
+
+
+def _batch_rows(file: pq.ParquetFile, group: int) -> int:
+    """Rows to read at once, so that long texts take no more memory than short ones."""
+    about = file.metadata.row_group(group)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * about.num_rows // max(about.total_byte_size, 1)))
+
+
+def _checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | Rejected:
+    for name, value in fields.items():
+        if isinstance(value, str) and len(value) > max_bytes:
+            reason = f"its field {name!r} is longer than max_document_bytes ({max_bytes:,})"
+            return Rejected(number, reason, value[:_EXCERPT], len(value))
+    return Row(number, fields, 0)
 
 
 def read_whole(path: Path, max_bytes: int) -> Passage | Rejected:
@@ -143,12 +145,12 @@ def read_whole(path: Path, max_bytes: int) -> Passage | Rejected:
     except DAMAGED as error:
         return Rejected(None, f"the file is cut short or damaged: {error}")
     if len(data) > max_bytes:
-        return Rejected(None, f"longer than max_document_bytes ({max_bytes:,})", _excerpt(data), len(data))
+        return Rejected(None, f"longer than max_document_bytes ({max_bytes:,})", excerpt_of(data), len(data))
     try:
         text = decode(data)
     except NotText as error:
-        return Rejected(None, str(error), _excerpt(data), len(data))
-    return Passage(1, text.count("\n") + 1, _newlines(text), whole=True)
+        return Rejected(None, str(error), excerpt_of(data), len(data))
+    return Passage(1, text.count("\n") + 1, newlines(text), whole=True)
 
 
 def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[Passage | Rejected]:
@@ -158,7 +160,11 @@ def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[P
     would take it above ``document_chars``: so paragraphs stay whole where they can.
     """
     with open_plain(path) as stream:
-        if not _starts_wide(stream):
+        start = _start(stream)
+        if not start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 or 32 has no lines before it is decoded
+            if is_binary(start):
+                yield Rejected(None, BINARY, excerpt_of(start), path.stat().st_size)
+                return
             yield from _cut(_decoded(lines(stream, max_bytes)), document_chars)
             return
     whole = read_whole(path, max_bytes)
@@ -168,13 +174,12 @@ def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[P
         yield from _cut(enumerate(whole.text.splitlines(keepends=True), 1), document_chars)
 
 
-def _starts_wide(stream: BinaryIO) -> bool:
-    """Whether a stream begins as UTF-16 or UTF-32 does: its lines cannot be told apart before decoding."""
+def _start(stream: BinaryIO) -> bytes:
+    """The first bytes of a stream, which stay to be read."""
     try:
-        start = bytes(getattr(stream, "peek")(4)[:4])  # noqa: B009 (typing's BinaryIO has no peek)
+        return bytes(getattr(stream, "peek")(_START)[:_START])  # noqa: B009 (typing's BinaryIO has no peek)
     except DAMAGED:
-        return False  # reading it will say so
-    return start.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return b""  # reading it will say so
 
 
 def _decoded(numbered: Iterator[tuple[int, bytes | Rejected]]) -> Iterator[tuple[int, str | Rejected]]:
@@ -185,7 +190,7 @@ def _decoded(numbered: Iterator[tuple[int, bytes | Rejected]]) -> Iterator[tuple
         try:
             yield number, decode(line) if len(line) > 64 else _decode_short(line)
         except NotText as error:
-            yield number, Rejected(number, str(error), _excerpt(line), len(line))
+            yield number, Rejected(number, str(error), excerpt_of(line), len(line))
 
 
 def _decode_short(line: bytes) -> str:
@@ -205,7 +210,7 @@ def _cut(numbered: Iterable[tuple[int, str | Rejected]], document_chars: int) ->
             continue
         blank = not line.strip()
         if held and (size + len(line) > document_chars or (blank and size >= document_chars / 2)):
-            yield Passage(first, last, _newlines("".join(held)), whole=False)
+            yield Passage(first, last, newlines("".join(held)), whole=False)
             started, held, size = True, [], 0
         if not held and blank:
             continue
@@ -215,12 +220,14 @@ def _cut(numbered: Iterable[tuple[int, str | Rejected]], document_chars: int) ->
         size += len(line)
         last = number
     if held:
-        yield Passage(first, last, _newlines("".join(held)), whole=not started)
+        yield Passage(first, last, newlines("".join(held)), whole=not started)
 
 
-def _newlines(text: str) -> str:
+def newlines(text: str) -> str:
+    """Text with newlines alone as its line ends, and without a byte-order mark."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _excerpt(data: bytes) -> str:
+def excerpt_of(data: bytes) -> str:
+    """The beginning of what could not be read, to show to a person."""
     return data[:_EXCERPT].decode("utf-8", "replace").replace("\x00", "\ufffd").strip()

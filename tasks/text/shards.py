@@ -12,6 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+# Where a document was read: the file (its URI, and its digest then), the place in it, and what the collector of a web
+# archive says of the record: when it was fetched, and its digest.
+COLLECTED_FROM = pa.struct(
+    [
+        ("file", pa.string()),
+        ("sha256", pa.string()),
+        ("place", pa.string()),
+        ("date", pa.string()),
+        ("digest", pa.string()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -23,6 +34,7 @@ SCHEMA = pa.schema(
         ("language", pa.string()),
         ("collector", pa.string()),
         ("split", pa.string()),
+        ("collected_from", COLLECTED_FROM),
     ]
 )
 BATCH_BYTES = 4 << 20  # text worked on at once: large enough for numpy, small enough for cache and memory

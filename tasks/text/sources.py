@@ -20,7 +20,7 @@ class Source(BaseModel):
     kind: SourceKind = Field(
         "packages",
         title="Kind",
-        description="packages: documentation of the installed Python packages. files: a file, folder or glob. "
+        description="packages: documentation of the installed Python packages. files: a file, folder, glob or URI. "
         "huggingface: a data set of the Hugging Face hub, or a folder written by save_to_disk.",
     )
     role: Literal["text", "pairs"] = Field(
@@ -33,7 +33,8 @@ class Source(BaseModel):
         None,
         title="Path or name",
         max_length=4096,
-        description="files: a file, folder or glob of .jsonl, .parquet, .txt, .md, .rst or .html, also .gz and .zst. "
+        description="files: a file, folder, glob or URI (s3://, https://, zip:// …) of .jsonl, .parquet, .txt, .md, "
+        ".rst, .html, .pdf, .warc, .wet or source code, also .gz and .zst. "
         "huggingface: the data set's name, or its folder. packages: leave empty.",
     )
     subset: str | None = Field(

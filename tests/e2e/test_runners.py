@@ -33,7 +33,9 @@ def test_every_runner_gives_the_same_bytes(pedigree: Pedigree, python: Path, tmp
             [python, "-m", "tests.runners_course", str(tmp_path / "sources"), runner, str(workers)],
             cwd=PROJECT, capture_output=True, text=True, timeout=500,
             env=pedigree.environment(
-                PEDIGREE_HOME=str(home), PREFECT_API_URL=pedigree.servers()["prefect"], PREFECT_HOME=str(tmp_path / "p"),
+                PEDIGREE_HOME=str(home),
+                PREFECT_API_URL=pedigree.servers()["prefect"],
+                PREFECT_HOME=str(tmp_path / "p"),
                 RAY_worker_niceness="0",
             ),
         )  # fmt: skip

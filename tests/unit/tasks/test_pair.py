@@ -88,8 +88,8 @@ def test_answers_of_packages_are_short_plain_sentences(of_packages):
 
 def test_the_ledger_accounts_for_every_documented_object(of_packages):
     found, entries = of_packages
-    assert sum(entry["kept"] for entry in entries) == len(found)
-    assert all(entry["kept"] == (entry["reason"] is None) for entry in entries)
+    assert sum(entry["decision"] == "kept" for entry in entries) == len(found)
+    assert all((entry["decision"] == "kept") == (entry["reason"] is None) for entry in entries)
     reasons = {entry["reason"] for entry in entries}
     assert {"private_object", "answer_too_short", "answer_unrelated_to_name", "repeated_response"} <= reasons
 
@@ -153,8 +153,8 @@ def test_bad_rows_are_quarantined_and_long_pairs_dropped(tmp_path):
 
 
 def test_too_many_bad_rows_are_an_error(tmp_path):
-    path = write_jsonl(tmp_path / "a.jsonl", [*some_rows(3), {"a": 1}, {"b": 2}])
-    with pytest.raises(DataError, match=r"2 of 5 rows .*pair\.max_bad_share"):
+    path = write_jsonl(tmp_path / "a.jsonl", [*some_rows(3), *[{"a": 1}, {"b": 2}] * 10])
+    with pytest.raises(DataError, match=r"20 of 23 rows .*pair\.max_bad_share"):
         run(user_pairs(path))
 
 

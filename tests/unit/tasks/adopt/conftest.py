@@ -43,5 +43,5 @@ def texts(tmp_path: Path) -> Path:
     without = [{"text": text(6000 + number)} for number in range(20)]
     (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in with_ids))
     (folder / "more" / "b c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in without))
-    (folder / "about.pdf").write_bytes(b"%PDF")
+    (folder / "about.docx").write_bytes(b"%PDF")
     return folder

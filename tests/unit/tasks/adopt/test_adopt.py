@@ -32,14 +32,14 @@ def rewrite(path: Path, **changes: Any) -> None:
 def test_text_becomes_documents_with_the_declared_origin(texts: Path) -> None:
     found = take("text", texts, made_from=("interviews with 12 people",), by="Ada")
     artifact, record = found.record.artifact, found.record
-    assert artifact.kind == "corpus" and not found.cached and found.left_out == ("about.pdf",)
+    assert artifact.kind == "corpus" and not found.cached and found.left_out == ("about.docx",)
     rows = read(artifact)
     assert len(rows) == 60 and {row["license"] for row in rows} == {"CC0-1.0"}
     assert "https://example.org/data/a.jsonl#7" in {row["source"] for row in rows}
     assert {row["origin"] for row in rows} == {
         "https://example.org/data/a.jsonl", "https://example.org/data/more/b%20c.jsonl",
     }  # fmt: skip
-    assert all(row["kept"] for row in ledger(artifact).values())
+    assert all(row["decision"] == "kept" for row in ledger(artifact).values())
     assert record.documents == {"documents_in": 60, "documents_kept": 60, "documents_dropped": 0}
     assert record.declared is not None and record.declared.by == "Ada"
     assert str(texts) not in record.model_dump_json(), "where it lay does not matter"

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tasks.text.readers import Passage, Rejected, Row, format_of, read_passages, read_rows, read_whole
+from tasks.text.formats import format_of
+from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
 
 LIMIT = 10_000
 

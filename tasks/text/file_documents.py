@@ -1,0 +1,148 @@
+"""Documents of users' files and data sets, each with its address, licence, language and place.
+
+A licence that the user states for a source counts before one that a document declares of itself (an SPDX header, a
+page's licence link, a row's field ``license``), and that before the licence file of the folder.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from tasks.text import licences
+from tasks.text.conversations import FIELDS as CONVERSATIONS
+from tasks.text.conversations import conversation_of
+from tasks.text.decoding import without_surrogates
+from tasks.text.documents import EMPTY, TEX, Draft, Limits, rejected_draft
+from tasks.text.formats import TABLES, language_of
+from tasks.text.html import declared
+from tasks.text.huggingface import read_dataset
+from tasks.text.items import Item, on_disk
+from tasks.text.pdf import read_pdf
+from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
+from tasks.text.sources import Source
+from tasks.text.tex import is_tex
+from tasks.text.webarchive import Page, read_pages
+
+_LANGUAGES, _DATES = ("language", "lang"), ("date", "timestamp", "created")
+_MOST_CHARS = 100  # of a licence, language or date that a row states
+
+
+def file_documents(item: Item, source: Source, limits: Limits) -> Iterator[Draft]:
+    """Everything that an item holds, in order.
+
+    Raises ItemChanged, also after the last, if it is not what the snapshot saw; OSError if it cannot be read.
+    """
+    blank = Draft("", item.uri, item.origin, item.license, source.text_kind or item.kind, item.split)
+    for draft in _drafts(item, source, blank, limits):
+        if draft.reason is None:
+            if not draft.text.strip():
+                draft.reason = EMPTY
+            elif draft.kind == "text" and is_tex(draft.text):
+                draft.reason = TEX
+            if source.license is not None:
+                draft.license = source.license
+        yield draft
+
+
+def rows_of(item: Item, source: Source, max_bytes: int, every_column: bool = False) -> Iterator[Row | Rejected]:
+    """Rows of a table-like item. Of a Parquet file only the columns for text documents, unless ``every_column``."""
+    if item.kind == "dataset":
+        yield from read_dataset(item)
+        return
+    named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
+    columns = None if every_column else [name for name in named if name]
+    file_format: Any = item.kind
+    with on_disk(item) as path:
+        yield from read_rows(path, file_format, max_bytes, columns)
+
+
+def origin_of(row: Row, source: Source, otherwise: str) -> str:
+    """Where a row came from: its origin field if the source names one, else its file."""
+    named = row.fields.get(source.origin_field) if source.origin_field else None
+    return otherwise if named is None or named == "" else without_surrogates(str(named))
+
+
+def _drafts(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator[Draft]:
+    if item.kind in TABLES or item.kind == "dataset":
+        word = "row" if item.kind != "jsonl" else "line"
+        blank.kind = source.text_kind or "text"
+        for row in rows_of(item, source, limits.max_document_bytes):
+            yield rejected_draft(blank, row) if isinstance(row, Rejected) else _of_row(row, source, blank, word)
+        return
+    with on_disk(item) as path:
+        if item.kind == "warc":
+            blank.kind = source.text_kind or "text"
+            for page in read_pages(path, limits.max_document_bytes):
+                yield rejected_draft(blank, page) if isinstance(page, Rejected) else _of_page(page, blank)
+            return
+        for passage in _passages(item, path, limits):
+            yield rejected_draft(blank, passage) if isinstance(passage, Rejected) else _of_passage(item, passage, blank)
+
+
+def _passages(item: Item, path: Path, limits: Limits) -> Iterator[Passage | Rejected]:
+    if item.kind == "text":
+        yield from read_passages(path, limits.document_chars, limits.max_document_bytes)
+    elif item.kind == "pdf":
+        yield read_pdf(path, limits.max_document_bytes)
+    else:
+        yield read_whole(path, limits.max_document_bytes)
+
+
+def _of_passage(item: Item, passage: Passage, blank: Draft) -> Draft:
+    draft = replace(blank, text=passage.text)
+    if not passage.whole:  # RFC 5147: line=m,n is the text between line ends m and n
+        draft.place = f"line={passage.first - 1},{passage.last}"
+        draft.source = f"{item.uri}#{draft.place}"
+    elif item.kind == "html":
+        draft.language, licence = declared(passage.text)
+        draft.license = licence or blank.license
+    elif item.kind == "pdf":
+        draft.kind = "text" if blank.kind == "pdf" else blank.kind
+    elif item.kind != "text":
+        draft.language = language_of(PurePosixPath(unquote(urlsplit(item.uri).path)))
+        draft.license = licences.from_header(passage.text) or blank.license
+    return draft
+
+
+def _of_page(page: Page, blank: Draft) -> Draft:
+    return replace(
+        blank, text=page.text, source=without_surrogates(page.uri) or blank.source, reason=page.reason, size=page.size,
+        license=page.license or blank.license, language=page.language, place=f"offset={page.offset}", date=page.date,
+        digest=page.digest,
+    )  # fmt: skip
+
+
+def _of_row(row: Row, source: Source, blank: Draft, word: str) -> Draft:
+    fields = row.fields
+    text = fields.get(source.text_field)
+    if text is None:
+        text = conversation_of(fields)
+    if not isinstance(text, str):
+        return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
+    identifier = fields.get("id")
+    has_id = isinstance(identifier, str | int) and str(identifier)
+    place = f"{blank.source}#{quote(without_surrogates(str(identifier)))}" if has_id else blank.source
+    return Draft(
+        without_surrogates(text), place, origin_of(row, source, blank.origin),
+        _stated(fields, "license") or blank.license, blank.kind, blank.split,
+        language=_stated(fields, *_LANGUAGES), place=f"{word}={row.line - 1},{row.line}" if word == "line"
+        else f"row={row.line}", date=_stated(fields, *_DATES),
+    )  # fmt: skip
+
+
+def _stated(fields: dict[str, Any], *names: str) -> str | None:
+    """What a row says of itself in one of these fields, if it is a short text."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and 0 < len(value) <= _MOST_CHARS:
+            return without_surrogates(value)
+    return None
+
+
+def _no_text(fields: dict[str, Any], source: Source) -> str:
+    names = ", ".join(sorted(map(str, fields))[:8])
+    kind = type(fields.get(source.text_field)).__name__
+    has = "has no field" if source.text_field not in fields else f"has a {kind} as field"
+    return f"{has} {source.text_field!r} (its fields: {names}); set text_field to the one that holds text"

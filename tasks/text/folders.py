@@ -1,0 +1,113 @@
+"""The files that a path, folder or glob names, and what lies among them that cannot be read as one.
+
+A folder is walked without following links to folders, so no loop of links and no link to somewhere else can lead
+astray; links to files are followed. FIFOs, sockets and devices are never opened: that could wait for ever.
+"""
+
+import glob
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tasks.text import licences
+from tasks.text.formats import format_of
+
+Unreadable = list[tuple[str, str]]  # (URI, reason)
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a device"), (stat.S_ISCHR, "a device"),
+)  # fmt: skip
+
+
+def files_of(named: Path, unreadable: Unreadable) -> tuple[list[Path], int] | None:
+    """The readable files that a path names, sorted, and how many others there are whose names say no format.
+
+    None if it names nothing. Hidden files and folders are left out of folders and globs. What cannot be read is added
+    to ``unreadable``.
+    """
+    if named.is_dir():
+        found = sorted(_walk(named, unreadable))
+    elif (matches := glob.glob(str(named), recursive=True)) or os.path.lexists(named):
+        found = [Path(path) for path in sorted(matches) or [str(named)]]
+        found = [path for path in found if not path.is_dir()]
+    else:
+        return None
+    taken: set[Path] = set()
+    left = 0
+    for path in found:
+        problem = _problem(path)
+        if problem is not None:
+            unreadable.append((path.absolute().as_uri(), problem))
+        elif format_of(path) is None:
+            left += 1
+        else:
+            taken.add(path.resolve())
+    return sorted(taken), left
+
+
+def _walk(folder: Path, unreadable: Unreadable) -> Iterator[Path]:
+    """Everything in a folder that is no folder."""
+
+    def refused(error: OSError) -> None:
+        unreadable.append((Path(error.filename).absolute().as_uri(), error.strerror or type(error).__name__))
+
+    for parent, folders, files in os.walk(folder, onerror=refused):
+        for name in [name for name in folders if not name.startswith(".") and os.path.islink(f"{parent}/{name}")]:
+            place = Path(parent, name)
+            unreadable.append((place.absolute().as_uri(), "a symbolic link to a folder is not followed"))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _problem(path: Path) -> str | None:
+    """Why a path is no file to be read; None for a regular file, or a link to one."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return f"a symbolic link that leads nowhere: {error.strerror}"
+        return error.strerror or type(error).__name__
+    if stat.S_ISREG(mode):
+        return None
+    return next((f"{name}, not a file" for is_kind, name in _KINDS if is_kind(mode)), "not a file")
+
+
+class FolderLicences:
+    """The licence of a file by the licence file (LICENSE, COPYING …) that lies nearest: in its folder or one above it.
+
+    ``top``: the folder that the source names; what lies above it says nothing of its files.
+    """
+
+    def __init__(self, top: Path) -> None:
+        self._top = top.resolve()
+        self._known: dict[Path, str | None] = {}
+
+    def of(self, file: Path) -> str | None:
+        """SPDX identifier, or None where no licence file tells one for certain."""
+        return self._of_folder(file.parent)
+
+    def _of_folder(self, folder: Path) -> str | None:
+        if folder not in self._known:
+            inside = folder == self._top or self._top in folder.parents
+            own = _licence_in(folder) if inside else None
+            above = self._of_folder(folder.parent) if own is None and inside and folder != self._top else None
+            self._known[folder] = own or above
+        return self._known[folder]
+
+
+def _licence_in(folder: Path) -> str | None:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if licences.is_licence_file(entry.name))
+    except OSError:
+        return None
+    for name in names:
+        path = folder / name
+        if path.is_file():
+            try:
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    found = licences.from_text(file.read(20_000))
+            except OSError:
+                continue
+            if found:
+                return found
+    return None

@@ -1,0 +1,139 @@
+"""Web archives (WARC, ISO 28500): pages as text, each with its address, its date and its place in the file.
+
+Of HTTP responses and resources the main text is taken where they are HTML, and the text as it is where they are plain
+text; of conversion records (WET files) their text. Requests, revisits and what only describes are passed over. A
+payload is read up to a bound, whatever it decompresses to.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from fastwarc.stream_io import BrotliReader, ChunkedReader
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+
+from tasks.text.decoding import NotText, decode
+from tasks.text.html import declared
+from tasks.text.markup import strip_html
+from tasks.text.readers import Rejected, excerpt_of, newlines
+
+NOT_A_PAGE = "not_a_page"  # an image, a script, a redirect, an error page
+_HTML = ("text/html", "application/xhtml+xml")
+_WANTED = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
+
+
+@dataclass(frozen=True)
+class Page:
+    """A record of a web archive. ``reason``: why it gives no document. ``offset``: bytes into the file."""
+
+    uri: str
+    offset: int
+    text: str
+    size: int
+    date: str | None = None
+    digest: str | None = None
+    language: str | None = None
+    license: str | None = None
+    reason: str | None = None
+
+
+class _Damaged(ValueError):
+    """A payload that cannot be read to its end."""
+
+
+def read_pages(path: Path, max_bytes: int) -> Iterator[Page | Rejected]:
+    """The pages of a .warc or .wet file, plain or .gz; a payload above ``max_bytes`` is rejected."""
+    number = 0
+    try:
+        for record in ArchiveIterator(str(path), record_types=_WANTED, fsspec_args=False):
+            number += 1
+            if not len(record.headers):
+                yield Rejected(number, f"the web archive is cut short after record {number - 1}")
+                return
+            yield _page(record, number, max_bytes)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError | ValueError) or type(error).__name__ == "PanicException":
+            yield Rejected(number + 1, f"the web archive is damaged after record {number}: {error}")
+        else:
+            raise
+
+
+def _page(record: Any, number: int, max_bytes: int) -> Page | Rejected:
+    address = record.headers.get("WARC-Target-URI") or ""
+    raw = record.reader.read(max_bytes + 1)
+    if len(raw) > max_bytes:
+        return _above(number, address, max_bytes, record.content_length)
+    if len(raw) < record.content_length:
+        reason = f"record {address} should hold {record.content_length:,} bytes, but the file ends after {len(raw):,}"
+        return Rejected(number, reason, excerpt_of(raw), len(raw))
+    media_type, charset, status = _described(record)
+    page = Page(
+        address, record.stream_pos, "", len(raw), record.headers.get("WARC-Date"),
+        record.headers.get("WARC-Payload-Digest") or record.headers.get("WARC-Block-Digest"),
+        record.headers.get("WARC-Identified-Content-Language"), reason=NOT_A_PAGE,
+    )  # fmt: skip
+    if not address or status != 200 or media_type not in (*_HTML, "text/plain"):
+        return page
+    try:
+        body = _decoded(raw, record.http_headers, max_bytes)
+        if len(body) > max_bytes:
+            return _above(number, address, max_bytes, len(body))
+        text = _text(body, media_type, charset)
+    except (_Damaged, NotText) as error:
+        return Rejected(number, f"record {address}: {error}", excerpt_of(raw), len(raw))
+    language, licence = page.language, None
+    if media_type in _HTML:
+        language, licence = declared(text)
+        text = strip_html(text)
+    return Page(address, page.offset, newlines(text), len(raw), page.date, page.digest, language, licence)
+
+
+def _above(number: int, address: str, max_bytes: int, size: int) -> Rejected:
+    return Rejected(number, f"record {address} is longer than max_document_bytes ({max_bytes:,})", "", size)
+
+
+def _described(record: Any) -> tuple[str, str | None, int]:
+    """Media type, charset and HTTP status; a record that is no HTTP response counts as answered with 200."""
+    if record.http_headers is not None:
+        return (record.http_content_type or "").lower(), record.http_charset, record.http_headers.status_code or 0
+    media_type, _, rest = (record.headers.get("Content-Type") or "").lower().partition(";")
+    charset = rest.partition("charset=")[2].strip(" \"'") or None
+    return media_type.strip(), charset, 200
+
+
+def _decoded(raw: bytes, headers: Any, max_bytes: int) -> bytes:
+    """A payload without the codings that HTTP put around it, at most ``max_bytes`` + 1 of it."""
+    if headers is None:
+        return raw
+    try:
+        if "chunked" in (headers.get("Transfer-Encoding") or "").lower():
+            raw = ChunkedReader(BytesIO(raw)).read(max_bytes + 1)
+        for coding in reversed((headers.get("Content-Encoding") or "").lower().replace(" ", "").split(",")):
+            if coding in ("gzip", "x-gzip", "deflate"):
+                raw = _inflated(raw, coding, max_bytes)
+            elif coding == "br":
+                raw = BrotliReader(BytesIO(raw)).read(max_bytes + 1)
+    except (OSError, zlib.error) as error:
+        raise _Damaged(f"its payload is damaged: {error}") from error
+    return raw
+
+
+def _inflated(raw: bytes, coding: str, max_bytes: int) -> bytes:
+    plain_deflate = -15 if raw[:1] != b"\x78" else 15  # servers send it with and without zlib's header
+    stream = zlib.decompressobj(plain_deflate if coding == "deflate" else 31)
+    data = stream.decompress(raw, max_bytes + 1)
+    if not stream.eof and len(data) <= max_bytes:
+        raise _Damaged("its payload is cut short")
+    return data
+
+
+def _text(body: bytes, media_type: str, charset: str | None) -> str:
+    if media_type in _HTML:
+        return bytes_to_str(body, charset or detect_encoding(body, from_html_meta=True) or "utf-8")
+    return bytes_to_str(body, charset) if charset else decode(body)
