@@ -28,9 +28,7 @@ CONTROLS = (
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ufffe\uffff\U000e0000-\U000e007f]"
 )
-EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,24}\b"
 ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
-MASKED_EMAIL = "name@example.com"  # a domain reserved for examples (RFC 2606)
 
 
 def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
@@ -88,12 +86,6 @@ def _drop_controls(column: pa.Array) -> pa.Array:
     for pattern, replacement in ((LINE_ENDS, "\n"), (TERMINAL_CODES, ""), (CONTROLS, "")):
         column = pc.replace_substring_regex(column, pattern, replacement)
     return column
-
-
-def mask_emails(column: pa.Array) -> tuple[pa.Array, int]:
-    """Replace e-mail addresses. Gives the column and how many texts had one."""
-    masked = substitute(column, "[0-9A-Za-z]@[0-9A-Za-z]", (EMAIL, MASKED_EMAIL))
-    return masked, pc.sum(pc.not_equal(masked, column)).as_py() or 0
 
 
 def tidy(column: pa.Array) -> pa.Array:

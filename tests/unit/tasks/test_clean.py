@@ -7,7 +7,7 @@ import pytest
 from tasks.clean import CleanConfig, clean
 from tasks.lineage.errors import DataError
 from tasks.stage import Resources
-from tasks.text.rules import TEXT
+from tasks.text.rule_presets import TEXT
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 PROSE = "The river that runs to the east of the old town is wide, and people have to cross it with a boat (no. {})."
@@ -72,7 +72,7 @@ def test_text_is_mended_masked_and_bare():
     first = read(run([document(text)]))[0]["text"]
     assert first.startswith("It’s the page of name@example.com, which is about")
     assert "\x00" not in first and "\n\n\n" not in first and not first.endswith("\n")
-    assert "jane@corp.test" in read(run([document(text)], mask_emails=False))[0]["text"]
+    assert "jane@corp.test" in read(run([document(text)], mask=[]))[0]["text"]
 
 
 def test_added_words_make_a_text_undesirable():
