@@ -212,6 +212,8 @@ def ledger_rows(table: pa.Table, cleaned: Cleaned, kept: pa.Array) -> pa.Table:
         {
             "doc_id": table["doc_id"],
             "source": table["source"],
+            "license": table["license"],
+            "language": cleaned.languages,
             "kept": kept,
             "reason": pa.array(names[cleaned.reasons], pa.string(), mask=cleaned.reasons < 0),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),

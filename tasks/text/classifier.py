@@ -106,7 +106,8 @@ def curve(scores: np.ndarray, labels: np.ndarray, points: int = 101) -> Curve:
     good, bad = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     true = len(good) - np.searchsorted(good, thresholds)
     false = len(bad) - np.searchsorted(bad, thresholds)
-    precision, recall = true / np.maximum(true + false, 1), true / len(good)
+    chosen = true + false
+    precision, recall = np.where(chosen > 0, true / np.maximum(chosen, 1), 1), true / len(good)
     below = (np.searchsorted(bad, good, "left") + np.searchsorted(bad, good, "right")) / 2
     area = float(below.mean() / len(bad))
     rounded = [np.round(values, 6).tolist() for values in (thresholds, precision, recall)]

@@ -25,8 +25,10 @@ TERMINAL_CODES = "\x1b\\[[0-?]*[ -/]*[@-~]"
 # Control characters but tab and newline; soft hyphen; zero-width space and joiner of words, byte-order mark; marks that
 # turn the direction of writing; tags; noncharacters. Kept: U+200C and U+200D, which Persian, Hindi and emoji need.
 CONTROLS = (
-    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ufffe\uffff\U000e0000-\U000e007f]"
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
+    + "]"
 )
 ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
 

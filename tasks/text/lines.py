@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 
 from tasks.text.encoding import each, rewrite
 from tasks.text.features import Features
-from tasks.text.markup import BOILERPLATE
 from tasks.text.rules import RuleLimits
 from tasks.text.spans import Spans, TextBatch
 
 _SENTENCE_ENDS = b'.!?"'  # C4's terminal punctuation
-_ABOUT_THE_PAGE = "(?i:javascript|cookie|privacy policy|terms of|rights reserved|skip to)"
-_LINE_ABOUT_THE_PAGE = re.compile(BOILERPLATE.pattern.removesuffix("$") + r"(?:\n|\Z)")
+_ABOUT_THE_PAGE = "(?i:javascript|terms of use|privacy policy|cookie policy|uses? (?:of )?cookies)"  # C4's words
+_LINE_ABOUT_THE_PAGE = re.compile(rf"[^\n]*{_ABOUT_THE_PAGE}[^\n]*(?:\n|\Z)")
 
 
 def without_lines(batch: TextBatch, lines: Spans, drop: np.ndarray) -> pa.Array:
