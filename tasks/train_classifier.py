@@ -41,7 +41,10 @@ class TrainClassifierConfig(StageConfig):
     decay: float = Field(1e-8, ge=0, title="Weight decay")
 
 
-@stage(output="classifier", libraries=("ftfy", "numpy", "phonenumbers", "pyarrow", "resiliparse", "scipy", "xxhash"))
+@stage(
+    output="classifier",
+    libraries=("ftfy", "numpy", "phonenumbers", "pyarrow", "resiliparse", "safetensors", "scipy", "xxhash"),
+)
 def train_classifier(
     run: StageRun, first: Artifact, second: Artifact, config: TrainClassifierConfig, resources: Resources
 ) -> None:

@@ -1,7 +1,7 @@
 """Language identification with py3langid's model (Lui & Baldwin 2012), for all texts of a batch at once.
 
 The model is a naive Bayes classifier over byte n-grams, which an automaton finds. py3langid walks the automaton byte by
-byte in Python; here it takes a step in all texts together, which gives the same answers at some twenty times the speed.
+byte in Python; here it takes a step in all texts together, which gives the same answers at some ten times the speed.
 Only the beginning of a text is read, for the same reason.
 """
 

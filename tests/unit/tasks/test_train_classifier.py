@@ -2,9 +2,12 @@
 
 import json
 import random
+from pathlib import Path
 
+import jsonschema
 import pytest
 
+from flows import cli
 from tasks.clean import CleanConfig, clean
 from tasks.lineage.errors import DataError
 from tasks.lineage.store import Store
@@ -82,3 +85,18 @@ def test_what_is_no_classifier_is_refused():
     rows = [document(prose(1))]
     with pytest.raises(DataError, match="is no classifier"):
         clean(corpus=corpus(rows), quality=corpus(rows), config=CleanConfig(), resources=Resources())
+
+
+def test_the_command_answers_in_the_documented_form(capsys):
+    first, second = (
+        corpus([document(make(n), f"file:///{n}") for n in range(150)]) for make in (prose, advert)
+    )  # corpora that no stage made have no record, so they are cleaned first
+    digests = [clean(corpus=given, config=CleanConfig(), resources=Resources()).digest for given in (first, second)]
+    assert cli.main(["classifier", "--first", digests[0][:12], "--second", digests[1][:12], "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    jsonschema.validate(answer, json.loads(Path("docs/schemas/classifier.json").read_text()))
+    assert cli.main(["classifier", "--first", digests[0][:12], "--second", digests[1][:12]]) == 0
+    shown = capsys.readouterr().out
+    assert "is in the store already: 150 and 150 texts" in shown and "classifiers.quality=" in shown
+    assert cli.main(["classifier", "--first", "feed", "--second", digests[1][:12]]) != 0
+    assert "has a digest beginning with 'feed'" in capsys.readouterr().err
