@@ -10,13 +10,27 @@ import io
 import sys
 from collections.abc import Sequence
 
-from flows.commands import accept, adopt, asking, diff, forget, gc, impact, reproduce, serving, trace, verify, why
+from flows.commands import (
+    accept,
+    adopt,
+    asking,
+    classifier,
+    diff,
+    forget,
+    gc,
+    impact,
+    reproduce,
+    serving,
+    trace,
+    verify,
+    why,
+)
 from flows.commands.base import printable
 from flows.errors import FlowError
 from tasks.lineage.errors import PedigreeError
 
 # In the order of --help.
-COMMANDS = (serving, adopt, why, accept, asking, diff, impact, trace, reproduce, forget, verify, gc)
+COMMANDS = (serving, adopt, classifier, why, accept, asking, diff, impact, trace, reproduce, forget, verify, gc)
 INTERRUPTED = 130
 REMEDIES = {
     errno.ENOSPC: "free some disk, or point PEDIGREE_HOME (TMPDIR for temporary files) elsewhere",

@@ -70,6 +70,11 @@ def _adopted(kind: str, digest: str | None) -> Artifact | None:
     return named(f"adopt_{kind}", digest).artifact if digest else None
 
 
+def _classifier(digest: str | None) -> Artifact | None:
+    """What `pedigree classifier` trained and the settings name; None where they name nothing."""
+    return named("train_classifier", digest).artifact if digest else None
+
+
 def check_adopted(adopted: Adopted) -> None:
     """Raises StoreError where something adopted that the settings name is gone or damaged, NothingFound where it was
     never adopted."""
@@ -121,7 +126,11 @@ def text_course(settings: Settings) -> Text:
     collected = collect(
         snapshot=outside, exclusions=forgotten, adopted=text, config=settings.collect, resources=resources
     )
-    cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
+    chosen = settings.classifiers
+    quality, undesirable = (_classifier(digest) for digest in (chosen.quality, chosen.undesirable))
+    cleaned = clean(
+        corpus=collected, quality=quality, undesirable=undesirable, config=settings.clean, resources=resources
+    )
     corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
     tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
     return Text(outside, collected, cleaned, corpus, tokens)

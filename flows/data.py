@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.course import data_alone
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Adopted, Settings
+from flows.settings import DEFAULTS, Adopted, Classifiers, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -22,6 +22,7 @@ def data(
     adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
@@ -36,6 +37,7 @@ def data(
         adopted=adopted,
         snapshot=snapshot,
         collect=collect,
+        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         tokenize=tokenize,

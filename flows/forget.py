@@ -10,7 +10,7 @@ from prefect.runtime import flow_run as context
 from flows.forgetting import forget_course, markdown
 from flows.mlflow_tags import tag_run
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Adopted, Settings
+from flows.settings import DEFAULTS, Adopted, Classifiers, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -33,6 +33,7 @@ def forget(
     adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
@@ -54,6 +55,7 @@ def forget(
         adopted=adopted,
         snapshot=snapshot,
         collect=collect,
+        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         tokenize=tokenize,

@@ -6,17 +6,18 @@ Plain data, so that the command line reads them without loading the stages.
 from typing import Any
 
 DATA = ("snapshot", "collect", "clean", "deduplicate", "tokenize", "pair")
+CHOSEN = ("adopted", "classifiers")  # artifacts that settings name
 PRETRAIN = ("pretrain",)
 ALIGN = ("finetune", "rank", "reward", "ppo", "evaluate")
 STAGES = (*DATA, *PRETRAIN, *ALIGN)
 
 # The sections of each flow's parameters, in the order of its form.
 FLOW_SECTIONS: dict[str, tuple[str, ...]] = {
-    "train": ("adopted", *DATA, *PRETRAIN, *ALIGN, "resources"),
-    "data": ("adopted", *DATA, "resources"),
+    "train": (*CHOSEN, *DATA, *PRETRAIN, *ALIGN, "resources"),
+    "data": (*CHOSEN, *DATA, "resources"),
     "align": ("start", *ALIGN, "resources"),
-    "retrain": ("adopted", *DATA, *PRETRAIN, *ALIGN, "resources"),
-    "forget": ("exclude", "adopted", *DATA, *PRETRAIN, *ALIGN, "resources"),
+    "retrain": (*CHOSEN, *DATA, *PRETRAIN, *ALIGN, "resources"),
+    "forget": ("exclude", *CHOSEN, *DATA, *PRETRAIN, *ALIGN, "resources"),
 }
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {

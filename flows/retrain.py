@@ -13,7 +13,7 @@ from flows.comparison import compare, figures, markdown
 from flows.course import train_course
 from flows.mlflow_tags import tag_run
 from flows.session import recorded, run_name
-from flows.settings import DEFAULTS, Adopted, Settings
+from flows.settings import DEFAULTS, Adopted, Classifiers, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
@@ -34,6 +34,7 @@ def retrain(
     adopted: Adopted = DEFAULTS.adopted,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
@@ -51,6 +52,7 @@ def retrain(
         adopted=adopted,
         snapshot=snapshot,
         collect=collect,
+        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         tokenize=tokenize,

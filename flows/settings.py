@@ -51,6 +51,21 @@ class Adopted(BaseModel):
     )
 
 
+class Classifiers(BaseModel):
+    """What `pedigree classifier` trained, to be used by `clean`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quality: str | None = Field(
+        None, title="Quality", description="Digest, or its beginning: text that scores low is dropped. Empty: none"
+    )
+    undesirable: str | None = Field(
+        None,
+        title="Undesirable content",
+        description="Digest, or its beginning: text that scores high is dropped. Empty: none",
+    )
+
+
 class Settings(BaseModel):
     """Settings of the whole course. A flow uses the sections that FLOW_SECTIONS (presets.py) gives it."""
 
@@ -61,6 +76,7 @@ class Settings(BaseModel):
     adopted: Adopted = Adopted()
     snapshot: SnapshotConfig = SnapshotConfig()
     collect: CollectConfig = CollectConfig()
+    classifiers: Classifiers = Classifiers()
     clean: CleanConfig = CleanConfig()
     deduplicate: DeduplicateConfig = DeduplicateConfig()
     tokenize: TokenizeConfig = TokenizeConfig()

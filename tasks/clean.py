@@ -1,9 +1,10 @@
-"""Mends encodings, strips markup, masks e-mail addresses and drops text that named rules find wanting.
+"""Mends encodings, strips markup, masks personal data and drops text that named rules find wanting.
 
 python -m flows.cli run data   (the stage after `collect`)
 
 A document keeps its doc_id, so that it can be followed from stage to stage. The first rule that it breaks is the reason
-in the ledger; `samples.jsonl` holds a few rejects of every rule, for a person to read and judge the rules by.
+in the ledger; `samples.jsonl` holds a few rejects of every rule with what was measured, `measures.json` what there was
+to measure and to find, and `personal_data.parquet` how much was masked in which document.
 """
 
 from __future__ import annotations
@@ -14,63 +15,32 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import product
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+import pyarrow.parquet as pq
 
+from tasks.cleaner import CleanConfig, Cleaned, Cleaner
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text.encoding import mask_emails, mend, rewrite, tidy
-from tasks.text.features import Features
-from tasks.text.markup import strip_markup
-from tasks.text.rules import (
-    CODE,
-    DOCSTRING,
-    HTML,
-    LIMIT_OF,
-    MARKDOWN,
-    REASONS,
-    STOP_WORD_LANGUAGES,
-    TEXT,
-    RuleLimits,
-    first_reasons,
-)  # fmt: skip
+from tasks.stage import Resources, StageRun, stage
+from tasks.text.classifier import Classifier
+from tasks.text.histograms import Histograms
+from tasks.text.language import UNDETERMINED
+from tasks.text.rule_presets import PAPERS
+from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
 from tasks.text.shards import CorpusWriter, count_documents, read_corpus
-from tasks.text.spans import TextBatch
-from tasks.text.undesirable import UndesirableWords
+
+__all__ = ["CleanConfig", "clean"]
 
 EXCERPT_CHARS = 600
-
-
-class CleanConfig(StageConfig):
-    """Mended, plain text of sufficient quality, by a preset of rules for each kind of text."""
-
-    docstring: RuleLimits = Field(DOCSTRING, title="Docstrings")
-    markdown: RuleLimits = Field(MARKDOWN, title="Markdown and reStructuredText")
-    html: RuleLimits = Field(HTML, title="Web pages")
-    text: RuleLimits = Field(TEXT, title="Plain text")
-    code: RuleLimits = Field(CODE, title="Code")
-    mask_emails: bool = Field(
-        True, title="Mask e-mail addresses", description="write name@example.com in place of every e-mail address"
-    )
-    undesirable_words: list[str] = Field(
-        [],
-        max_length=10_000,
-        title="More undesirable words",
-        description="words or phrases added to the built-in list; any case",
-    )
-    rejects_per_rule: int = Field(5, ge=0, le=1000, title="Rejects to show", description="in samples.jsonl, per rule")
-
-    def limits(self, kind: str) -> RuleLimits:
-        """The preset for a kind of text; unknown kinds count as plain text."""
-        return {"docstring": self.docstring, "markdown": self.markdown, "rst": self.markdown, "html": self.html,
-                "code": self.code}.get(kind, self.text)  # fmt: skip
+FINDS_SCHEMA = pa.schema([("doc_id", pa.string()), ("kind", pa.string()), ("count", pa.int64())])
+SETTING_OF = {OTHER_LANGUAGE: "languages", LOW_QUALITY: "min_quality", UNDESIRABLE_CONTENT: "max_undesirable_content"}
+"""Rules that go by one setting for all kinds of text."""
+KINDS_WITH_LIMITS = ("docstring", "markdown", "html", "text", "code")
 
 
 @dataclass
@@ -78,98 +48,161 @@ class Rejects:
     """A few rejected texts of every rule: those of least doc_id, as good as drawn at random."""
 
     limit: int
-    held: dict[str, list[tuple[int, str, dict[str, str]]]] = field(default_factory=dict)
+    held: dict[str, list[tuple[int, str, dict[str, Any]]]] = field(default_factory=dict)
 
-    def add(self, reason: str, doc_id: str, row: dict[str, str]) -> None:
-        """Offer a rejected text."""
+    def wants(self, reason: str, doc_id: str) -> bool:
+        """Whether a rejected text would be among those held."""
+        heap = self.held.get(reason, [])
+        return self.limit > 0 and (len(heap) < self.limit or -int(doc_id, 16) > heap[0][0])
+
+    def add(self, reason: str, doc_id: str, row: dict[str, Any]) -> None:
+        """Hold a rejected text, and the best so far beside it."""
         heap = self.held.setdefault(reason, [])
         heapq.heappush(heap, (-int(doc_id, 16), doc_id, row))
         if len(heap) > self.limit:
             heapq.heappop(heap)
 
-    def rows(self) -> Iterator[dict[str, str]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """All held, in order of reason and doc_id."""
         for reason in sorted(self.held):
             for _, doc_id, row in sorted(self.held[reason], key=lambda entry: entry[1]):
                 yield {"reason": reason, "doc_id": doc_id, **row}
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """Texts after cleaning, the index in `REASONS` of the rule each broke (−1: none), and how many were changed."""
+@dataclass
+class Audit:
+    """What a person needs to judge the rules by: rejects, what was measured, and what was found."""
 
-    texts: pa.Array
-    reasons: np.ndarray
-    mended: int
-    masked: int
+    cleaner: Cleaner
+    rejects: Rejects
+    blame: Counter[tuple[str, str]] = field(default_factory=Counter)  # documents dropped by (kind, reason)
+    kinds: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    figures: Counter[str] = field(default_factory=Counter)
+    histograms: Histograms = field(default_factory=Histograms)
+
+    def add(self, table: pa.Table, cleaned: Cleaned) -> pa.Table:
+        """Take a batch in. Gives the rows of personal_data.parquet."""
+        kinds = cleaned.prepared.kinds.to_pylist()
+        self.kinds.update(kinds)
+        self.languages.update(language or UNDETERMINED for language in cleaned.languages.to_pylist())
+        for row in np.flatnonzero(cleaned.reasons >= 0).tolist():
+            reason, doc_id = REASONS[cleaned.reasons[row]], table["doc_id"][row].as_py()
+            self.blame[kinds[row], reason] += 1
+            if self.rejects.wants(reason, doc_id):
+                self.rejects.add(reason, doc_id, self._reject(table, cleaned, row, kinds[row], reason))
+        for kind, rules in cleaned.measured.items():
+            for rule, (_, values) in rules.items():
+                self.histograms.add(kind, rule, values)
+        self.figures["mended_encodings"] += cleaned.prepared.mended
+        self.figures["shared_lines_dropped"] += int(cleaned.prepared.shared_lines.sum())
+        ids, found = table["doc_id"].combine_chunks(), []
+        for kind, counts in cleaned.prepared.finds.items():
+            rows = np.flatnonzero(counts)
+            self.figures[f"masked/{kind}"] += int(counts.sum())
+            named = [ids.take(pa.array(rows)), pa.array([kind] * len(rows), pa.string()), pa.array(counts[rows])]
+            found.append(pa.table(named, schema=FINDS_SCHEMA))
+        some = np.zeros(table.num_rows, bool)
+        for counts in cleaned.prepared.finds.values():
+            some |= counts > 0
+        self.figures["masked_documents"] += int(some.sum())
+        return pa.concat_tables(found) if found else FINDS_SCHEMA.empty_table()
+
+    def _reject(self, table: pa.Table, cleaned: Cleaned, row: int, kind: str, reason: str) -> dict[str, Any]:
+        rows, values = cleaned.measured.get(kind, {}).get(reason, (np.zeros(0, np.int64), np.zeros(0)))
+        measured = values[rows == row]
+        return {
+            "kind": kind,
+            "language": cleaned.languages[row].as_py(),
+            "measured": round(float(measured[0]), 4) if len(measured) else None,
+            "limit": self.limit(kind, reason),
+            "source": table["source"][row].as_py(),
+            "excerpt": cleaned.prepared.texts[row].as_py()[:EXCERPT_CHARS],
+        }
+
+    def limit(self, kind: str, reason: str) -> float | None:
+        """What a measurement is held against."""
+        return self.cleaner.limit(kind, reason)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of measures.json."""
+        by_kind: dict[str, dict[str, int]] = {}
+        for (kind, reason), count in sorted(self.blame.items()):
+            by_kind.setdefault(kind, {})[reason] = count
+        histograms = self.histograms.as_json()
+        for kind, rules in histograms.items():
+            for rule, told in rules.items():
+                told["limit"] = self.limit(kind, rule)
+        return {
+            "documents": dict(sorted(self.kinds.items())),
+            "dropped": by_kind,
+            "languages": dict(sorted(self.languages.items(), key=lambda entry: (-entry[1], entry[0]))),
+            "personal_data": {
+                name.removeprefix("masked/"): count
+                for name, count in sorted(self.figures.items())
+                if name.startswith("masked/")
+            },
+            "histograms": histograms,
+        }
 
 
-def clean_table(table: pa.Table, config: CleanConfig, words: UndesirableWords) -> Cleaned:
-    """Clean documents. What becomes of one depends on no other."""
-    kinds = pc.fill_null(table["kind"], "text").combine_chunks()
-    texts, mended = mend(pc.fill_null(table["text"], "").combine_chunks())
-    for kind in pc.unique(kinds).to_pylist():
-        texts = rewrite(texts, pc.equal(kinds, kind), partial(strip_markup, kind=kind))
-    masked = 0
-    if config.mask_emails:
-        texts, masked = mask_emails(texts)
-    texts = tidy(texts)
-    english = np.array([language in STOP_WORD_LANGUAGES for language in table["language"].to_pylist()], bool)
-    return Cleaned(texts, judge(texts, kinds, english, words.counts(texts), config), mended, masked)
+@stage(
+    output="corpus",
+    retries=2,
+    libraries=(
+        "ftfy", "numpy", "phonenumbers", "py3langid", "pyarrow", "resiliparse", "safetensors", "scipy", "xxhash"
+    ),
+)  # fmt: skip
+def clean(
+    run: StageRun,
+    corpus: Artifact,
+    config: CleanConfig,
+    resources: Resources,
+    quality: Artifact | None = None,
+    undesirable: Artifact | None = None,
+) -> None:
+    """Write the cleaned documents that pass, the ledger, and what the rules can be judged by.
 
-
-def judge(
-    texts: pa.Array, kinds: pa.Array, english: np.ndarray, undesirable: np.ndarray, config: CleanConfig
-) -> np.ndarray:
-    """Index in `REASONS` of the rule that each text breaks, −1 if none, (N,), by the preset for its kind."""
-    reasons = np.full(len(texts), -1, np.int64)
-    plain = pc.string_is_ascii(texts)  # these go apart, because they are quicker to measure
-    for kind, is_plain in product(pc.unique(kinds).to_pylist(), (True, False)):
-        rows = np.flatnonzero(pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain)).to_numpy(zero_copy_only=False))
-        if len(rows):
-            features = Features(TextBatch(texts.take(pa.array(rows))))
-            reasons[rows] = first_reasons(features, config.limits(kind), english[rows], undesirable[rows])
-    return reasons
-
-
-@stage(output="corpus", retries=2, libraries=("ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"))
-def clean(run: StageRun, corpus: Artifact, config: CleanConfig, resources: Resources) -> None:
-    """Write the cleaned documents that pass, the ledger and samples of the rejects."""
+    quality, undesirable: trained classifiers (`pedigree classifier`), if any: what the first scores low is dropped, and
+    what the second scores high. Raises DataError where there is nothing to clean, and where nothing is left.
+    """
     total = count_documents(corpus.path)
     if not total:
         raise DataError("there are no documents to clean: name a source of text in the snapshot's settings")
-    words, rejects = UndesirableWords(config.undesirable_words), Rejects(config.rejects_per_rule)
-    figures: Counter[str] = Counter()
-    blame: Counter[tuple[str, str]] = Counter()  # documents dropped by (kind, reason)
-    began = time.monotonic()
-    with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, CorpusWriter(run.output) as writer:
+    learned = [Classifier.read(artifact.path) if artifact else None for artifact in (quality, undesirable)]
+    cleaner = Cleaner(config, *learned)
+    audit = Audit(cleaner, Rejects(config.rejects_per_rule))
+    if config.shared_line_documents is not None:
         for table in read_corpus(corpus.path):
-            cleaned = clean_table(table, config, words)
+            cleaner.count_lines(table)
+    finds = pq.ParquetWriter(run.output / "personal_data.parquet", FINDS_SCHEMA, compression="zstd")
+    size, done, began = 0, 0, time.monotonic()
+    ledger = Ledger(run.output / "ledger.parquet", documents_in=total)
+    with finds, ledger, CorpusWriter(run.output) as writer:
+        for table in read_corpus(corpus.path):
+            cleaned = cleaner.clean(table)
+            finds.write_table(audit.add(table, cleaned))
             kept = pa.array(cleaned.reasons < 0)
-            for row in np.flatnonzero(cleaned.reasons >= 0).tolist():
-                kind, reason = table["kind"][row].as_py() or "text", REASONS[cleaned.reasons[row]]
-                blame[kind, reason] += 1
-                rejects.add(reason, table["doc_id"][row].as_py(), {
-                    "kind": kind, "source": table["source"][row].as_py(),
-                    "excerpt": cleaned.texts[row].as_py()[:EXCERPT_CHARS],
-                })  # fmt: skip
             ledger.add_table(ledger_rows(table, cleaned, kept))
-            writer.write(table.set_column(table.column_names.index("text"), "text", cleaned.texts).filter(kept))
-            figures.update(
-                bytes_in=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
-                done=table.num_rows,
-                mended_encodings=cleaned.mended,
-                masked_emails=cleaned.masked,
-            )
-            seconds = max(time.monotonic() - began, 1e-9)
-            run.progress(figures["done"], total, megabytes_per_second=figures["bytes_in"] / 1e6 / seconds)
+            writer.write(replaced(table, text=cleaned.prepared.texts, language=cleaned.languages).filter(kept))
+            size += pc.sum(pc.binary_length(table["text"])).as_py() or 0
+            done += table.num_rows
+            run.progress(done, total, megabytes_per_second=size / 1e6 / max(time.monotonic() - began, 1e-9))
         counts = ledger.close()
     if not counts.documents_kept:
-        raise DataError(nothing_left(counts, blame, config))
+        raise DataError(nothing_left(counts, audit.blame, config))
     with (run.output / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rejects.rows())
-    del figures["done"]
-    run.log_metrics({**counts.metrics(), **figures, "bytes_out": writer.bytes})
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in audit.rejects.rows())
+    told = json.dumps(audit.as_json(), ensure_ascii=False, indent=1)
+    (run.output / "measures.json").write_text(told + "\n", encoding="utf-8")
+    run.log_metrics({**counts.metrics(), **audit.figures, "bytes_in": size, "bytes_out": writer.bytes})
+
+
+def replaced(table: pa.Table, **columns: pa.Array) -> pa.Table:
+    """The table with these columns instead of those of the same names."""
+    for name, column in columns.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def ledger_rows(table: pa.Table, cleaned: Cleaned, kept: pa.Array) -> pa.Table:
@@ -180,11 +213,11 @@ def ledger_rows(table: pa.Table, cleaned: Cleaned, kept: pa.Array) -> pa.Table:
             "doc_id": table["doc_id"],
             "source": table["source"],
             "license": table["license"],
-            "language": table["language"],
+            "language": cleaned.languages,
             "reason": pa.array(names[cleaned.reasons], pa.string(), mask=cleaned.reasons < 0),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),
             "bytes_in": pc.cast(pc.fill_null(pc.binary_length(table["text"]), 0), pa.int64()),
-            "bytes_out": pc.if_else(kept, pc.cast(pc.binary_length(cleaned.texts), pa.int64()), 0),
+            "bytes_out": pc.if_else(kept, pc.cast(pc.binary_length(cleaned.prepared.texts), pa.int64()), 0),
         }
     )
 
@@ -192,10 +225,15 @@ def ledger_rows(table: pa.Table, cleaned: Cleaned, kept: pa.Array) -> pa.Table:
 def nothing_left(counts: LedgerCounts, blame: Counter[tuple[str, str]], config: CleanConfig) -> str:
     """The error for a corpus of which nothing is left: which rule dropped most, and the setting that loosens it."""
     (kind, reason), dropped = min(blame.items(), key=lambda entry: (-entry[1], entry[0]))
-    preset = {"rst": "markdown"}.get(kind, kind if kind in type(config).model_fields else "text")
+    told = f"clean dropped all {counts.documents_in} documents; the rule {reason} dropped most ({dropped}, of kind "
+    told += f"{kind})."
+    if reason in SETTING_OF:
+        return f"{told} Loosen clean.{SETTING_OF[reason]}, or give other text."
     limit = LIMIT_OF[reason]
+    if config.limits(kind) in PAPERS.values():
+        return f"{told} The limits are those of clean.rules={config.rules}: choose by_kind, or give other text."
+    preset = {"rst": "markdown"}.get(kind, kind if kind in KINDS_WITH_LIMITS else "text")
     return (
-        f"clean dropped all {counts.documents_in} documents; the rule {reason} dropped most ({dropped}, of kind "
-        f"{kind}). Loosen clean.{preset}.{limit} (now {getattr(config.limits(kind), limit)}) or leave it empty to "
-        "turn the rule off, or give other text."
+        f"{told} Loosen clean.{preset}.{limit} (now {getattr(config.limits(kind), limit)}) or leave it empty to turn "
+        "the rule off, or give other text."
     )

@@ -1,13 +1,11 @@
 """`pedigree adopt`: take in what was made elsewhere, with a declared origin."""
 
 import argparse
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import servers
-from flows.commands.base import command, print_json, say, size
+from flows.commands.base import Progress, command, print_json, say, size
 from flows.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ USES = {
     "tokenizer": "pedigree run train --set adopted.tokenizer={digest}",
 }
 """Kind → the command that takes it up."""
-
-REPORT_SECONDS = 0.5
 
 
 def add(commands: Any) -> None:
@@ -69,27 +65,13 @@ def _adopt(options: argparse.Namespace) -> None:
         options.by, options.correct, given,
     )  # fmt: skip
     try:
-        found = adopt(Store(), asked, _Progress())
+        found = adopt(Store(), asked, Progress())
     except ValidationError as error:
         raise SettingsError(f"--{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}.".replace("_", "-")) from None
     if options.json:
         print_json(answer(options.kind, found))
     else:
         _print(options.kind, found)
-
-
-class _Progress:
-    """Lines on standard error for what takes long; nothing for what does not."""
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if self._last is None:
-            self._last = time.monotonic()
-        if time.monotonic() - self._last >= REPORT_SECONDS and total:
-            self._last = time.monotonic()
-            print(f"{what}: {done / total:.0%}", file=sys.stderr, flush=True)
 
 
 def answer(kind: str, found: "Adopted") -> dict[str, Any]:

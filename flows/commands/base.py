@@ -3,10 +3,13 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from flows.errors import SettingsError
+
+REPORT_SECONDS = 0.5
 
 
 def command(
@@ -71,3 +74,17 @@ def short(value: object) -> str:
 def printable(text: str) -> str:
     """Text from elsewhere, on one line of a terminal: what would move the cursor or colour the rest is written out."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+class Progress:
+    """Lines on standard error for what takes long; nothing for what does not."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._last is None:
+            self._last = time.monotonic()
+        if time.monotonic() - self._last >= REPORT_SECONDS and total:
+            self._last = time.monotonic()
+            print(f"{what}: {done / total:.0%}", file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ the earlier one was wrong. Then both stand, and each output says its own.
 
 import getpass
 import logging
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,21 +18,17 @@ from typing import Any
 
 from tasks.adopt import model, pairs, text, tokenizer
 from tasks.adopt.given import Given, Report, quiet
+from tasks.alone import run_alone
 from tasks.forget.exclusions import current
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources
 from tasks.lineage.declaration import Declaration, Statement, checked_line, checked_origin, declared_sentence
 from tasks.lineage.errors import AdoptionRefused, DataError
-from tasks.lineage.execute import Context, execute
 from tasks.lineage.headers import headers
 from tasks.lineage.lock import locked
-from tasks.lineage.recipe import Use
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
-from tasks.openlineage import outbox
-from tasks.openlineage.emit import FLUSH_SECONDS, StageLineage
 from tasks.stage import Stage
-from tasks.tracking import mirror
 
 logger = logging.getLogger("pedigree.adopt")
 
@@ -155,24 +150,6 @@ def _taken_in(
     """The record, whether it was there already, and the run in MLflow, if it answers."""
     exclusions = current() if kind.documents else None
     arguments: dict[str, Artifact] = {"exclusions": exclusions} if exclusions else {}
-    use = Use(kind.stage.recipe, arguments, config)
-    told = mirror.open_stage(kind.stage.name, None, use.key, use.config_identity, arguments, {}, wait=True)
-    lineage = StageLineage(use, str(uuid.uuid4()), declared=declaration)
-    lineage.started()
-    context = Context(
-        logger=logger,
-        on_progress=lambda progress: report("adopting", int(progress["step"]), int(progress["total"])),
-        on_start=told.follow,
-        mlflow_run_id=lambda: told.run_id,
-        declared=declaration,
-    )
-    try:
-        outcome = execute(use, arguments, Resources(root=path.expanduser().absolute()), context, store)
-    except BaseException as error:
-        told.finish("failed", None, None, str(error) or type(error).__name__)
-        lineage.failed(error, final=True)
-        raise
-    told.finish("cached" if outcome.cached else "ran", outcome.record, outcome.artifact.path)
-    lineage.finished(outcome, told.run_id)
-    outbox.flush(FLUSH_SECONDS)
-    return outcome.record, outcome.cached, told.run_id
+    resources = Resources(root=path.expanduser().absolute())
+    outcome, run_id = run_alone(kind.stage, arguments, config, resources, report, "adopting", declaration, store)
+    return outcome.record, outcome.cached, run_id

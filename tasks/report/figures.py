@@ -21,6 +21,10 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
     "adopt_model": (Headline("parameters", "parameters", ",.0f"),),
     "adopt_tokenizer": (Headline("vocabulary", "tokens", ",.0f"),),
     "clean": (Headline("documents_kept", "documents kept", ",.0f"), Headline("documents_dropped", "dropped", ",.0f")),
+    "train_classifier": (
+        Headline("held_out/area", "area under the ROC curve", ".3f"),
+        Headline("held_out/precision", "precision", ".3f"),
+    ),
     "deduplicate": (
         Headline("documents_kept", "documents kept", ",.0f"),
         Headline("documents_dropped", "duplicates", ",.0f"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+CLEANING_PAGE = "cleaning.html"
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+!|"})
 
 
@@ -23,6 +24,9 @@ def note(
         output = record["output"]
         lines.append(f"Made: {plain(output['kind'])} `{output['digest']}`, {len(output['files'])} files.")
         lines.append(_cost(record))
+    if entry.get("state") == "ran" and entry["name"] == "clean" and run_url(entry.get("run_id")):
+        page = f"{run_url(entry['run_id'])}/artifacts/{CLEANING_PAGE}"
+        lines.append(f"[What each rule dropped, with examples and measurements]({page}).")
     if entry.get("inputs"):
         lines.append("Made from:")
         lines += [

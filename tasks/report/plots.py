@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -125,7 +125,7 @@ def curves(stage: str, rows: Rows) -> Figure:
     columns = min(len(panels), 3)
     lines = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(3.7 * columns, 2.5 * lines)
+        figure = new_figure(3.7 * columns, 2.5 * lines)
         for number, (panel, series) in enumerate(panels):
             axes = figure.add_subplot(lines, columns, number + 1)
             for colour, (name, (steps, values)) in zip(COLOURS, series.items(), strict=False):
@@ -147,7 +147,7 @@ def model_bars(models: Mapping[str, Mapping[str, Estimate]], titles: Mapping[str
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(2.75 * columns, 2.45 * lines)
+        figure = new_figure(2.75 * columns, 2.45 * lines)
         for number, name in enumerate(names):
             axes = figure.add_subplot(lines, columns, number + 1)
             _bars(axes, {model: figures[name] for model, figures in models.items() if name in figures})
@@ -158,7 +158,7 @@ def model_bars(models: Mapping[str, Mapping[str, Estimate]], titles: Mapping[str
 def calibration(bins: Sequence[Mapping[str, float]]) -> Figure:
     """How often the reward model is right, by how far apart it puts two answers; bins {"gap", "right", "pairs"}."""
     with matplotlib.rc_context(STYLE):
-        figure = _figure(4.6, 3.2)
+        figure = new_figure(4.6, 3.2)
         axes = figure.add_subplot()
         gaps, right = [b["gap"] for b in bins], [b["right"] for b in bins]
         most = max((b["pairs"] for b in bins), default=1)
@@ -178,7 +178,7 @@ def funnel(stages: Sequence[Funnel]) -> Figure:
     """Documents kept and dropped by reason, one bar a stage from top to bottom."""
     reasons = list(dict.fromkeys(reason for stage in stages for reason in sorted(stage.dropped)))
     with matplotlib.rc_context(STYLE):
-        figure = _figure(8.6, 1.3 + 0.48 * len(stages))
+        figure = new_figure(8.6, 1.3 + 0.48 * len(stages))
         axes = figure.add_subplot()
         places = range(len(stages))
         ends = [0] * len(stages)
@@ -199,8 +199,9 @@ def funnel(stages: Sequence[Funnel]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty drawing, in inches."""
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -1,5 +1,7 @@
 """Draws the pages about a finished stage from the records: the lineage page, plots, and the report of an evaluation."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from tasks.lineage.files import write_atomically
 from tasks.lineage.record import Record
 from tasks.lineage.stage_run import read_metrics
 from tasks.lineage.store import Store
-from tasks.report import evaluation_files, plots
+from tasks.report import cleaning_page, evaluation_files, measures_plots, plots
 from tasks.report.lineage_graph import page_before, prefect_pages
+from tasks.report.note import CLEANING_PAGE
 from tasks.report.plots import Funnel
 from tasks.report.report_page import Picture
 
@@ -40,7 +43,8 @@ def _report(subject: Record, evaluation: Path, records: Mapping[str, Record]) ->
 
 
 def write_plots(record: Mapping[str, Any], folder: Path) -> None:
-    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents."""
+    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents, cleaning.html
+    for one that measured them, plots/classifier for a classifier."""
     subject = Record.model_validate(record)
     rows = _rows(subject)
     if plots.has_curves(subject.stage, rows):
@@ -48,6 +52,30 @@ def write_plots(record: Mapping[str, Any], folder: Path) -> None:
     kept = funnel_of({subject.key: subject})
     if kept and kept[0].dropped:
         plots.write(plots.funnel(kept), folder / "plots" / "documents")
+    output = Store().object_path(subject.output.digest)
+    if (output / "measures.json").is_file():
+        (folder / CLEANING_PAGE).write_text(_cleaning(subject, output, folder), encoding="utf-8")
+    if (output / "classifier.json").is_file():
+        plots.write(measures_plots.classifier(_json(output / "classifier.json")), folder / "plots" / "classifier")
+
+
+def _cleaning(subject: Record, output: Path, folder: Path) -> str:
+    """The page about what `clean` dropped; its histograms are also written as plots/measures-KIND."""
+    measures = _json(output / "measures.json")
+    pictures = []
+    for kind, by_rule in measures["histograms"].items():
+        drawn = measures_plots.histograms(kind, by_rule, measures["documents"][kind])
+        picture = Picture(f"What was measured in texts of the kind {kind}, and the limits.", plots.svg(drawn))
+        (folder / "plots").mkdir(exist_ok=True)
+        name = "measures-" + re.sub(r"\W", "_", kind) + ".svg"
+        (folder / "plots" / name).write_text(picture.svg, encoding="utf-8")
+        pictures.append(picture)
+    lines = (output / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    return cleaning_page.render(measures, [json.loads(line) for line in lines], subject.metrics, pictures)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def funnel_of(records: Mapping[str, Record]) -> list[Funnel]:

@@ -82,7 +82,7 @@ def render(
         "REWARD": _reward(result.get("reward_model", {})),
         "CONTAMINATION": _contamination(result["contamination"]),
         "FUNNEL": _funnel(funnel),
-        "PICTURES": "".join(_picture(picture) for picture in pictures),
+        "PICTURES": "".join(as_image(picture) for picture in pictures),
         "NOTES": _notes(result, found),
         "INPUTS": "".join(
             f"<tr><td>{escape(name)}</td><td><code>{escape(digest)}</code></td></tr>" for name, digest in inputs.items()
@@ -178,7 +178,7 @@ def _funnel(stages: Sequence[Funnel]) -> str:
     return f"<thead>{head}</thead><tbody>{''.join(lines)}</tbody>"
 
 
-def _picture(picture: Picture) -> str:
+def as_image(picture: Picture) -> str:
     """As an image: an SVG's identifiers then cannot clash with another's, nor its content touch the page."""
     data = base64.b64encode(picture.svg.encode()).decode()
     title = escape(picture.title)

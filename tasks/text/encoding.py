@@ -25,12 +25,12 @@ TERMINAL_CODES = "\x1b\\[[0-?]*[ -/]*[@-~]"
 # Control characters but tab and newline; soft hyphen; zero-width space and joiner of words, byte-order mark; marks that
 # turn the direction of writing; tags; noncharacters. Kept: U+200C and U+200D, which Persian, Hindi and emoji need.
 CONTROLS = (
-    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ufffe\uffff\U000e0000-\U000e007f]"
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
+    + "]"
 )
-EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,24}\b"
 ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
-MASKED_EMAIL = "name@example.com"  # a domain reserved for examples (RFC 2606)
 
 
 def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
@@ -88,12 +88,6 @@ def _drop_controls(column: pa.Array) -> pa.Array:
     for pattern, replacement in ((LINE_ENDS, "\n"), (TERMINAL_CODES, ""), (CONTROLS, "")):
         column = pc.replace_substring_regex(column, pattern, replacement)
     return column
-
-
-def mask_emails(column: pa.Array) -> tuple[pa.Array, int]:
-    """Replace e-mail addresses. Gives the column and how many texts had one."""
-    masked = substitute(column, "[0-9A-Za-z]@[0-9A-Za-z]", (EMAIL, MASKED_EMAIL))
-    return masked, pc.sum(pc.not_equal(masked, column)).as_py() or 0
 
 
 def tidy(column: pa.Array) -> pa.Array:

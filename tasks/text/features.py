@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from tasks.text.shingles import hash_runs
-from tasks.text.spans import DIGIT, LETTER, SPACE, UNSPACED, WORD, Spans, TextBatch, mix64, sum_by_offsets
+from tasks.text.repetition import WordRuns, share, share_repeated
+from tasks.text.spans import DIGIT, LETTER, SPACE, UNSPACED, WORD, Spans, TextBatch, sum_by_offsets
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher's (Rae et al. 2021)
 _NEWLINE, _HASH, _FULL_STOP = ord("\n"), ord("#"), ord(".")
@@ -17,12 +17,6 @@ _WIDE_BULLETS = ("•", "‣", "◦", "·", "–", "●", "▪", "・")
 _WIDE_PUNCTUATION = ("。", "！", "？", "…", "”", "’", "»", "」", "։", "।", "؟")
 _ELLIPSIS = "…"
 _RUN_BYTES = np.array([byte < 0x80 and (chr(byte).isalnum() or byte in b"_+/=") for byte in range(256)])
-_TEXT_BITS = np.uint64(20)  # of a 64-bit key, for the number of the text; the rest for a hash
-
-
-def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole; 0 where there is nothing to take a part of."""
-    return part / np.maximum(whole, 1)
 
 
 class Features:
@@ -145,15 +139,37 @@ class Features:
         return self.batch.per_document((data == ord("{")) | (data == ord("}")))
 
     @cached_property
-    def num_stop_words(self) -> np.ndarray:
-        """Occurrences of `STOP_WORDS`, in any case."""
+    def num_lorem_ipsum(self) -> np.ndarray:
+        """Occurrences of "lorem ipsum", in any case, the filler of unfinished pages (C4)."""
+        begins = np.flatnonzero((self.batch.bytes | 0x20) == ord("l"))
+        loads = np.ndarray((max(len(self.batch.data) - 7, 0),), "<u8", self.batch.data, strides=(1,))
+        lowered = loads[begins] | np.uint64(0x2020202020202020)
+        here = begins[lowered == np.uint64(int.from_bytes(b"lorem ip", "little"))]
+        texts = np.searchsorted(self.batch.offsets, here, "right") - 1
+        here = texts[here + 8 <= self.batch.offsets[1:][texts]]
+        return np.bincount(here, minlength=len(self.batch))
+
+    @cached_property
+    def _stop_words(self) -> np.ndarray:
+        """How often each of `STOP_WORDS` occurs, in any case, (N, 8)."""
         words = self.batch.runs(self._has(WORD))
         short = np.flatnonzero((words.lengths >= 2) & (words.lengths <= 4))
         loads = np.ndarray((max(len(self.batch.data) - 3, 0),), "<u4", self.batch.data, strides=(1,))
         keep = np.array([0, 0, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF], np.uint32)[words.lengths[short]]
         keys = (loads[words.starts[short]] | np.uint32(0x20202020)) & keep
-        wanted = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.uint32)
-        return np.bincount(words.documents[short[np.isin(keys, wanted)]], minlength=len(self.batch))
+        texts = words.documents[short]
+        wanted = (np.uint32(int.from_bytes(word.encode(), "little")) for word in STOP_WORDS)
+        return np.stack([np.bincount(texts[keys == word], minlength=len(self.batch)) for word in wanted], axis=1)
+
+    @property
+    def num_stop_words(self) -> np.ndarray:
+        """Occurrences of `STOP_WORDS`, in any case."""
+        return self._stop_words.sum(1)
+
+    @property
+    def num_different_stop_words(self) -> np.ndarray:
+        """How many of `STOP_WORDS` occur, in any case."""
+        return (self._stop_words > 0).sum(1)
 
     @cached_property
     def lines(self) -> Spans:
@@ -176,7 +192,7 @@ class Features:
         plain = np.isin(data[first], np.frombuffer(_BULLETS, np.uint8)) & (data[first + 1] == ord(" "))
         return self._share_of_lines(plain | self._starting_with(_WIDE_BULLETS)[first])
 
-    def _last_lead(self) -> np.ndarray:
+    def last_leads(self) -> np.ndarray:
         """First byte of the last character of each line."""
         last = self.lines.starts + self.lines.lengths - 1
         if self.batch.continuation is not None:
@@ -184,21 +200,30 @@ class Features:
                 last = last - self.batch.continuation[last]
         return last
 
-    @cached_property
+    @property
     def share_ellipses(self) -> np.ndarray:
         """Share of lines that end in an ellipsis."""
-        last, data = self._last_lead(), self.batch.data
+        return self._share_of_lines(self.lines_in_ellipses)
+
+    @cached_property
+    def lines_in_ellipses(self) -> np.ndarray:
+        """True for each line that ends in an ellipsis, (L,)."""
+        last, data = self.last_leads(), self.batch.data
         back = np.minimum(self.lines.lengths - 1, 2)
         dotted = (back == 2) & (data[last] == _FULL_STOP)
         dotted &= (data[last - back // 2] == _FULL_STOP) & (data[last - back] == _FULL_STOP)
-        return self._share_of_lines(dotted | self._starting_with((_ELLIPSIS,))[last])
+        return dotted | self._starting_with((_ELLIPSIS,))[last]
 
     @cached_property
     def share_punctuated(self) -> np.ndarray:
         """Share of lines that end in punctuation, as sentences do (FineWeb, Penedo et al. 2024)."""
-        last = self._last_lead()
-        plain = np.isin(self.batch.data[last], np.frombuffer(_PUNCTUATION, np.uint8))
-        return self._share_of_lines(plain | self._starting_with(_WIDE_PUNCTUATION)[last])
+        return self._share_of_lines(self.lines_ending(_PUNCTUATION))
+
+    def lines_ending(self, marks: bytes) -> np.ndarray:
+        """True for each line that ends in one of these marks, or in one of other scripts' that end a sentence, (L,)."""
+        last = self.last_leads()
+        plain = np.isin(self.batch.data[last], np.frombuffer(marks, np.uint8))
+        return plain | self._starting_with(_WIDE_PUNCTUATION)[last]
 
     @cached_property
     def share_short_lines(self) -> np.ndarray:
@@ -206,34 +231,66 @@ class Features:
         return self._share_of_lines(self.lines.lengths <= 30)
 
     @cached_property
+    def _repeated_lines(self) -> tuple[np.ndarray, np.ndarray]:
+        return share_repeated(self.batch, self.lines)
+
+    @cached_property
+    def _repeated_paragraphs(self) -> tuple[np.ndarray, np.ndarray]:
+        return share_repeated(self.batch, self.paragraphs)
+
+    @property
     def share_repeated_lines(self) -> np.ndarray:
         """Share of bytes in lines that stood before in the same text (Gopher's duplicate-line character fraction)."""
-        again = _seen_before(self.batch.hashes(self.lines), self.lines.documents)
-        offsets = np.concatenate(([0], np.cumsum(self.num_lines)))
-        repeated = sum_by_offsets(np.where(again, self.lines.lengths, 0), offsets)
-        return share(repeated, sum_by_offsets(self.lines.lengths, offsets))
+        return self._repeated_lines[1]
+
+    @property
+    def share_lines_repeated(self) -> np.ndarray:
+        """Share of lines that stood before in the same text (Gopher's duplicate-line fraction)."""
+        return self._repeated_lines[0]
+
+    @property
+    def share_repeated_paragraphs(self) -> np.ndarray:
+        """Share of bytes in paragraphs that stood before in the same text."""
+        return self._repeated_paragraphs[1]
+
+    @property
+    def share_paragraphs_repeated(self) -> np.ndarray:
+        """Share of paragraphs that stood before in the same text."""
+        return self._repeated_paragraphs[0]
+
+    @cached_property
+    def _word_hashes(self) -> np.ndarray:
+        return self.batch.hashes(self.words)
 
     @cached_property
     def share_repeated_words(self) -> np.ndarray:
         """Share of five-word sequences that stood before in the same text."""
-        size, words = 5, self.words
-        if len(words) < size:
-            return np.zeros(len(self.batch))
-        runs = hash_runs(self.batch.hashes(words), size)
-        texts = words.documents[: len(runs)]
-        inside = texts == words.documents[size - 1 :]
-        keys = runs[inside] >> _TEXT_BITS | texts[inside].astype(np.uint64) << (np.uint64(64) - _TEXT_BITS)
-        keys.sort()
-        repeats = keys[1:][keys[1:] == keys[:-1]] >> (np.uint64(64) - _TEXT_BITS)
-        repeated = np.bincount(repeats.astype(np.int64), minlength=len(self.batch))
-        return share(repeated, np.maximum(self.num_words - size + 1, 0))
+        return WordRuns(self.words, self._word_hashes, 5).share_repeated(self.num_words)
 
+    def share_of_top_run(self, size: int) -> np.ndarray:
+        """Share of bytes in the most frequent run of `size` words (Gopher's top n-gram character fraction)."""
+        return WordRuns(self.words, self._word_hashes, size).share_of_most_frequent(np.diff(self.batch.offsets))
 
-def _seen_before(hashes: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """True for each hash that stands earlier in the same text, (S,)."""
-    keys = mix64(hashes + texts.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    again = np.zeros(len(keys), bool)
-    again[order[1:]] = ordered[1:] == ordered[:-1]
-    return again
+    def share_in_repeated_runs(self, size: int) -> np.ndarray:
+        """Share of bytes in repeated runs of `size` words (Gopher's duplicate n-gram character fraction)."""
+        return WordRuns(self.words, self._word_hashes, size).share_covered_by_repeats(len(self.batch))
+
+    @cached_property
+    def paragraphs(self) -> Spans:
+        """What stands between empty lines."""
+        data = self.batch.bytes
+        newline = data == _NEWLINE
+        gap = np.zeros(len(data), bool)
+        gap[:-1] = newline[:-1] & newline[1:]
+        gap[1:] |= newline[1:] & newline[:-1]
+        return self.batch.runs(~gap)
+
+    @cached_property
+    def num_sentences(self) -> np.ndarray:
+        """Marks that end a sentence: . ! ? before white space, a quotation mark or the end; 。！？ anywhere."""
+        data, after = self.batch.bytes, self.batch.data[1 : self.batch.num_bytes + 1]
+        ends = np.isin(data, np.frombuffer(b".!?", np.uint8))
+        last = np.zeros(len(data), bool)
+        last[:-1] = self.batch.first_bytes[1:]
+        ends &= last | np.isin(after, np.frombuffer(b" \n\t\"')\0\xe2", np.uint8))
+        return self.batch.per_document(ends | self._starting_with(("。", "！", "？", "।")))

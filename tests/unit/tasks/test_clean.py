@@ -1,14 +1,19 @@
 """The clean stage: what is kept, what the ledger and samples say, and what happens when nothing is left."""
 
 import json
+import unicodedata
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.clean import CleanConfig, clean
 from tasks.lineage.errors import DataError
+from tasks.lineage.store import Store
 from tasks.stage import Resources
-from tasks.text.rules import TEXT
+from tasks.text.rule_presets import CODE, GOPHER, TEXT
 from tests.unit.tasks.corpora import corpus, document, ledger, read
+from tests.unit.tasks.planted import apply, around, planted
 
 PROSE = "The river that runs to the east of the old town is wide, and people have to cross it with a boat (no. {})."
 
@@ -72,7 +77,7 @@ def test_text_is_mended_masked_and_bare():
     first = read(run([document(text)]))[0]["text"]
     assert first.startswith("It’s the page of name@example.com, which is about")
     assert "\x00" not in first and "\n\n\n" not in first and not first.endswith("\n")
-    assert "jane@corp.test" in read(run([document(text)], mask_emails=False))[0]["text"]
+    assert "jane@corp.test" in read(run([document(text)], mask=[]))[0]["text"]
 
 
 def test_added_words_make_a_text_undesirable():
@@ -103,3 +108,101 @@ def test_the_outcome_does_not_depend_on_batches(monkeypatch):
     monkeypatch.setattr("tasks.text.shards.BATCH_BYTES", 300)
     monkeypatch.setattr("tasks.text.shards.read_corpus.__defaults__", (None, 300))
     assert {doc_id: entry["reason"] for doc_id, entry in ledger(run(rows, rejects_per_rule=1)).items()} == whole
+
+
+GERMAN = "Der Fluss, der östlich der Altstadt fließt, ist breit, und man muss ihn mit einem Boot überqueren (Nr. {})."
+
+
+def test_languages_are_told_and_can_be_chosen():
+    rows = [document(PROSE.format(1)), document(GERMAN.format(2)), document(GERMAN.format(3), language="nds")]
+    made = run(rows)
+    assert [row["language"] for row in read(made)] == ["en", "de", "nds"]  # what a source says of itself stands
+    measures = json.loads((made.path / "measures.json").read_text())
+    assert measures["languages"] == {"de": 1, "en": 1, "nds": 1}
+    entries = ledger(run(rows, languages=["de"]))
+    assert [entries[row["doc_id"]]["reason"] for row in rows] == ["other_language", None, "other_language"]
+    with pytest.raises(ValueError, match="no language that can be identified has the code 'xx'"):
+        CleanConfig(languages=["xx"])
+
+
+def test_code_has_no_language_and_unknown_ones_are_kept_where_asked_for():
+    code = document("def area(width, height):\n    return width * height  # in square metres\n", kind="code")
+    digits = document("%d %s " * 20, kind="docstring")
+    loose = {
+        "docstring": {"min_letters": None, "min_worded": None, "max_repeated_words": None},
+        "languages": ["en", "und"],
+    }
+    assert {row["doc_id"] for row in read(run([code, digits], **loose))} == {code["doc_id"], digits["doc_id"]}
+    entries = ledger(run([code, digits], **{**loose, "languages": ["en"]}))
+    assert [entries[row["doc_id"]]["reason"] for row in (code, digits)] == [None, "other_language"]
+
+
+def test_limits_given_in_part_differ_from_the_preset_of_their_kind():
+    config = CleanConfig.model_validate({"text": {"min_chars": 5}})
+    assert config.text == TEXT.model_copy(update={"min_chars": 5})
+    assert CleanConfig.model_validate({"rules": "gopher"}).limits("text") == GOPHER
+    assert CleanConfig.model_validate({"rules": "gopher"}).limits("code") == CODE
+
+
+def test_a_papers_rules_judge_all_kinds_but_code():
+    rows = [document(PROSE.format(1)), document(PROSE.format(2), kind="docstring")]
+    assert {entry["reason"] for entry in ledger(run([*rows, document(PROSE.format(3) * 4)], rules="c4")).values()} == {
+        "few_sentences", None,
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"those of clean\.rules=gopher"):
+        run(rows, rules="gopher")
+
+
+def test_lines_that_many_documents_share_are_dropped():
+    footer = "\nThis page is part of the collection of the society."
+    rows = [document(PROSE.format(number) + footer) for number in range(5)]
+    made = run(rows, shared_line_documents=4)
+    assert [row["text"] for row in read(made)] == [PROSE.format(number) for number in range(5)]
+    assert Store().record(made.key).metrics["shared_lines_dropped"] == 5
+
+
+def test_personal_data_is_counted_by_kind_and_document():
+    rows = [document(PROSE.format("write to jane@corp.test or 81.169.145.92")), document(PROSE.format(2))]
+    made = run(rows)
+    assert read(made, "personal_data.parquet") == [
+        {"doc_id": rows[0]["doc_id"], "kind": kind, "count": 1} for kind in ("email", "ip_address")
+    ]
+    metrics = Store().record(made.key).metrics
+    assert metrics["masked/email"] == metrics["masked/ip_address"] == metrics["masked_documents"] == 1
+    assert metrics["masked/secret"] == 0
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(around, planted, around), min_size=1, max_size=4))
+def test_no_masked_personal_data_is_in_any_file_of_the_output(parts):
+    texts = [PROSE.format(n) + f"\n{before}\n{value}\n{after}" for n, (before, value, after) in enumerate(parts)]
+    made = run([document(text) for text in [*texts, "1 2\n" + parts[0][1]]] + [document(PROSE.format("x"))])
+    values = [value for _, value, _ in parts if sum(apply(value)[1].values())]
+    stored = [row["text"] for row in read(made)] + [(made.path / "samples.jsonl").read_text()]
+    assert not [value for value in values if any(value in text for text in stored)]
+
+
+HOSTILE = {
+    "nul and control": "The \x00river\x07 is \x1b[31mwide\x1b[0m, and people have to cross it with a boat.\x7f\x85",
+    "zero width": "The ri\u200bver is\ufeff wide, and peo\u2060ple have to cross it with a\u00ad boat.",
+    "turned round": "The \u202eriver\u202c is wide, and \u2067people\u2069 have to cross it with a boat.",
+    "tags and noncharacters": "The river\U000e0041 is wide,\ufffe and people\U0001ffff have to cross\ufdd0 it by boat.",
+    "decomposed": "The cafe\u0301 by the river is wide, and people have to cross it with a boat.",
+}
+
+
+def test_hostile_characters_are_gone_and_right_to_left_text_stays():
+    rows = [
+        document(f"{text} In spring it floods the lower fields.", f"file:///{name}") for name, text in HOSTILE.items()
+    ]
+    hebrew = "הנהר שממזרח לעיר העתיקה רחב, ואנשים צריכים לחצות אותו בסירה, ובאביב הוא מציף את השדות הנמוכים שלידו."
+    persian = (
+        "پل روی رودخانه بهار گذشته برای تعمیر بسته بود و او ابزارهایش را در انبار پشت خانه نگه می‌دارد، نه جای دیگر."
+    )
+    made = {row["source"]: row for row in read(run([*rows, document(hebrew, "he"), document(persian, "fa")]))}
+    for name in HOSTILE:
+        text = made[f"file:///{name}"]["text"]
+        assert unicodedata.is_normalized("NFC", text)
+        assert not {unicodedata.category(letter) for letter in text} & {"Cc", "Cf", "Cn", "Cs"}, name
+    assert made["he"]["text"] == hebrew and made["he"]["language"] == "he"
+    assert made["fa"]["text"] == persian and made["fa"]["language"] == "fa"  # U+200C is part of how it is written

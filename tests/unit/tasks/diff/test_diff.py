@@ -52,7 +52,8 @@ def data(folder: Path, masked: bool, seed: int, forgotten: Artifact | None = Non
     config = SnapshotConfig(sources=(Source(kind="files", path=str(folder / "texts.jsonl")),), evaluation_share=0)
     made = {"snapshot": snapshot(config=config, resources=RESOURCES)}
     made["collect"] = collect(snapshot=made["snapshot"], exclusions=forgotten, resources=RESOURCES)
-    made["clean"] = clean(corpus=made["collect"], config=CleanConfig(mask_emails=masked), resources=RESOURCES)
+    cleaning = CleanConfig(mask=["email"]) if masked else CleanConfig(mask=[])
+    made["clean"] = clean(corpus=made["collect"], config=cleaning, resources=RESOURCES)
     made["deduplicate"] = deduplicate(corpus=made["clean"], resources=RESOURCES)
     config = TokenizeConfig(vocab_size=300, train_bytes=5000, validation_share=0.2, seed=seed)
     made["tokenize"] = tokenize(corpus=made["deduplicate"], config=config, resources=RESOURCES)
@@ -148,7 +149,7 @@ def test_the_first_cause_and_what_differs_by_itself(world: World, capsys: pytest
         "changed": [(world.folder / "texts.jsonl").resolve().as_uri()], "removed": [], "added": [],
     }  # fmt: skip
     assert [(entry["stage"], entry["name"], entry["old"], entry["new"]) for entry in answer["config"]] == [
-        ("clean", "mask_emails", True, False), ("tokenize", "seed", 0, 1),
+        ("clean", "mask.0", "email", None), ("tokenize", "seed", 0, 1),
     ]  # fmt: skip
     assert answer["code"] == answer["dependencies"] == answer["numerics"] == []
 
@@ -201,7 +202,7 @@ def test_a_person_reads_it_in_the_order_of_what_matters(world: World, capsys: py
     assert cli.main(["diff", world.a["tokenize"].digest, world.b["tokenize"].digest]) == 0
     shown = capsys.readouterr().out
     assert "First cause: exclude: only B has it" in shown
-    assert "clean: mask_emails true → false" in shown
+    assert "clean: mask.0 email → none" in shown
     assert "1  collect: forgotten" in shown
     assert f"#{EDITED}" in shown
 

@@ -1,0 +1,269 @@
+"""What `clean` does to a batch of documents, and its settings. What becomes of a document depends on no other of its
+batch; the lines that many documents share are counted before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from pydantic import Field, field_validator
+
+from tasks.stage import StageConfig, neutral
+from tasks.text.classifier import Classifier
+from tasks.text.encoding import mend, rewrite, tidy
+from tasks.text.features import Features
+from tasks.text.language import UNDETERMINED, identifier, identify
+from tasks.text.lines import SharedLines, drop_lines
+from tasks.text.markup import strip_markup
+from tasks.text.personal_data import PersonalData, PersonalDataMask
+from tasks.text.rule_presets import CODE, DOCSTRING, HTML, MARKDOWN, PAPERS, TEXT, Preset
+from tasks.text.rules import (
+    LIMIT_OF,
+    LOW_QUALITY,
+    OTHER_LANGUAGE,
+    REASONS,
+    STOP_WORD_LANGUAGES,
+    UNDESIRABLE_CONTENT,
+    RuleLimits,
+    first_reasons,
+)
+from tasks.text.spans import TextBatch
+from tasks.text.undesirable import UndesirableWords
+
+CODE_KIND = "code"
+MASKED_BY_DEFAULT: list[PersonalData] = ["email", "ip_address", "card_number", "iban", "secret"]
+
+
+class CleanConfig(StageConfig):
+    """Mended, plain text of sufficient quality, by a preset of rules for each kind of text."""
+
+    rules: Preset = Field(
+        "by_kind",
+        title="Rules",
+        description="by_kind: the sections below. gopher, c4, fineweb: that paper's rules for web pages, for every "
+        "kind of text but code",
+        json_schema_extra=neutral("by_kind"),
+    )
+    docstring: RuleLimits = Field(DOCSTRING, title="Docstrings")
+    markdown: RuleLimits = Field(MARKDOWN, title="Markdown and reStructuredText")
+    html: RuleLimits = Field(HTML, title="Web pages")
+    text: RuleLimits = Field(TEXT, title="Plain text")
+    code: RuleLimits = Field(CODE, title="Code")
+    languages: list[str] = Field(
+        [],
+        title="Languages",
+        description="keep only these, as ISO 639-1 codes such as en or de; und stands for texts whose language cannot "
+        "be told. Code is kept. Empty: all",
+        json_schema_extra=neutral([]),
+    )
+    mask: list[PersonalData] = Field(
+        MASKED_BY_DEFAULT,
+        title="Personal data to mask",
+        description="email, ip_address (public ones), card_number, iban, secret (keys and tokens of services), phone",
+    )
+    shared_line_documents: int | None = Field(
+        None,
+        ge=2,
+        title="Lines that many documents share",
+        description="drop a line that stands in at least so many documents; reads the text twice. Empty: off",
+        json_schema_extra=neutral(None),
+    )
+    shared_line_scope: str = Field(
+        "origin",
+        pattern="^(origin|corpus)$",
+        title="Shared within",
+        description="origin: documents of one origin (a package, a site). corpus: all documents",
+        json_schema_extra=neutral("origin"),
+    )
+    shared_line_chars: int = Field(
+        30,
+        ge=1,
+        title="Shortest shared line",
+        description="bytes; shorter lines are headings more often than boilerplate",
+        json_schema_extra=neutral(30),
+    )
+    undesirable_words: list[str] = Field(
+        [],
+        max_length=10_000,
+        title="More undesirable words",
+        description="words or phrases added to the built-in list; any case",
+    )
+    min_quality: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="Lowest quality",
+        description="by the classifier that classifiers.quality names. Empty: the threshold it was trained with",
+        json_schema_extra=neutral(None),
+    )
+    max_undesirable_content: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="Most undesirable",
+        description="by the classifier that classifiers.undesirable names. Empty: the threshold it was trained with",
+        json_schema_extra=neutral(None),
+    )
+    rejects_per_rule: int = Field(5, ge=0, le=1000, title="Rejects to show", description="in samples.jsonl, per rule")
+
+    @field_validator("docstring", "markdown", "html", "text", "code", mode="before")
+    @classmethod
+    def _over_preset(cls, value: Any, info: Any) -> Any:
+        """Limits given in part differ from the kind's preset, not from no rules at all."""
+        preset = cls.model_fields[info.field_name].default
+        return {**preset.model_dump(), **value} if isinstance(value, Mapping) else value
+
+    @field_validator("languages")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        known = [*identifier().languages, UNDETERMINED] if value else []
+        if unknown := sorted(set(value) - set(known)):
+            raise ValueError(f"no language that can be identified has the code {unknown[0]!r}; there are {known}")
+        return value
+
+    def limits(self, kind: str) -> RuleLimits:
+        """The preset for a kind of text; unknown kinds count as plain text."""
+        if self.rules in PAPERS and kind != CODE_KIND:
+            return PAPERS[self.rules]
+        return {"docstring": self.docstring, "markdown": self.markdown, "rst": self.markdown, "html": self.html,
+                CODE_KIND: self.code}.get(kind, self.text)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Documents mended, bare and masked; what was found and dropped in each, (N,)."""
+
+    kinds: pa.Array
+    texts: pa.Array
+    mended: int
+    finds: dict[PersonalData, np.ndarray]
+    shared_lines: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Documents with their language; the index in `REASONS` of the rule each broke (−1: none); what was measured:
+    kind → rule → (rows of the batch, values)."""
+
+    prepared: Prepared
+    languages: pa.Array
+    reasons: np.ndarray
+    measured: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
+
+
+class Cleaner:
+    """The settings at work. quality, undesirable: trained classifiers, if any."""
+
+    def __init__(
+        self, config: CleanConfig, quality: Classifier | None = None, undesirable: Classifier | None = None
+    ) -> None:
+        self.config = config
+        self._words = UndesirableWords(config.undesirable_words)
+        self._mask = PersonalDataMask(config.mask)
+        self._quality, self._undesirable = quality, undesirable
+        self._shared = SharedLines(config.shared_line_chars) if config.shared_line_documents else None
+
+    def limit(self, kind: str, rule: str) -> float | None:
+        """What a rule's measurement of a text of this kind is held against."""
+        if rule == LOW_QUALITY:
+            return _threshold(self._quality, self.config.min_quality)
+        if rule == UNDESIRABLE_CONTENT:
+            return _threshold(self._undesirable, self.config.max_undesirable_content)
+        return getattr(self.config.limits(kind), LIMIT_OF[rule]) if rule in LIMIT_OF else None
+
+    def count_lines(self, table: pa.Table) -> None:
+        """See documents before any is cleaned: how many share a line. Only where the settings ask for it."""
+        assert self._shared is not None
+        self._shared.add(self._mended(table)[1], self._groups(table))
+
+    def clean(self, table: pa.Table) -> Cleaned:
+        """Clean documents."""
+        prepared = self.prepare(table)
+        known = table["language"].combine_chunks()
+        languages = pc.coalesce(known, identify(prepared.texts)).cast(pa.string())
+        return self._judged(prepared, languages)
+
+    def prepare(self, table: pa.Table) -> Prepared:
+        """Mend, strip, mask, and drop the lines that are not wanted."""
+        kinds, texts, mended = self._mended(table)
+        shared = np.zeros(len(texts), np.int64)
+        if self._shared is not None:
+            assert self.config.shared_line_documents is not None
+            texts, shared = self._shared.drop(texts, self._groups(table), self.config.shared_line_documents)
+        for kind in pc.unique(kinds).to_pylist():
+            texts = rewrite(texts, pc.equal(kinds, kind), partial(drop_lines, limits=self.config.limits(kind)))
+        masked = self._mask.apply(texts)
+        return Prepared(kinds, tidy(masked.texts), mended, masked.finds, shared)
+
+    def _mended(self, table: pa.Table) -> tuple[pa.Array, pa.Array, int]:
+        kinds = pc.fill_null(table["kind"], "text").combine_chunks()
+        texts, mended = mend(pc.fill_null(table["text"], "").combine_chunks())
+        for kind in pc.unique(kinds).to_pylist():
+            texts = rewrite(texts, pc.equal(kinds, kind), partial(strip_markup, kind=kind))
+        return kinds, texts, mended
+
+    def _groups(self, table: pa.Table) -> np.ndarray:
+        """What documents are counted together with, (N,) uint64."""
+        if self.config.shared_line_scope == "corpus":
+            return np.zeros(table.num_rows, np.uint64)
+        coded = pc.fill_null(table["origin"], "").combine_chunks().dictionary_encode()
+        hashes = [xxhash.xxh3_64_intdigest(origin.encode()) for origin in coded.dictionary.to_pylist()]
+        return np.array(hashes, np.uint64)[coded.indices.to_numpy()]
+
+    def _judged(self, prepared: Prepared, languages: pa.Array) -> Cleaned:
+        """By the preset for each document's kind; texts in ASCII go apart, because they are quicker to measure."""
+        texts, kinds = prepared.texts, prepared.kinds
+        cleaned = Cleaned(prepared, languages, np.full(len(texts), -1, np.int64))
+        english = np.array([language in STOP_WORD_LANGUAGES for language in languages.to_pylist()], bool)
+        undesirable = self._words.counts(texts)
+        plain = pc.string_is_ascii(texts)
+        for kind, is_plain in product(pc.unique(kinds).to_pylist(), (True, False)):
+            chosen = pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain))
+            rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
+            if len(rows):
+                features = Features(TextBatch(texts.take(pa.array(rows))))
+                found = first_reasons(features, self.config.limits(kind), english[rows], undesirable[rows])
+                cleaned.reasons[rows] = found.reasons
+                self._note(cleaned, kind, rows, found.measured)
+        self._by_language(cleaned)
+        self._by_classifier(cleaned, LOW_QUALITY, self._quality)
+        self._by_classifier(cleaned, UNDESIRABLE_CONTENT, self._undesirable)
+        return cleaned
+
+    def _by_language(self, cleaned: Cleaned) -> None:
+        if self.config.languages:
+            wanted = pc.is_in(pc.fill_null(cleaned.languages, UNDETERMINED), pa.array(self.config.languages))
+            kept = pc.or_(wanted, pc.equal(cleaned.prepared.kinds, CODE_KIND)).to_numpy(zero_copy_only=False)
+            cleaned.reasons[~kept] = REASONS.index(OTHER_LANGUAGE)
+
+    def _by_classifier(self, cleaned: Cleaned, reason: str, classifier: Classifier | None) -> None:
+        """Drop, of what no rule dropped, what a classifier of quality finds below its threshold, or one of undesirable
+        content at or above it."""
+        rows = np.flatnonzero(cleaned.reasons < 0)
+        if classifier is None or not len(rows):
+            return
+        scores = classifier.scores(cleaned.prepared.texts.take(pa.array(rows)))
+        limit = self.limit("", reason)
+        dropped = scores < limit if reason == LOW_QUALITY else scores >= limit
+        cleaned.reasons[rows[dropped]] = REASONS.index(reason)
+        kinds = np.array(cleaned.prepared.kinds.take(pa.array(rows)).to_pylist())
+        for kind in np.unique(kinds).tolist():
+            self._note(cleaned, kind, rows[kinds == kind], {reason: scores[kinds == kind]})
+
+    @staticmethod
+    def _note(cleaned: Cleaned, kind: str, rows: np.ndarray, measured: Mapping[str, np.ndarray]) -> None:
+        held = cleaned.measured.setdefault(kind, {})
+        for rule, values in measured.items():
+            before = held.get(rule, (np.zeros(0, np.int64), np.zeros(0)))
+            held[rule] = (np.concatenate((before[0], rows)), np.concatenate((before[1], values)))
+
+
+def _threshold(classifier: Classifier | None, given: float | None) -> float | None:
+    return classifier.threshold if classifier is not None and given is None else given

@@ -1,0 +1,64 @@
+"""Languages are told as py3langid tells them, in measured quality, and texts without one are left undetermined."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from tasks.text.language import identifier, identify
+
+SAMPLE = json.loads((Path(__file__).parent / "samples" / "languages.json").read_text(encoding="utf-8"))
+SHORT = [(text, language) for language, texts in SAMPLE.items() for text in texts]
+LONG = [(" ".join(texts), language) for language, texts in SAMPLE.items()]
+
+
+def told(*texts: str) -> list[str | None]:
+    return identify(pa.array(texts, pa.large_string())).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def theirs() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def same(texts: list[str], theirs: LanguageIdentifier) -> None:
+    names, confidence = identifier().classify(pa.array(texts, pa.large_string()))
+    expected = [theirs.classify(text) for text in texts]
+    np.testing.assert_allclose(confidence, [certainty for _, certainty in expected], atol=2e-5)
+    for name, sure, (other, _) in zip(names, confidence, expected, strict=True):
+        assert name == other or sure < 0.5  # of classes that are as good as equal either may come first
+
+
+def test_answers_are_those_of_py3langid(theirs):
+    same([text for text, _ in SHORT + LONG], theirs)
+    same(["", "1 2 3", "ALL IN CAPITALS", "ÄÖ", "x"], theirs)
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=5))
+def test_answers_are_those_of_py3langid_on_any_text(texts, theirs):
+    same(texts, theirs)
+
+
+@pytest.mark.parametrize(("sample", "least"), [(SHORT, 0.97), (LONG, 0.99)], ids=["sentences", "paragraphs"])
+def test_precision_and_recall_on_the_labelled_sample(sample, least):
+    assert len(SAMPLE) >= 20
+    found = told(*(text for text, _ in sample))
+    right = sum(language == expected for language, (_, expected) in zip(found, sample, strict=True))
+    assert right / len(sample) >= least  # recall
+    assert right / sum(language is not None for language in found) >= least  # precision
+
+
+def test_what_has_no_language_is_undetermined():
+    assert told("", "12.5 17 3", "%s %d", "?!") == [None] * 4
+    assert told() == []
+
+
+def test_neighbours_in_a_batch_do_not_matter():
+    texts = [text for text, _ in SHORT[:40]]
+    assert told(*texts) == [told(text)[0] for text in texts]
