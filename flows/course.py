@@ -9,6 +9,7 @@ from flows.latest import named
 from flows.settings import Adopted, Settings
 from tasks.clean import clean
 from tasks.collect import collect
+from tasks.decontaminate import decontaminate
 from tasks.deduplicate import deduplicate
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
@@ -29,7 +30,7 @@ from tasks.tokenize import tokenize
 class Data:
     """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs.
 
-    collected, cleaned: what the corpus was made from, where the stages were run.
+    collected, cleaned, deduplicated: what the corpus was made from, where the stages were run.
     """
 
     corpus: Artifact
@@ -37,6 +38,7 @@ class Data:
     pairs: Artifact
     collected: Artifact | None = None
     cleaned: Artifact | None = None
+    deduplicated: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,13 @@ def data_course(settings: Settings) -> Data:
         snapshot=outside, exclusions=forgotten, adopted=text, config=settings.collect, resources=resources
     )
     cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
-    corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
-    tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
+    deduplicated = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
     pairs = pair(snapshot=outside, exclusions=forgotten, adopted=more_pairs, config=settings.pair, resources=resources)
-    return Data(corpus=corpus, tokens=tokens, pairs=pairs, collected=collected, cleaned=cleaned)
+    corpus = decontaminate(
+        corpus=deduplicated, pairs=pairs, snapshot=outside, config=settings.decontaminate, resources=resources
+    )
+    tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
+    return Data(corpus, tokens, pairs, collected, cleaned, deduplicated)
 
 
 def pretrain_course(settings: Settings, data: Data) -> Artifact:

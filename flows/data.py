@@ -10,6 +10,7 @@ from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
+from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.pair import PairConfig
 from tasks.snapshot import SnapshotConfig
@@ -24,11 +25,12 @@ def data(
     collect: CollectConfig = DEFAULTS.collect,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
-    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pair: PairConfig = DEFAULTS.pair,
+    decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     resources: Resources = DEFAULTS.resources,
 ) -> None:
-    """Collects text, cleans it, removes duplicates, tokenises it, and makes prompt–response pairs.
+    """Collects text, cleans it, removes duplicates and what evaluations ask, tokenises it; makes prompt–response pairs.
 
     Stages whose inputs, settings and code are unchanged are taken from the store.
     """
@@ -38,8 +40,9 @@ def data(
         collect=collect,
         clean=clean,
         deduplicate=deduplicate,
-        tokenize=tokenize,
         pair=pair,
+        decontaminate=decontaminate,
+        tokenize=tokenize,
         resources=resources,
     )
     with recorded("data", settings):

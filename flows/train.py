@@ -10,6 +10,7 @@ from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
+from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
@@ -30,8 +31,9 @@ def train(
     collect: CollectConfig = DEFAULTS.collect,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
-    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pair: PairConfig = DEFAULTS.pair,
+    decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
@@ -50,8 +52,9 @@ def train(
         collect=collect,
         clean=clean,
         deduplicate=deduplicate,
-        tokenize=tokenize,
         pair=pair,
+        decontaminate=decontaminate,
+        tokenize=tokenize,
         pretrain=pretrain,
         finetune=finetune,
         rank=rank,
