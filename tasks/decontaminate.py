@@ -135,6 +135,8 @@ def _ledger_rows(table: pa.Table, gone: np.ndarray) -> pa.Table:
     return pa.table({
         "doc_id": table["doc_id"],
         "source": table["source"],
+        "license": table["license"],
+        "language": table["language"],
         "kept": kept,
         "reason": pa.array([CONTAMINATED] * len(gone), pa.string(), mask=~gone),
         "duplicate_of": pa.nulls(len(gone), pa.string()),

@@ -29,6 +29,11 @@ class Shingles:
         """The hashes of one text, repeats included."""
         return self.hashes[self.offsets[document] : self.offsets[document + 1]]
 
+    def followed_by(self, others: Shingles) -> Shingles:
+        """These texts' and then the others'."""
+        offsets = np.concatenate((self.offsets, others.offsets[1:] + self.offsets[-1]))
+        return Shingles(np.concatenate((self.hashes, others.hashes)), offsets)
+
     def take(self, documents: np.ndarray) -> Shingles:
         """The shingles of some of the texts, in that order."""
         sizes = np.diff(self.offsets)[documents]

@@ -26,6 +26,7 @@ from tasks.lineage.errors import NotFound
 from tasks.lineage.files import remove_tree
 from tasks.lineage.store import Store
 from tasks.text.forgotten import Forgotten
+from tasks.text.signature_memory import PLACE as SIGNATURES
 from tests.planted_course import NEAR, PLANTED, Course, planted_ids, write
 
 SCHEMAS = Path(__file__).resolve().parents[4] / "docs" / "schemas"
@@ -161,7 +162,9 @@ def test_purged_the_store_is_whole_and_holds_nothing_of_them(before: Course, for
     doomed = {item.name for item in planned.objects}
     assert doomed == {output["digest"] for output in forgotten["tainted"]}
     assert not doomed & fresh
+    assert list((store.root / SIGNATURES).rglob("*.bin"))
     gone = purge.execute(store, planned, "first")
+    assert not (store.root / SIGNATURES).exists()
     assert {item.name for item in gone.objects} == doomed
     assert not any(store.object_path(name).exists() for name in doomed)
     valid({**forgotten, "purged": gone.answer()}, "forget")
