@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
@@ -111,16 +111,21 @@ def signature_memory(config: DeduplicateConfig) -> SignatureMemory:
     return SignatureMemory(home() / PLACE, canonical.digest(depends), config.num_permutations)
 
 
-def survey(run: StageRun, corpus: Path, total: int, config: DeduplicateConfig, memory: SignatureMemory) -> Survey:
-    """Digests of all documents; shingles, signatures and bands of the distinct texts."""
-    place = run.work / "shingles"
+def survey(
+    columns: Iterable[pa.ChunkedArray],
+    place: Path,
+    config: DeduplicateConfig,
+    memory: SignatureMemory,
+    on_batch: Callable[[int], None] = lambda documents: None,
+) -> Survey:
+    """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`."""
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows)
     numbers: dict[bytes, int] = {}  # digest of a text → its number
     texts = array("q")
     num_signed = 0
-    for table in read_corpus(corpus, ["doc_id", "text"]):
-        lowered = pc.utf8_lower(table["text"]).combine_chunks()
+    for column in columns:
+        lowered = pc.utf8_lower(column).combine_chunks()
         fresh, digests = [], []
         for row, digest in enumerate(normalised_digests(lowered)):
             known = len(numbers)
@@ -135,7 +140,7 @@ def survey(run: StageRun, corpus: Path, total: int, config: DeduplicateConfig, m
         num_signed += len(missing)
         order = np.argsort(np.concatenate((missing, recognised)))
         store.add(signed.followed_by(recalled).take(order), np.concatenate((signatures, its_signatures))[order])
-        run.progress(len(texts), 2 * total)
+        on_batch(len(texts))
     store.seal()
     digests_of_texts = np.frombuffer(b"".join(numbers), np.uint64).reshape(-1, 2)
     return Survey(store, np.frombuffer(texts, np.int64), digests_of_texts, num_signed)
@@ -181,7 +186,9 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     if not total:
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
     memory = signature_memory(config)
-    found = survey(run, corpus.path, total, config, memory)
+    columns = (table["text"] for table in read_corpus(corpus.path, ["text"]))
+    place = run.work / "shingles"
+    found = survey(columns, place, config, memory, lambda documents: run.progress(documents, 2 * total))
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)
     )
