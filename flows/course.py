@@ -9,6 +9,7 @@ from flows.latest import named
 from flows.settings import Adopted, Settings
 from tasks.clean import clean
 from tasks.collect import collect
+from tasks.decontaminate import decontaminate
 from tasks.deduplicate import deduplicate
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
@@ -29,7 +30,7 @@ from tasks.tokenize import tokenize
 class Data:
     """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs.
 
-    collected, cleaned: what the corpus was made from, where the stages were run.
+    collected, cleaned, deduplicated: what the corpus was made from, where the stages were run.
     """
 
     corpus: Artifact
@@ -37,17 +38,19 @@ class Data:
     pairs: Artifact
     collected: Artifact | None = None
     cleaned: Artifact | None = None
+    deduplicated: Artifact | None = None
 
 
 @dataclass(frozen=True)
 class Text:
-    """What the stages from the outside world to tokens leave."""
+    """What the stages from the outside world to tokens leave; pairs, where they were asked for."""
 
-    outside: Artifact
     collected: Artifact
     cleaned: Artifact
+    deduplicated: Artifact
     corpus: Artifact
     tokens: Artifact
+    pairs: Artifact | None
 
 
 @dataclass(frozen=True)
@@ -101,27 +104,21 @@ def gives_pairs(settings: Settings) -> bool:
 
 def data_alone(settings: Settings) -> None:
     """The data stages for their own sake: that there is text alone, of which no pairs are made, is no mistake here."""
-    if gives_pairs(settings):
-        data_course(settings)
-    else:
-        text_course(settings)
+    text_course(settings, with_pairs=gives_pairs(settings))
 
 
 def data_course(settings: Settings) -> Data:
     """All data stages. Raises DataError where there is no pair, which fine-tuning and all after it need."""
-    text = text_course(settings)
-    pairs = pair(
-        snapshot=text.outside, exclusions=current(), adopted=_adopted("pairs", settings.adopted.pairs),
-        config=settings.pair, resources=settings.resources,
-    )  # fmt: skip
-    return Data(text.corpus, text.tokens, pairs, text.collected, text.cleaned)
+    text = text_course(settings, with_pairs=True)
+    assert text.pairs is not None
+    return Data(text.corpus, text.tokens, text.pairs, text.collected, text.cleaned, text.deduplicated)
 
 
-def text_course(settings: Settings) -> Text:
+def text_course(settings: Settings, with_pairs: bool) -> Text:
     """From the outside world to tokens."""
     resources = settings.resources
     forgotten = current()
-    text, tokenizer = (_adopted(kind, getattr(settings.adopted, kind)) for kind in ("text", "tokenizer"))
+    text, more_pairs, tokenizer = (_adopted(kind, getattr(settings.adopted, kind)) for kind in ADOPTED)
     outside = snapshot(config=settings.snapshot, resources=resources)
     collected = collect(
         snapshot=outside, exclusions=forgotten, adopted=text, config=settings.collect, resources=resources
@@ -131,9 +128,17 @@ def text_course(settings: Settings) -> Text:
     cleaned = clean(
         corpus=collected, quality=quality, undesirable=undesirable, config=settings.clean, resources=resources
     )
-    corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
+    deduplicated = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
+    pairs = (
+        pair(snapshot=outside, exclusions=forgotten, adopted=more_pairs, config=settings.pair, resources=resources)
+        if with_pairs
+        else None
+    )
+    corpus = decontaminate(
+        corpus=deduplicated, pairs=pairs, snapshot=outside, config=settings.decontaminate, resources=resources
+    )
     tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
-    return Text(outside, collected, cleaned, corpus, tokens)
+    return Text(collected, cleaned, deduplicated, corpus, tokens, pairs)
 
 
 def pretrain_course(settings: Settings, data: Data) -> Artifact:

@@ -10,6 +10,7 @@ from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Adopted, Classifiers, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
+from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.pair import PairConfig
 from tasks.snapshot import SnapshotConfig
@@ -25,11 +26,13 @@ def data(
     classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
-    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pair: PairConfig = DEFAULTS.pair,
+    decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     resources: Resources = DEFAULTS.resources,
 ) -> None:
-    """Collects text, cleans it, removes duplicates, tokenises it, and makes pairs if a source gives any.
+    """Collects text, cleans it, removes duplicates and what evaluations ask, and tokenises it; makes prompt–response
+    pairs if a source gives any.
 
     Stages whose inputs, settings and code are unchanged are taken from the store.
     """
@@ -40,8 +43,9 @@ def data(
         classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
-        tokenize=tokenize,
         pair=pair,
+        decontaminate=decontaminate,
+        tokenize=tokenize,
         resources=resources,
     )
     with recorded("data", settings):

@@ -13,6 +13,7 @@ from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Adopted, Classifiers, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
+from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
@@ -36,8 +37,9 @@ def forget(
     classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
-    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pair: PairConfig = DEFAULTS.pair,
+    decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
@@ -58,8 +60,9 @@ def forget(
         classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
-        tokenize=tokenize,
         pair=pair,
+        decontaminate=decontaminate,
+        tokenize=tokenize,
         pretrain=pretrain,
         finetune=finetune,
         rank=rank,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
+from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
@@ -79,8 +80,9 @@ class Settings(BaseModel):
     classifiers: Classifiers = Classifiers()
     clean: CleanConfig = CleanConfig()
     deduplicate: DeduplicateConfig = DeduplicateConfig()
-    tokenize: TokenizeConfig = TokenizeConfig()
     pair: PairConfig = PairConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     rank: RankConfig = RankConfig()

@@ -10,6 +10,7 @@ from flows.session import recorded, run_name
 from flows.settings import DEFAULTS, Adopted, Classifiers, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
+from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
@@ -31,8 +32,9 @@ def train(
     classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
-    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pair: PairConfig = DEFAULTS.pair,
+    decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
+    tokenize: TokenizeConfig = DEFAULTS.tokenize,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
@@ -52,8 +54,9 @@ def train(
         classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
-        tokenize=tokenize,
         pair=pair,
+        decontaminate=decontaminate,
+        tokenize=tokenize,
         pretrain=pretrain,
         finetune=finetune,
         rank=rank,

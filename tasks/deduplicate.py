@@ -8,8 +8,13 @@ text is trained on; then the one with the least source URI; then the least doc_i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shutil
+import unicodedata
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -19,14 +24,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from tasks.lineage import canonical
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
+from tasks.lineage.fingerprint import fingerprint
+from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text.clusters import ShingleStore, components
 from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
-from tasks.text.shards import CorpusWriter, count_documents, read_corpus
-from tasks.text.shingles import shingle, unique_shingles
+from tasks.text.shards import CorpusWriter, count_documents, read_corpus, shard_paths
+from tasks.text.shingles import Shingles, shingle, unique_shingles
+from tasks.text.signature_memory import PLACE, SignatureMemory
 from tasks.text.spans import TextBatch
 
 EXACT, NEAR = "exact_duplicate", "near_duplicate"
@@ -64,14 +73,18 @@ class DeduplicateConfig(StageConfig):
         return self
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survey:
-    """What one pass over the corpus learns. Documents are numbered in corpus order, distinct texts as they appear."""
+    """What one pass over the corpus learns. Documents are numbered in corpus order, distinct texts as they appear.
+
+    texts: (N,) for each document, the number of its text. digests: (T, 2) uint64 of the distinct texts. num_signed: of
+    these, how many no earlier run had signed.
+    """
 
     store: ShingleStore
-    numbers: dict[bytes, int] = field(default_factory=dict)  # digest of a normalised text → number of that text
-    texts: list[int] = field(default_factory=list)  # for each document, the number of its text
-    names: list[pa.Table] = field(default_factory=list)  # doc_id, source, trained_on of the documents
+    texts: np.ndarray
+    digests: np.ndarray
+    num_signed: int
 
 
 def normalised_digests(lowered: pa.Array) -> list[bytes]:
@@ -79,26 +92,58 @@ def normalised_digests(lowered: pa.Array) -> list[bytes]:
     return [blake2b(" ".join(text.split()).encode(), digest_size=16).digest() for text in lowered.to_pylist()]
 
 
-def survey(run: StageRun, corpus: Path, total: int, config: DeduplicateConfig) -> Survey:
-    """Digests of all documents; shingles, signatures and bands of the distinct texts."""
+def sign(lowered: pa.Array, config: DeduplicateConfig) -> tuple[Shingles, np.ndarray]:
+    """Shingles, each once, and signatures (N, K) uint32 of texts in lower case. What earlier runs signed is taken from
+    them under the digest of the code that this function reaches, so all that shapes a signature belongs here."""
+    shingles = unique_shingles(shingle(TextBatch(lowered), config.shingle_words))
     factors, summands = permutations(config.num_permutations, config.seed)
-    found = Survey(ShingleStore(run.work / "shingles", config.num_permutations, config.bands, config.rows))
-    for table in read_corpus(corpus, ["doc_id", "text", "source", "split"]):
-        lowered = pc.utf8_lower(table["text"]).combine_chunks()
-        fresh = []
+    return shingles, signatures(shingles.hashes, shingles.offsets, factors, summands)
+
+
+def signature_memory(config: DeduplicateConfig) -> SignatureMemory:
+    """What earlier runs signed by the same code, libraries and settings."""
+    depends = {
+        "code": fingerprint(sign).digest,
+        "versions": {name: version(name) for name in deduplicate.libraries},
+        "unicode": unicodedata.unidata_version,
+        "settings": [config.shingle_words, config.num_permutations, config.seed],
+    }
+    return SignatureMemory(home() / PLACE, canonical.digest(depends), config.num_permutations)
+
+
+def survey(
+    columns: Iterable[pa.ChunkedArray],
+    place: Path,
+    config: DeduplicateConfig,
+    memory: SignatureMemory,
+    on_batch: Callable[[int], None] = lambda documents: None,
+) -> Survey:
+    """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`."""
+    shutil.rmtree(place, ignore_errors=True)
+    store = ShingleStore(place, config.num_permutations, config.bands, config.rows)
+    numbers: dict[bytes, int] = {}  # digest of a text → its number
+    texts = array("q")
+    num_signed = 0
+    for column in columns:
+        lowered = pc.utf8_lower(column).combine_chunks()
+        fresh, digests = [], []
         for row, digest in enumerate(normalised_digests(lowered)):
-            known = len(found.numbers)
-            number = found.numbers.setdefault(digest, known)
+            known = len(numbers)
+            number = numbers.setdefault(digest, known)
             if number == known:
                 fresh.append(row)
-            found.texts.append(number)
-        shingles = unique_shingles(shingle(TextBatch(lowered.take(fresh)), config.shingle_words))
-        found.store.add(shingles, signatures(shingles.hashes, shingles.offsets, factors, summands))
-        trained_on = pc.not_equal(table["split"], "evaluation")
-        found.names.append(table.select(["doc_id", "source"]).append_column("trained_on", trained_on))
-        run.progress(len(found.texts), 2 * total)
-    found.store.seal()
-    return found
+                digests.append(digest)
+            texts.append(number)
+        recognised, recalled, its_signatures = memory.recall(np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2))
+        missing = np.setdiff1d(np.arange(len(fresh)), recognised)
+        signed, signatures = sign(lowered.take(pa.array(np.array(fresh, np.int64)[missing])), config)
+        num_signed += len(missing)
+        order = np.argsort(np.concatenate((missing, recognised)))
+        store.add(signed.followed_by(recalled).take(order), np.concatenate((signatures, its_signatures))[order])
+        on_batch(len(texts))
+    store.seal()
+    digests_of_texts = np.frombuffer(b"".join(numbers), np.uint64).reshape(-1, 2)
+    return Survey(store, np.frombuffer(texts, np.int64), digests_of_texts, num_signed)
 
 
 @dataclass(frozen=True)
@@ -108,6 +153,14 @@ class Verdict:
     keeper: np.ndarray
     cluster: np.ndarray
     exact: np.ndarray
+
+
+def read_names(corpus: Path) -> Iterator[pa.Table]:
+    """doc_id, source and trained_on of all documents, in corpus order."""
+    for path in shard_paths(corpus):
+        table = pq.read_table(path, columns=["doc_id", "source", "split"], use_threads=False)
+        trained_on = pc.not_equal(table["split"], "evaluation")
+        yield table.select(["doc_id", "source"]).append_column("trained_on", trained_on)
 
 
 def decide(names: pa.Table, texts: np.ndarray, labels: np.ndarray) -> Verdict:
@@ -132,18 +185,23 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     total = count_documents(corpus.path)
     if not total:
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
-    found = survey(run, corpus.path, total, config)
+    memory = signature_memory(config)
+    columns = (table["text"] for table in read_corpus(corpus.path, ["text"]))
+    place = run.work / "shingles"
+    found = survey(columns, place, config, memory, lambda documents: run.progress(documents, 2 * total))
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)
     )
-    found.store.remove()
-    names = pa.concat_tables(found.names)
-    verdict = decide(names, np.array(found.texts), labels)
+    found.store.remove_bands()
+    memory.keep(found.store, found.digests)
+    names = pa.concat_tables(list(read_names(corpus.path)))
+    verdict = decide(names, found.texts, labels)
     counts = write_kept(run, corpus.path, total, names["doc_id"].combine_chunks(), verdict)
     sizes = write_clusters(run.output / "clusters.parquet", names["doc_id"].combine_chunks(), verdict)
     run.log_metrics(
         {
             **counts.metrics(),
+            "texts_signed": found.num_signed,
             "similar_pairs": num_pairs,
             "clusters": len(sizes),
             "largest_cluster": int(sizes.max(initial=1)),

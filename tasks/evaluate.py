@@ -115,7 +115,7 @@ def evaluate(
         run.output,
         result,
         _side_by_side(prompts.questions, answers),
-        ledgers={"deduplicate": corpus.path / "ledger.parquet", "pair": pairs.path / "ledger.parquet"},
+        ledgers={"decontaminate": corpus.path / "ledger.parquet", "pair": pairs.path / "ledger.parquet"},
         inputs={
             **{name: artifact.digest for name, artifact in artifacts.items()},
             "reward model": reward_model.digest,

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from tasks.contamination import CONTAMINATED, FINDINGS, EvaluationTexts, Overlap
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger
-from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
+from tasks.text.benchmarks import benchmark_items
 from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id, source_digest
 from tasks.text.items import Part, Snapshot, parts
 from tasks.text.pair_choice import Candidate, Choice, decide, normalised
@@ -35,6 +37,7 @@ SCHEMA = pa.schema(
     ]
 )
 _NUM_SAMPLES = 100
+_BLOCK = 8192  # pairs compared with benchmarks at once
 
 
 class PairConfig(StageConfig):
@@ -76,6 +79,10 @@ class PairConfig(StageConfig):
     max_pairs: int | None = Field(
         None, ge=1, title="Most pairs", description="Keep only so many, chosen by their hash. Empty: all."
     )
+    overlap: Overlap = Field(
+        default_factory=Overlap, title="Overlap with benchmarks", json_schema_extra=neutral(Overlap().model_dump()),
+        description="What counts as contamination of a pair by a benchmark, where the sources name one.",
+    )  # fmt: skip
 
     @property
     def shares(self) -> dict[str, float]:
@@ -192,6 +199,7 @@ def _write(run: StageRun, tasks: list[PairTask], tables: list[pa.Table], seen: S
         source = task.part.source.model_dump_json() if task.part.source.origin_field else ""
         rows += [row | {"origin_source": source} for row in table.to_pylist()]
     evaluation = _evaluation(rows, seen)
+    _drop_contaminated(run, [row for row in rows if row["reason"] is None and not evaluation(row)], seen, config)
     candidates = [
         Candidate(index, row["pair_id"], row["prompt"], row["response"], row["pattern"], evaluation(row))
         for index, row in enumerate(rows)
@@ -235,6 +243,26 @@ def _evaluation(rows: list[dict[str, Any]], seen: Snapshot) -> Any:
         return side(seen.seed, seen.evaluation_share, normalised(row["prompt"])) == EVALUATION
 
     return is_evaluation
+
+
+def _drop_contaminated(run: StageRun, rows: list[dict[str, Any]], seen: Snapshot, config: PairConfig) -> None:
+    """Give the pairs that share wording with a benchmark that reason, and write which in contaminated.parquet."""
+    items = benchmark_items(seen, config.max_bad_share, "pair.max_bad_share")
+    if not items:
+        return
+    looked = EvaluationTexts(items, config.overlap)
+    both = [f"{row['prompt']}\n{row['response']}" for row in rows]
+    for begin in range(0, len(rows), _BLOCK):
+        numbers = np.arange(begin, min(begin + _BLOCK, len(rows)))
+        looked.detector.look_in(both[begin : begin + _BLOCK], numbers)
+        for part in ("prompt", "response"):
+            looked.detector.look_near([row[part] for row in rows[begin : begin + _BLOCK]], numbers)
+    told = []
+    for number, ties in sorted(looked.findings().items()):
+        rows[number]["reason"] = CONTAMINATED
+        told += looked.told(rows[number]["pair_id"], rows[number]["source"], both[number], ties)
+    pq.write_table(pa.Table.from_pylist(told, FINDINGS), run.output / "contaminated.parquet", compression="zstd")
+    run.logger.info("%d pairs share wording with benchmarks", len({row["doc_id"] for row in told}))
 
 
 def _write_samples(run: StageRun, table: pa.Table) -> None:

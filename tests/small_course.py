@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.clean import CleanConfig, clean
 from tasks.collect import CollectConfig, collect
+from tasks.decontaminate import DecontaminateConfig, decontaminate
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.finetune import FinetuneConfig, finetune
 from tasks.lineage.artifact import Artifact
@@ -54,6 +55,7 @@ def make(folder: Path, **changes: Any) -> dict[str, Artifact]:
         "collect": CollectConfig(),
         "clean": CleanConfig(),
         "deduplicate": DeduplicateConfig(),
+        "decontaminate": DecontaminateConfig(),
         "tokenize": TokenizeConfig(vocab_size=300, train_bytes=5000, validation_share=0.1),
         "pair": PairConfig(
             ask_packages=False, validation_share=0.1, finetune_share=0.4, rank_share=0.25, ppo_share=0.25
@@ -75,9 +77,9 @@ def make(folder: Path, **changes: Any) -> dict[str, Artifact]:
         return made[stage.name]
 
     outside = run(snapshot)
-    corpus = run(deduplicate, corpus=run(clean, corpus=run(collect, snapshot=outside)))
-    tokens = run(tokenize, corpus=corpus)
+    deduplicated = run(deduplicate, corpus=run(clean, corpus=run(collect, snapshot=outside)))
     pairs = run(pair, snapshot=outside)
+    tokens = run(tokenize, corpus=run(decontaminate, corpus=deduplicated, pairs=pairs, snapshot=outside))
     run(finetune, model=run(pretrain, tokens=tokens), pairs=pairs)
     return made
 
@@ -86,5 +88,5 @@ def trained_on(made: dict[str, Artifact]) -> list[dict[str, Any]]:
     """The documents of the training split, with their text, in the corpus's order."""
     index = pq.read_table(made["tokenize"].path / "index.parquet", filters=[("split", "=", "train")])
     ids = set(index["doc_id"].to_pylist())
-    rows = pq.read_table(made["deduplicate"].path / "documents-00000.parquet").to_pylist()
+    rows = pq.read_table(made["decontaminate"].path / "documents-00000.parquet").to_pylist()
     return [row for row in rows if row["doc_id"] in ids]

@@ -10,6 +10,7 @@ from typing import Any
 from tasks.forget.exclusions import current
 from tasks.forget.fall import Fallen, fall
 from tasks.lineage.errors import NotFound
+from tasks.lineage.files import remove_tree
 from tasks.lineage.gc import Doomed, delete_object, delete_work, size_of
 from tasks.lineage.journal import now
 from tasks.lineage.lock import inputs_of
@@ -17,6 +18,7 @@ from tasks.lineage.store import Store
 from tasks.lineage.tombstone import discard
 from tasks.text.draft_cache import drop_remembered_texts
 from tasks.text.forgotten import Forgotten
+from tasks.text.signature_memory import PLACE as SIGNATURES
 from tasks.tracking import retraction
 from tasks.tracking.retraction import Traces
 
@@ -83,6 +85,7 @@ def execute(store: Store, planned: Purge, certificate: str) -> Purge:
         objects.append(item)
     for item in planned.aside:
         discard(store.root, store.root / item.name)
+    remove_tree(store.root / SIGNATURES)  # of what was forgotten too; the next `deduplicate` signs the rest anew
     return Purge(objects, work, planned.aside, planned.mlflow, left)
 
 

@@ -102,7 +102,9 @@ def unsorted_texts(view: StoreView, copies: Copies) -> int:
 
 def _outputs(view: StoreView, raw: bool) -> list[str]:
     """The outputs to look at, so that each text is met; not also where it stands word for word a second time."""
-    passed_on = {"deduplicate": "inputs"} if raw else {"deduplicate": "inputs", "collect": "takers"}
+    passed_on = {"deduplicate": "inputs", "decontaminate": "inputs"}
+    if not raw:
+        passed_on["collect"] = "takers"
     holding = [digest for digest, tables in view.texts.items() if tables and digest in view.present]
     return [digest for digest in view.in_time(holding) if not _stands_elsewhere(view, digest, passed_on)]
 

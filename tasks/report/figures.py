@@ -29,6 +29,10 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
         Headline("documents_kept", "documents kept", ",.0f"),
         Headline("documents_dropped", "duplicates", ",.0f"),
     ),
+    "decontaminate": (
+        Headline("documents_kept", "documents kept", ",.0f"),
+        Headline("documents_dropped", "contaminated", ",.0f"),
+    ),
     "tokenize": (Headline("train_tokens", "tokens", ",.0f"), Headline("documents_kept", "documents", ",.0f")),
     "pair": (Headline("pairs", "pairs", ",.0f"), Headline("documents_kept", "pairs", ",.0f")),
     "pretrain": (

@@ -13,13 +13,18 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tasks.text.mapped import MappedArray
 from tasks.text.minhash import band_hashes, estimate
 from tasks.text.shingles import Shingles
 
 NEIGHBOURS = 31  # in a bucket, each document is compared with the first and with so many that follow it
-PAIR_BLOCK = 1 << 16  # pairs whose signatures are compared at once
-SHINGLE_BLOCK = 1 << 20  # shingles intersected at once
+PAIR_BLOCK = 1 << 12  # pairs whose signatures are compared at once
+SHINGLE_BLOCK = 1 << 18  # shingles intersected at once
+MOST_REMEMBERED = 1 << 20  # pairs found dissimilar that are not compared again when they meet in a later band
 MARGIN = 4.0  # standard errors below the threshold at which a signature still earns an exact comparison
+
+
+SHINGLES, SIGNATURES, SIZES = "shingles.bin", "signatures.bin", "sizes.bin"
 
 
 class ShingleStore:
@@ -30,45 +35,39 @@ class ShingleStore:
 
     def __init__(self, directory: Path, num_permutations: int, bands: int, rows: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory, self._permutations, self.bands, self._rows = directory, num_permutations, bands, rows
-        names = ["shingles", "signatures", *(f"band-{band:03d}" for band in range(bands))]
-        self._paths = {name: directory / f"{name}.bin" for name in names}
-        self._files = {name: path.open("wb") for name, path in self._paths.items()}
-        self._sizes: list[np.ndarray] = []
+        self.directory, self._permutations, self.bands, self._rows = directory, num_permutations, bands, rows
+        self._bands = [f"band-{band:03d}.bin" for band in range(bands)]
+        self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, *self._bands)}
 
     def add(self, shingles: Shingles, signatures: np.ndarray) -> None:
         """Append documents: their unique shingles, and signatures (N, K) uint32."""
-        self._sizes.append(np.diff(shingles.offsets).astype(np.int32))
-        shingles.hashes.tofile(self._files["shingles"])
-        signatures.tofile(self._files["signatures"])
-        for band, hashes in enumerate(band_hashes(signatures, self.bands, self._rows)):
-            hashes.tofile(self._files[f"band-{band:03d}"])
+        np.diff(shingles.offsets).astype(np.int32).tofile(self._files[SIZES])
+        shingles.hashes.tofile(self._files[SHINGLES])
+        signatures.tofile(self._files[SIGNATURES])
+        for name, hashes in zip(self._bands, band_hashes(signatures, self.bands, self._rows), strict=True):
+            hashes.tofile(self._files[name])
 
     def seal(self) -> None:
         """Close the files and make what they hold readable."""
         for file in self._files.values():
             file.close()
-        self.sizes = np.concatenate([np.zeros(0, np.int32), *self._sizes])
+        self.sizes = np.fromfile(self.directory / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
-        self._shingles = self._map("shingles", np.uint32)
-        self._signatures = self._map("signatures", np.uint32).reshape(len(self.sizes), self._permutations)
-
-    def _map(self, name: str, kind: type) -> np.ndarray:
-        path = self._paths[name]
-        return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+        self._shingles = MappedArray(self.directory / SHINGLES, np.uint32)
+        self._signatures = MappedArray(self.directory / SIGNATURES, np.uint32, self._permutations)
 
     def band(self, band: int) -> np.ndarray:
         """Hashes of one band, (N,) uint64."""
-        return self._map(f"band-{band:03d}", np.uint64)
+        return np.fromfile(self.directory / self._bands[band], np.uint64)
 
-    def remove(self) -> None:
-        """Delete the files."""
-        for path in self._paths.values():
-            path.unlink(missing_ok=True)
+    def remove_bands(self) -> None:
+        """Delete the band hashes, which the signatures give at any time."""
+        for name in self._bands:
+            (self.directory / name).unlink(missing_ok=True)
 
     def estimates(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Similarity of pairs by their signatures, (P,)."""
-        return estimate(self._signatures[left], self._signatures[right])
+        return estimate(self._signatures.take(left), self._signatures.take(right))
 
     def similarities(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Exact Jaccard similarity of the shingle sets of pairs, (P,) float64."""
@@ -91,32 +90,28 @@ class ShingleStore:
             sizes = self.sizes[documents].astype(np.int64)
             pairs = np.repeat(np.arange(len(documents)), sizes)
             within = np.arange(len(pairs)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            hashes = self._shingles[np.repeat(self.offsets[documents], sizes) + within]
+            hashes = self._shingles.take(np.repeat(self.offsets[documents], sizes) + within)
             sides.append(pairs.astype(np.uint64) << np.uint64(32) | hashes)
         keys = np.sort(np.concatenate(sides))
         shared = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)
         return np.bincount(shared.astype(np.int64), minlength=len(left))
 
 
-def similar_pairs(
-    store: ShingleStore, left: np.ndarray, right: np.ndarray, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Those of the pairs whose exact Jaccard similarity is at least `threshold`.
+def similar_pairs(store: ShingleStore, left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray:
+    """Whether the exact Jaccard similarity of each pair is at least `threshold`, (P,) bool.
 
     Sizes and signatures first rule out what cannot reach it: J ≤ smaller set / larger set, and an estimate more than
     `MARGIN` standard errors too low.
     """
     small, large = np.minimum(store.sizes[left], store.sizes[right]), np.maximum(store.sizes[left], store.sizes[right])
-    possible = (small > 0) & (small >= threshold * large)
-    left, right = left[possible], right[possible]
+    similar = np.zeros(len(left), bool)
+    possible = np.flatnonzero((small > 0) & (small >= threshold * large))
     floor = threshold - MARGIN * np.sqrt(threshold * (1 - threshold) / store._permutations)
-    kept = []
-    for begin in range(0, len(left), PAIR_BLOCK):
-        block = slice(begin, begin + PAIR_BLOCK)
-        likely = np.flatnonzero(store.estimates(left[block], right[block]) >= floor) + begin
-        kept.append(likely[store.similarities(left[likely], right[likely]) >= threshold])
-    chosen = np.concatenate([np.zeros(0, np.int64), *kept])
-    return left[chosen], right[chosen]
+    for begin in range(0, len(possible), PAIR_BLOCK):
+        block = possible[begin : begin + PAIR_BLOCK]
+        likely = block[store.estimates(left[block], right[block]) >= floor]
+        similar[likely] = store.similarities(left[likely], right[likely]) >= threshold
+    return similar
 
 
 def bucket_pairs(hashes: np.ndarray, usable: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -157,14 +152,34 @@ def components(
     labels = np.arange(len(store.sizes))
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
+    dissimilar = np.zeros(0, np.uint64)
     for band in range(store.bands):
         for left, right in bucket_pairs(store.band(band), usable):
             apart = labels[left] != labels[right]
-            left, right = similar_pairs(store, left[apart], right[apart], threshold)
-            num_pairs += len(left)
-            labels = join(labels, left, right)
+            left, right = left[apart], right[apart]
+            keys = pair_keys(left, right)
+            fresh = ~is_among(keys, dissimilar)
+            left, right, keys = left[fresh], right[fresh], keys[fresh]
+            similar = similar_pairs(store, left, right, threshold)
+            num_pairs += int(similar.sum())
+            labels = join(labels, left[similar], right[similar])
+            room = MOST_REMEMBERED - len(dissimilar)
+            dissimilar = np.sort(np.concatenate((dissimilar, keys[~similar][:room])))
         on_band(band)
     return labels, num_pairs
+
+
+def pair_keys(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """A number for each pair of documents, whichever of them comes first, (P,) uint64."""
+    return np.minimum(left, right).astype(np.uint64) << np.uint64(32) | np.maximum(left, right).astype(np.uint64)
+
+
+def is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each key is among `known`, which rises, (P,) bool."""
+    if not len(known):
+        return np.zeros(len(keys), bool)
+    found: np.ndarray = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+    return found
 
 
 def join(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -77,11 +77,12 @@ def _drafts(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterato
             for page in read_pages(path, limits.max_document_bytes):
                 yield rejected_draft(blank, page) if isinstance(page, Rejected) else _of_page(page, blank)
             return
-        for passage in _passages(item, path, limits):
+        for passage in passages_of(item, path, limits):
             yield rejected_draft(blank, passage) if isinstance(passage, Rejected) else _of_passage(item, passage, blank)
 
 
-def _passages(item: Item, path: Path, limits: Limits) -> Iterator[Passage | Rejected]:
+def passages_of(item: Item, path: Path, limits: Limits) -> Iterator[Passage | Rejected]:
+    """The text of an item that is no table, or the passages it is cut into."""
     if item.kind == "text":
         yield from read_passages(path, limits.document_chars, limits.max_document_bytes)
     elif item.kind == "pdf":

@@ -7,6 +7,7 @@ n words has one shingle, of all its words; a text without words has none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,18 @@ class Shingles:
     def of(self, document: int) -> np.ndarray:
         """The hashes of one text, repeats included."""
         return self.hashes[self.offsets[document] : self.offsets[document + 1]]
+
+    def followed_by(self, others: Shingles) -> Shingles:
+        """These texts' and then the others'."""
+        offsets = np.concatenate((self.offsets, others.offsets[1:] + self.offsets[-1]))
+        return Shingles(np.concatenate((self.hashes, others.hashes)), offsets)
+
+    def take(self, documents: np.ndarray) -> Shingles:
+        """The shingles of some of the texts, in that order."""
+        sizes = np.diff(self.offsets)[documents]
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+        return Shingles(self.hashes[np.repeat(self.offsets[documents], sizes) + within], offsets)
 
 
 def shingle(batch: TextBatch, size: int) -> Shingles:
@@ -54,11 +67,18 @@ def shingle(batch: TextBatch, size: int) -> Shingles:
 
 def hash_runs(hashes: np.ndarray, size: int) -> np.ndarray:
     """Hash of each run of `size` neighbours, (S − size + 1,) uint64; their order matters."""
-    count = len(hashes) - size + 1
-    rolled = hashes[:count].copy()
-    for step in range(1, size):
-        rolled += hashes[step : step + count] * np.uint64(pow(_MULTIPLIER, step, 1 << 64))
-    return mix64(rolled)
+    return next(runs_of_sizes(hashes, [size]))
+
+
+def runs_of_sizes(hashes: np.ndarray, sizes: Sequence[int]) -> Iterator[np.ndarray]:
+    """`hash_runs` of several sizes, which must rise, for the work of the largest. Empty where there are too few."""
+    rolled, done = hashes.copy(), 1
+    for size in sizes:
+        for step in range(done, min(size, len(hashes))):
+            rolled = rolled[: len(hashes) - step]
+            rolled += hashes[step:] * np.uint64(pow(_MULTIPLIER, step, 1 << 64))
+        done = size
+        yield mix64(rolled) if size <= len(hashes) else hashes[:0]
 
 
 def unique_shingles(shingles: Shingles) -> Shingles:

@@ -23,11 +23,11 @@ class Source(BaseModel):
         description="packages: documentation of the installed Python packages. files: a file, folder, glob or URI. "
         "huggingface: a data set of the Hugging Face hub, or a folder written by save_to_disk.",
     )
-    role: Literal["text", "pairs"] = Field(
+    role: Literal["text", "pairs", "benchmark"] = Field(
         "text",
         title="Role",
         description="text: documents to pretrain on (packages then also give questions and answers). "
-        "pairs: prompt–response pairs only.",
+        "pairs: prompt–response pairs only. benchmark: what models are evaluated on, to be kept out of training.",
     )
     path: str | None = Field(
         None,
@@ -80,6 +80,8 @@ class Source(BaseModel):
     def _fields_belong_to_kind(self) -> Self:
         foreign: dict[str, object]
         if self.kind == "packages":
+            if self.role == "benchmark":
+                raise ValueError("a benchmark is of kind 'files' or 'huggingface': packages are documentation")
             foreign = {
                 "path": self.path,
                 "subset": self.subset,

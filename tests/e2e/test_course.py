@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-DATA_STAGES = ("collect", "clean", "deduplicate", "tokenize", "pair")
+DATA_STAGES = ("collect", "clean", "deduplicate", "pair", "decontaminate", "tokenize")
 STAGES = ("snapshot", *DATA_STAGES, "pretrain", "finetune", "rank", "reward", "ppo", "evaluate")
 COMPARED_WITH_SFT = ("reward", "gold", "gold_greedy", "length", "repetition")
 FIGURES = {

@@ -65,7 +65,7 @@ def test_the_course_of_data_is_planned(made: Path, capsys: pytest.CaptureFixture
     answer = ask(capsys, "why", "data", "--config", str(made))
     assert verdicts(answer) == {
         "snapshot": "cached", "collect": "cached", "clean": "cached",
-        "deduplicate": "would run", "tokenize": "would run",
+        "deduplicate": "would run", "decontaminate": "would run", "tokenize": "would run",
     }  # fmt: skip
     assert [cause["kind"] for cause in answer["stages"][3]["causes"]] == ["first run"]
 

@@ -30,7 +30,7 @@ from tasks.reproduce.steps import resources_of, work
 from tests.small_course import RESOURCES, make, text, write_sources
 
 SCHEMA = Path(__file__).resolve().parents[3] / "docs" / "schemas" / "reproduce.json"
-ORDER = ["snapshot", "collect", "clean", "deduplicate", "tokenize", "pair", "pretrain", "finetune"]
+ORDER = ["snapshot", "collect", "clean", "deduplicate", "pair", "decontaminate", "tokenize", "pretrain", "finetune"]
 
 
 @dataclass

@@ -30,6 +30,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("tasks/collect.py", "collect"): {"collect"},
     ("tasks/clean.py", "clean_table"): {"clean"},
     ("tasks/deduplicate.py", "deduplicate"): {"deduplicate"},
+    ("tasks/decontaminate.py", "decontaminate"): {"decontaminate"},
     ("tasks/tokenize.py", "tokenize"): {"tokenize"},
     ("tasks/pair.py", "pair"): {"pair"},
     ("tasks/pretrain.py", "fit"): {"pretrain"},
@@ -49,6 +50,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
     # How text is processed.
     ("tasks/text/minhash.py", "signatures"): {"collect", "pair", "deduplicate"},  # what is forgotten is known by them
+    ("tasks/text/wording.py", "words_of"): {"pair", "decontaminate", "evaluate"},
     ("tasks/text/docstrings.py", "documented_objects"): DATA,
     ("tasks/text/chrf.py", "chrf_scores"): {"finetune", "rank", "ppo", "evaluate"},
     ("tasks/text/questions.py", "ask"): {"pair"},

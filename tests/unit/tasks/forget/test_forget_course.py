@@ -13,6 +13,7 @@ import pytest
 
 from flows.forget_request import dry_run, request
 from flows.forgetting import forget_course
+from flows.presets import DATA
 from flows.settings import Settings
 from tasks.forget import certificate as certificates
 from tasks.forget import purge
@@ -25,6 +26,7 @@ from tasks.lineage.errors import NotFound
 from tasks.lineage.files import remove_tree
 from tasks.lineage.store import Store
 from tasks.text.forgotten import Forgotten
+from tasks.text.signature_memory import PLACE as SIGNATURES
 from tests.planted_course import NEAR, PLANTED, Course, planted_ids, write
 
 SCHEMAS = Path(__file__).resolve().parents[4] / "docs" / "schemas"
@@ -74,7 +76,7 @@ def outputs(certificate: dict[str, Any], when: str) -> dict[str, Artifact]:
     """The data before or after, as the search takes it."""
     return {
         stage["stage"]: Artifact(kind="data", digest=stage[when], key="0" * 64)
-        for stage in certificate["stages"] if stage["stage"] in ("collect", "clean", "deduplicate", "tokenize", "pair")
+        for stage in certificate["stages"] if stage["stage"] in DATA and stage["stage"] != "snapshot"
     }  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_neither_text_is_in_ledgers_texts_or_shards(before: Course, forgotten: d
     both = set(planted_ids(before.folder))
     fates = ledger(after(forgotten)["collect"], before.store)
     assert {name for name, row in fates.items() if row["reason"] == "forgotten"} == both
-    for stage in ("clean", "deduplicate", "tokenize"):
+    for stage in ("clean", "deduplicate", "decontaminate", "tokenize"):
         assert not both & set(ledger(after(forgotten)[stage], before.store))
     check = forgotten["check"]
     assert check["clean"] and check["found"] == []
@@ -108,7 +110,8 @@ def test_the_search_finds_them_where_nothing_was_forgotten(before: Course, forgo
     planted, near = planted_ids(before.folder)
     assert {(entry.stage, entry.where) for entry in remains if entry.doc_id == near} == {
         ("collect", "ledger"), ("collect", "text"), ("clean", "ledger"), ("clean", "text"),
-        ("deduplicate", "ledger"), ("deduplicate", "text"), ("tokenize", "ledger"), ("tokenize", "shard"),
+        ("deduplicate", "ledger"), ("deduplicate", "text"), ("decontaminate", "ledger"), ("decontaminate", "text"),
+        ("tokenize", "ledger"), ("tokenize", "shard"),
     }  # fmt: skip
     assert {entry.stage for entry in remains if entry.doc_id == planted} == {"collect", "clean"}
     rows = [{"id": None, "text": None, "signature": row["signature"], "threshold": 0.8, "source": None}
@@ -159,7 +162,9 @@ def test_purged_the_store_is_whole_and_holds_nothing_of_them(before: Course, for
     doomed = {item.name for item in planned.objects}
     assert doomed == {output["digest"] for output in forgotten["tainted"]}
     assert not doomed & fresh
+    assert list((store.root / SIGNATURES).rglob("*.bin"))
     gone = purge.execute(store, planned, "first")
+    assert not (store.root / SIGNATURES).exists()
     assert {item.name for item in gone.objects} == doomed
     assert not any(store.object_path(name).exists() for name in doomed)
     valid({**forgotten, "purged": gone.answer()}, "forget")

@@ -51,7 +51,10 @@ def test_a_person_reads_models_paths_and_steps(elsewhere: Course, capsys: pytest
     _, near = planted_ids(elsewhere.folder)
     assert cli.main(["impact", "--doc", near]) == 0
     shown = capsys.readouterr().out
-    assert "pedigree-aligned" in shown and "text → collect → clean → deduplicate → tokenize → pretrain" in shown
+    assert (
+        "pedigree-aligned" in shown
+        and "text → collect → clean → deduplicate → decontaminate → tokenize → pretrain" in shown
+    )
     assert "of 40 steps" in shown and "not asked: no MLflow server answers" in shown
     assert "in place of the document it was dropped for" in shown
 

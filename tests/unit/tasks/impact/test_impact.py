@@ -37,7 +37,7 @@ def test_a_text_is_found_in_every_model_with_the_path_that_taints_it(course: Cou
     def names(path: list[str]) -> list[str]:
         return [made.get(digest, "text") for digest in path]
 
-    to_base = ["text", "collect", "clean", "deduplicate", "tokenize", "pretrain"]
+    to_base = ["text", "collect", "clean", "deduplicate", "decontaminate", "tokenize", "pretrain"]
     assert stages(models["pretrain"]["path"]) == to_base
     assert names(models["reward"]["paths"]["rankings"]) == [*to_base, "finetune", "rank", "reward"]
     assert stages(models["ppo"]["path"]) == [*to_base, "finetune", "ppo"]
@@ -66,10 +66,10 @@ def test_a_copy_that_would_stand_in_for_a_removed_document_is_named(course: Cour
     assert answer["steps"]["pretrain"][0]["doubts"] == []
     held = by_stage(answer, "artifacts")
     assert {stage for stage, entry in held.items() if entry["relation"] == "holds"} == {
-        "collect", "clean", "deduplicate", "tokenize",
+        "collect", "clean", "deduplicate", "decontaminate", "tokenize",
     }  # fmt: skip
     assert held["evaluate"]["relation"] == held["rank"]["relation"] == "inherits"
-    way = ("collect", "clean", "deduplicate", "tokenize")
+    way = ("collect", "clean", "deduplicate", "decontaminate", "tokenize")
     assert held["tokenize"]["path"] == [near, *(held[stage]["digest"] for stage in way)]
 
 

@@ -1,0 +1,121 @@
+"""Shingles and signatures of earlier runs, so that only new texts are signed.
+
+A run leaves its `ShingleStore` (clusters.py) here with the digests of its texts; the next takes from it what it meets
+again. Entries are found by the digest of the text, under a name for everything else that they depend on: settings, code
+and libraries. So what is found equals what would be computed. The two latest runs under each of the two latest names
+are kept. It is a speed-up: what is damaged or gone is computed anew, and the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from tasks.text.clusters import SHINGLES, SIGNATURES, SIZES, ShingleStore
+from tasks.text.mapped import MappedArray
+from tasks.text.shingles import Shingles
+
+PLACE = Path("cache") / "signatures"  # below the folder of state
+DIGESTS, CHECKSUMS = "digests.bin", "checksums.json"
+FILES = (SHINGLES, SIGNATURES, SIZES, DIGESTS)
+MOST_KEPT = 2
+DIGEST_BYTES = 16
+
+
+class _Run:
+    """What one earlier run left. Raises OSError or ValueError where it is not as it was written."""
+
+    def __init__(self, folder: Path, num_permutations: int) -> None:
+        told = json.loads((folder / CHECKSUMS).read_text())
+        if told != _checksums(folder):
+            raise ValueError(f"{folder} is damaged")
+        digests = np.fromfile(folder / DIGESTS, f"V{DIGEST_BYTES}")
+        self._order = np.argsort(digests.view(np.uint64)[::2], kind="stable")  # by the first half
+        self._digests = digests.view(np.uint64).reshape(-1, 2)[self._order]
+        self.sizes = np.fromfile(folder / SIZES, np.int32)
+        self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
+        self.shingles = MappedArray(folder / SHINGLES, np.uint32)
+        self.signatures = MappedArray(folder / SIGNATURES, np.uint32, num_permutations)
+        if not len(self.sizes) == len(self._digests) == len(self.signatures) or self.offsets[-1] != len(self.shingles):
+            raise ValueError(f"{folder} is damaged")
+
+    def find(self, digests: np.ndarray) -> np.ndarray:
+        """Row of each digest, (N, 2) uint64 → (N,), −1 where there is none."""
+        rows = np.full(len(digests), -1)
+        if len(self._order):
+            slots = np.searchsorted(self._digests[:, 0], digests[:, 0])
+            slots = np.minimum(slots, len(self._order) - 1)
+            met = (self._digests[slots] == digests).all(axis=1)  # first halves that are equal by chance are missed
+            rows[met] = self._order[slots[met]]
+        return rows
+
+
+class SignatureMemory:
+    """What earlier runs under this name left in `folder`."""
+
+    def __init__(self, folder: Path, name: str, num_permutations: int) -> None:
+        self._folder, self._name, self._permutations = folder, name, num_permutations
+        self._runs: list[_Run] = []
+        for path in _newest_first(folder / name):
+            try:
+                self._runs.append(_Run(path, num_permutations))
+            except (OSError, ValueError):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def recall(self, digests: np.ndarray) -> tuple[np.ndarray, Shingles, np.ndarray]:
+        """Of texts with these digests, (N, 2) uint64: the rows that are known, (M,), their shingles and signatures."""
+        rows, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self._permutations), np.uint32)]
+        missing = np.arange(len(digests))
+        for run in self._runs:
+            found = run.find(digests[missing])
+            known = found[found >= 0]
+            rows.append(missing[found >= 0])
+            sizes.append(run.sizes[known].astype(np.int64))
+            own = np.concatenate(([0], np.cumsum(sizes[-1])))
+            places = np.repeat(run.offsets[known] - own[:-1], sizes[-1]) + np.arange(own[-1])
+            hashes.append(run.shingles.take(places))
+            signatures.append(run.signatures.take(known))
+            missing = missing[found < 0]
+        offsets = np.concatenate(([0], np.cumsum(np.concatenate(sizes))))
+        return np.concatenate(rows), Shingles(np.concatenate(hashes), offsets), np.concatenate(signatures)
+
+    def keep(self, store: ShingleStore, digests: np.ndarray) -> None:
+        """Take over the files of a sealed store of texts with these digests, (N, 2) uint64; what cannot be kept is
+        deleted."""
+        place = self._folder / self._name
+        try:
+            digests.tofile(store.directory / DIGESTS)
+            (store.directory / CHECKSUMS).write_text(json.dumps(_checksums(store.directory)))
+            place.mkdir(parents=True, exist_ok=True)
+            number = max((int(path.name) for path in _newest_first(place)), default=0) + 1
+            store.directory.rename(place / f"{number:08d}")
+            os.utime(place)
+        except OSError:
+            shutil.rmtree(store.directory, ignore_errors=True)
+        for path in _newest_first(place)[MOST_KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)
+        names = sorted(self._folder.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in names[MOST_KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _newest_first(place: Path) -> list[Path]:
+    return sorted((path for path in place.glob("*") if path.name.isdigit()), reverse=True)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Of each file its size and hash: against damage, not against malice."""
+    found = {}
+    for name in FILES:
+        hasher = xxhash.xxh3_64()
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                hasher.update(block)
+        found[name] = hasher.hexdigest()
+    return found
