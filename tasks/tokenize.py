@@ -22,18 +22,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, tokenizer_of_words
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text.encoder import encoder_of
+from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, read_corpus, shard_paths
 from tasks.text.spans import TextBatch, mix64
 
 TRAIN, VALIDATION = "train", "validation"
 HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
 SHARD_TOKENS = 1 << 27
+BATCH_TEXTS = 2048  # whose words are counted at once
 CHECKED_DOCUMENTS = 64  # per run, encoded by `tokenizers` too and compared
 
 EMPTY = SCHEMA.empty_table().select(["doc_id", "split"])
@@ -181,7 +183,8 @@ def learn(run: StageRun, corpus: Path, points: np.ndarray, config: TokenizeConfi
         begin += table.num_rows
     texts = sample.texts()
     run.logger.info("learning a vocabulary of %d from %d documents", config.vocab_size, len(texts))
-    return train_tokenizer(texts, config.vocab_size)
+    batches = (TextBatch(texts[row : row + BATCH_TEXTS]) for row in range(0, len(texts), BATCH_TEXTS))
+    return tokenizer_of_words(count_words(batches), config.vocab_size)
 
 
 def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, lengths: np.ndarray) -> None:
