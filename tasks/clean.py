@@ -179,7 +179,8 @@ def ledger_rows(table: pa.Table, cleaned: Cleaned, kept: pa.Array) -> pa.Table:
         {
             "doc_id": table["doc_id"],
             "source": table["source"],
-            "kept": kept,
+            "license": table["license"],
+            "language": table["language"],
             "reason": pa.array(names[cleaned.reasons], pa.string(), mask=cleaned.reasons < 0),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),
             "bytes_in": pc.cast(pc.fill_null(pc.binary_length(table["text"]), 0), pa.int64()),

@@ -167,7 +167,8 @@ def _ledger_rows(table: pa.Table, kept: pa.ChunkedArray) -> pa.Table:
     return pa.table({
         "doc_id": table["doc_id"],
         "source": table["source"],
-        "kept": kept,
+        "license": table["license"],
+        "language": table["language"],
         "reason": table["reason"],
         "duplicate_of": pc.if_else(pc.fill_null(repeated, False), table["doc_id"], pa.scalar(None, pa.string())),
         "bytes_in": table["bytes_in"],

@@ -168,7 +168,8 @@ def write_kept(run: StageRun, corpus: Path, total: int, doc_ids: pa.Array, verdi
                     {
                         "doc_id": table["doc_id"],
                         "source": table["source"],
-                        "kept": pa.array(kept),
+                        "license": table["license"],
+                        "language": table["language"],
                         "reason": pa.array(reasons, pa.string(), mask=kept),
                         "duplicate_of": doc_ids.take(pa.array(keeper, mask=kept)),
                         "bytes_in": sizes,

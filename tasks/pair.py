@@ -253,7 +253,8 @@ def _ledger_rows(rows: list[dict[str, Any]], choice: Choice) -> pa.Table:
     return pa.table({
         "doc_id": pa.array([row["pair_id"] for row in rows], pa.string()),
         "source": pa.array([row["source"] for row in rows], pa.string()),
-        "kept": pa.array(kept, pa.bool_()),
+        "license": pa.array([row["license"] for row in rows], pa.string()),
+        "language": pa.nulls(len(rows), pa.string()),
         "reason": pa.array([reason for reason, _ in fates], pa.string()),
         "duplicate_of": pa.array([other for _, other in fates], pa.string()),
         "bytes_in": pa.array([row["size"] for row in rows], pa.int64()),

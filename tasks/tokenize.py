@@ -251,7 +251,7 @@ def write_shards(
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for table in read_corpus(corpus, ["doc_id", "text", "source", "split"]):
+        for table in read_corpus(corpus, ["doc_id", "text", "source", "license", "language", "split"]):
             rows = slice(begin, begin + table.num_rows)
             for split, chosen in ((TRAIN, trained_on[rows] & ~validation[rows]), (VALIDATION, validation[rows])):
                 part = table.filter(pa.array(chosen))
@@ -293,7 +293,8 @@ def ledger_rows(table: pa.Table, trained_on: np.ndarray) -> pa.Table:
         {
             "doc_id": table["doc_id"],
             "source": table["source"],
-            "kept": kept,
+            "license": table["license"],
+            "language": table["language"],
             "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),
             "bytes_in": sizes,

@@ -74,10 +74,11 @@ def _looked_at(folder: Path, forgotten: Forgotten) -> Iterator[_Look]:
     """(where, ids, of each the similarity to what is forgotten, −1 for none or _BY_ID)."""
     if (folder / LEDGER).is_file():
         with pq.ParquetFile(folder / LEDGER) as file:
-            for batch in file.iter_batches(1 << 16, columns=["doc_id", "kept"]):
+            for batch in file.iter_batches(1 << 16, columns=["doc_id", "reason"]):
                 ids = batch["doc_id"].to_pylist()
                 known = np.array([name in forgotten.ids for name in ids], bool)
-                yield "ledger", ids, np.where(known & batch["kept"].to_numpy(zero_copy_only=False), _BY_ID, -1.0)
+                kept = pc.is_null(batch["reason"]).to_numpy(zero_copy_only=False)
+                yield "ledger", ids, np.where(known & kept, _BY_ID, -1.0)
     if shard_paths(folder):
         for table in read_corpus(folder, ["doc_id", "text", "kind"]):
             ids = table["doc_id"].to_pylist()

@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.lineage.artifact import Artifact
@@ -129,6 +130,6 @@ def _held(folder: Path) -> dict[str, str | None] | None:
             table = pq.read_table(folder / name, columns=[column, "split"])
             return dict(zip(table[column].to_pylist(), table["split"].to_pylist(), strict=True))
     if (folder / LEDGER).is_file():
-        kept = pq.read_table(folder / LEDGER, columns=["doc_id"], filters=[("kept", "=", True)])["doc_id"].to_pylist()
-        return dict.fromkeys(kept)
+        rows = pq.read_table(folder / LEDGER, columns=["doc_id", "reason"])
+        return dict.fromkeys(rows["doc_id"].filter(pc.is_null(rows["reason"])).to_pylist())
     return None

@@ -251,11 +251,11 @@ def _ledger(path: Path, known: _Labels) -> tuple[Section, dict[str, Section]]:
     dropped, kept_instead = [], []
     with pq.ParquetFile(path) as file:
         ids, codes = np.empty(file.metadata.num_rows, np.uint64), np.empty(file.metadata.num_rows, np.uint8)
-        columns, begin = ["doc_id", "kept", "reason", "duplicate_of"], 0
+        columns, begin = ["doc_id", "reason", "duplicate_of"], 0
         for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
             here = slice(begin, begin + batch.num_rows)
             ids[here], begin = short_ids(batch["doc_id"]), here.stop
-            codes[here] = known.numbers(batch["kept"], batch["reason"])
+            codes[here] = known.numbers(pc.is_null(batch["reason"]), batch["reason"])
             copies = np.flatnonzero(pc.is_valid(batch["duplicate_of"]).to_numpy(zero_copy_only=False))
             dropped.append(ids[here][copies])
             kept_instead.append(short_ids(batch["duplicate_of"].take(pa.array(copies))))

@@ -19,13 +19,19 @@ SCHEMA = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("kept", pa.bool_(), nullable=False),
-        pa.field("reason", pa.string()),  # why it was dropped; null if kept
+        pa.field("license", pa.string()),
+        pa.field("language", pa.string()),  # null where nothing has told it yet
+        pa.field("decision", pa.string(), nullable=False),  # KEPT or DROPPED
+        pa.field("reason", pa.string()),  # why it was dropped; null exactly if kept
         pa.field("duplicate_of", pa.string()),  # doc_id of the document kept in its place
         pa.field("bytes_in", pa.int64(), nullable=False),
         pa.field("bytes_out", pa.int64(), nullable=False),
     ]
 )
+
+
+KEPT, DROPPED = "kept", "dropped"
+GIVEN = [name for name in SCHEMA.names if name != "decision"]  # what a stage gives; the reason decides
 
 
 @dataclass(frozen=True)
@@ -65,23 +71,18 @@ class Ledger:
         self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1)
 
     def add_table(self, table: pa.Table) -> None:
-        """Append rows; columns as in SCHEMA, in any order.
+        """Append rows; columns as in GIVEN, in any order. What has a reason is dropped, the rest is kept.
 
-        Raises LedgerError if a column is missing, or kept and reason contradict each other.
+        Raises LedgerError if a column is missing.
         """
-        missing = [name for name in SCHEMA.names if name not in table.column_names]
+        missing = [name for name in GIVEN if name not in table.column_names]
         if missing:
-            raise LedgerError(f"the ledger table lacks the columns {', '.join(missing)}; give every column of SCHEMA")
-        table = table.select(SCHEMA.names).cast(SCHEMA)
-        wrong = pc.sum(pc.equal(table["kept"], pc.is_valid(table["reason"]))).as_py() or 0
-        if wrong:
-            raise LedgerError(
-                f"{wrong} ledger rows are kept with a reason, or dropped without one; "
-                "give a reason exactly to what is dropped"
-            )
-        self._writer.write_table(table)
+            raise LedgerError(f"the ledger table lacks the columns {', '.join(missing)}; give every column of GIVEN")
+        kept = pc.is_null(table["reason"])
+        table = table.select(GIVEN).append_column("decision", pc.if_else(kept, KEPT, DROPPED))
+        self._writer.write_table(table.select(SCHEMA.names).cast(SCHEMA))
         self._rows += table.num_rows
-        self._kept += pc.sum(table["kept"]).as_py() or 0
+        self._kept += pc.sum(kept).as_py() or 0
         for entry in table["reason"].drop_null().value_counts().to_pylist():
             self._dropped[entry["values"]] += entry["counts"]
 

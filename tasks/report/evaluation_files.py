@@ -76,8 +76,6 @@ def page(evaluation: Path, funnel: Sequence[Funnel], more: Sequence[Picture] = (
 
 def funnel_of(stage: str, ledger: Path) -> Funnel:
     """What a ledger adds up to."""
-    table = pq.read_table(ledger, columns=["kept", "reason"])
-    counts = table.group_by(["kept", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    kept = sum(row["count_all"] for row in counts if row["kept"])
-    dropped = {row["reason"]: row["count_all"] for row in counts if not row["kept"]}
-    return Funnel(stage, kept, dict(sorted(dropped.items())))
+    reasons = pq.read_table(ledger, columns=["reason"])["reason"].value_counts().to_pylist()
+    counts = {row["values"]: row["counts"] for row in reasons}
+    return Funnel(stage, counts.pop(None, 0), dict(sorted(counts.items())))

@@ -30,8 +30,8 @@ def ledger(run: StageRun, kept: list[str], dropped: list[str]) -> None:
         written.add_table(
             pa.Table.from_pylist(
                 [
-                    {"doc_id": name, "source": f"s:{name}", "kept": keeps, "reason": None if keeps else "short",
-                     "duplicate_of": None, "bytes_in": 1, "bytes_out": int(keeps)}
+                    {"doc_id": name, "source": f"s:{name}", "license": "MIT", "language": None,
+                     "reason": None if keeps else "short", "duplicate_of": None, "bytes_in": 1, "bytes_out": int(keeps)}
                     for name, keeps in rows
                 ]
             )

@@ -41,7 +41,8 @@ def output(ledger: list[dict[str, object]] | None = None, **tables: dict[str, li
     folder.mkdir(parents=True)
     if ledger is not None:
         with Ledger(folder / "ledger.parquet") as writer:
-            blank = {"source": "s", "kept": True, "reason": None, "duplicate_of": None, "bytes_in": 1, "bytes_out": 1}
+            blank = {"source": "s", "license": None, "language": None, "reason": None, "duplicate_of": None}
+            blank |= {"bytes_in": 1, "bytes_out": 1}
             rows = [{**blank, **row} for row in ledger]
             writer.add_table(pa.Table.from_pylist(rows))
             writer.close()
@@ -71,8 +72,8 @@ def test_the_beginning_of_an_id_spans_it(found: str, digits: int) -> None:
 
 def test_a_ledger_says_what_was_kept_and_why_the_rest_was_not() -> None:
     rows = [{"doc_id": doc(n)} for n in range(5)]
-    rows[3] |= {"kept": False, "reason": "too_short"}
-    rows[4] |= {"kept": False, "reason": "near_duplicate", "duplicate_of": doc(1)}
+    rows[3] |= {"reason": "too_short"}
+    rows[4] |= {"reason": "near_duplicate", "duplicate_of": doc(1)}
     fates = fates_of(Store(), output(rows))
     assert said(fates, 0, 3, 4, 9) == [
         Fate(True), Fate(False, reason="too_short"), Fate(False, reason="near_duplicate"), None,
@@ -84,7 +85,7 @@ def test_a_ledger_says_what_was_kept_and_why_the_rest_was_not() -> None:
 
 
 def test_what_came_twice_was_kept_once_and_is_no_copy_of_itself() -> None:
-    rows = [{"doc_id": doc(1), "kept": False, "reason": "repeated", "duplicate_of": doc(1)}, {"doc_id": doc(1)}]
+    rows = [{"doc_id": doc(1), "reason": "repeated", "duplicate_of": doc(1)}, {"doc_id": doc(1)}]
     fates = fates_of(Store(), output(rows))
     assert said(fates, 1) == [Fate(True)]
     assert fates is not None and fates.dropped_for(ids(1)) == []
@@ -92,7 +93,7 @@ def test_what_came_twice_was_kept_once_and_is_no_copy_of_itself() -> None:
 
 def test_a_table_that_holds_documents_tells_their_split() -> None:
     index = {"doc_id": [doc(1), doc(2)], "split": ["train", "validation"], "offset": [0, 7]}
-    rows = [{"doc_id": doc(1)}, {"doc_id": doc(2)}, {"doc_id": doc(3), "kept": False, "reason": "evaluation_split"}]
+    rows = [{"doc_id": doc(1)}, {"doc_id": doc(2)}, {"doc_id": doc(3), "reason": "evaluation_split"}]
     fates = fates_of(Store(), output(rows, index=index))
     assert said(fates, 1, 2, 3) == [
         Fate(True, split="train"), Fate(True, split="validation"), Fate(False, reason="evaluation_split"),
@@ -133,8 +134,8 @@ def test_look_ups_agree_with_reading_the_ledger(tmp_path_factory, rows, asked) -
     folder = tmp_path_factory.mktemp("ledger")
     with Ledger(folder / "ledger.parquet") as writer:
         table = [
-            {"doc_id": doc(n), "source": "", "kept": kept, "reason": None if kept else f"r{n % 3}",
-             "duplicate_of": None, "bytes_in": 0, "bytes_out": 0}
+            {"doc_id": doc(n), "source": "", "license": "MIT", "language": None,
+             "reason": None if kept else f"r{n % 3}", "duplicate_of": None, "bytes_in": 0, "bytes_out": 0}
             for n, kept in rows
         ]  # fmt: skip
         if table:

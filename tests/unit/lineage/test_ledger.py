@@ -21,7 +21,8 @@ def table(reasons: list[str | None], first: int = 0) -> pa.Table:
         {
             "doc_id": [f"{number:032x}" for number in numbers],
             "source": [f"file://{number}" for number in numbers],
-            "kept": pa.array([reason is None for reason in reasons], pa.bool_()),
+            "license": pa.array(["MIT"] * len(reasons), pa.string()),
+            "language": pa.nulls(len(reasons), pa.string()),
             "reason": pa.array(reasons, pa.string()),
             "duplicate_of": pa.nulls(len(reasons), pa.string()),
             "bytes_in": pa.array([10] * len(reasons), pa.int64()),
@@ -66,13 +67,8 @@ def test_the_same_rows_give_the_same_bytes_and_can_be_read_back(tmp_path: Path) 
     read = pq.read_table(tmp_path / "a")
     assert read.schema.equals(SCHEMA)
     assert read["reason"].to_pylist() == [None, "duplicate", None]
-
-
-@pytest.mark.parametrize(("kept", "reason"), [(True, "duplicate"), (False, None)])
-def test_kept_and_reason_may_not_contradict_each_other(tmp_path: Path, kept: bool, reason: str | None) -> None:
-    rows = table([reason]).set_column(2, "kept", pa.array([kept]))
-    with Ledger(tmp_path / "ledger") as ledger, pytest.raises(LedgerError, match="1 ledger rows"):
-        ledger.add_table(rows)
+    assert read["decision"].to_pylist() == ["kept", "dropped", "kept"]
+    assert read["license"].to_pylist() == ["MIT"] * 3
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:

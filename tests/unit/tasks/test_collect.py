@@ -125,8 +125,8 @@ def test_malformed_rows_are_quarantined_and_counted(tmp_path):
     ]  # fmt: skip
     assert all(entry["uri"] == path.as_uri() and entry["excerpt"] for entry in quarantine(corpus))
     rows = ledger(corpus)
-    assert len(rows) == 24 == sum(row["kept"] for row in rows) + 4
-    assert {row["reason"] for row in rows if not row["kept"]} == {"quarantined"}
+    assert len(rows) == 24 == sum(row["decision"] == "kept" for row in rows) + 4
+    assert {row["reason"] for row in rows if row["decision"] == "dropped"} == {"quarantined"}
 
 
 def test_too_many_malformed_rows_are_an_error_that_names_the_first(tmp_path):
@@ -150,7 +150,7 @@ def test_an_empty_corpus_is_an_error_that_says_what_to_do(tmp_path, rows):
 def test_empty_and_repeated_documents_are_dropped_by_reason(tmp_path):
     corpus = run(files(write_jsonl(tmp_path / "a.jsonl", [{"text": "a"}, {"text": " "}, {"text": "a"}, {"text": "b"}])))
     assert sorted(texts(corpus)) == ["a", "b"]
-    assert [(row["kept"], row["reason"]) for row in ledger(corpus)] == [
+    assert [(row["decision"] == "kept", row["reason"]) for row in ledger(corpus)] == [
         (True, None), (False, "empty"), (False, "repeated"), (True, None),
     ]  # fmt: skip
     repeated = ledger(corpus)[2]
@@ -267,7 +267,10 @@ def test_packages_give_docstrings_guides_and_readme(zoo):
     assert (feed["origin"], feed["license"], feed["collector"]) == ("zoo", "MIT", "packages")
     assert found["pypi://zoo/1.0/zoo-1.0.dist-info/METADATA"]["text"] == "# Zoo\n"
     assert found["pypi://zoo/1.0/zoo/guide.md"]["text"] == "# Guide\n\nHow to run a zoo.\n"
-    assert {row["reason"] for row in ledger(corpus) if not row["kept"]} == {"trivial_docstring", "quarantined"}
+    assert {row["reason"] for row in ledger(corpus) if row["decision"] == "dropped"} == {
+        "trivial_docstring",
+        "quarantined",
+    }
     [entry] = quarantine(corpus)
     assert entry["uri"].endswith("broken.py") and "not valid Python" in entry["reason"]
 

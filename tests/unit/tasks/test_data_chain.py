@@ -65,9 +65,9 @@ def test_every_stage_accounts_for_what_the_stage_before_kept():
     for stage, result in zip(("clean", "deduplicate", "tokenize"), chain(rows), strict=True):
         entries = ledger(result)
         assert set(entries) == set(arrived), stage
-        dropped = [entry for entry in entries.values() if not entry["kept"]]
+        dropped = [entry for entry in entries.values() if entry["decision"] == "dropped"]
         assert dropped and all(entry["reason"] and entry["bytes_out"] == 0 for entry in dropped), stage
-        kept = {doc_id for doc_id, entry in entries.items() if entry["kept"]}
+        kept = {doc_id for doc_id, entry in entries.items() if entry["decision"] == "kept"}
         written = [row["doc_id"] for row in read(result, "index.parquet" if stage == "tokenize" else "documents-*")]
         assert sorted(written) == sorted(kept), stage
         arrived = {doc_id: arrived[doc_id] for doc_id in kept}
@@ -77,10 +77,14 @@ def test_the_kept_document_is_named_kept_and_of_the_evaluation_split_where_its_c
     rows = {row["doc_id"]: row for row in mixed()}
     _, result, _ = chain(list(rows.values()))
     entries = ledger(result)
-    copies = [(rows[doc_id], rows[entry["duplicate_of"]]) for doc_id, entry in entries.items() if not entry["kept"]]
+    copies = [
+        (rows[doc_id], rows[entry["duplicate_of"]])
+        for doc_id, entry in entries.items()
+        if entry["decision"] == "dropped"
+    ]
     assert any(keeper["split"] == "evaluation" for _, keeper in copies)
     for dropped, keeper in copies:
-        assert entries[keeper["doc_id"]]["kept"]
+        assert entries[keeper["doc_id"]]["decision"] == "kept"
         first, last = ((row["split"] != "evaluation", row["source"]) for row in (keeper, dropped))
         assert first < last
 

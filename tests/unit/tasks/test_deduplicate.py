@@ -103,7 +103,7 @@ def test_recall_and_precision_on_synthetic_copies():
         if len(left & right) / len(left | right) >= 0.8:
             wanted.add(rows[-1]["doc_id"])
     assert 100 < len(wanted) < 390
-    found = {doc_id for doc_id, row in ledger(run(rows)).items() if not row["kept"]}
+    found = {doc_id for doc_id, row in ledger(run(rows)).items() if row["decision"] == "dropped"}
     assert len(found & wanted) / len(wanted) >= 0.98
     assert len(found & wanted) / len(found) >= 0.95
 

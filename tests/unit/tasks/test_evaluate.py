@@ -123,7 +123,7 @@ class Course:
         folder = self.draft("corpus")
         table = pa.table({"text": pa.array(texts, pa.large_string()), "split": [split] * len(texts)})
         pq.write_table(table, folder / "documents-00000.parquet")
-        ledger = {"kept": [True, True, False, False], "reason": [None, None, "near_duplicate", "near_duplicate"]}
+        ledger = {"reason": [None, None, "near_duplicate", "near_duplicate"]}
         pq.write_table(pa.table(ledger), folder / "ledger.parquet")
         self.store("corpus", "corpus", folder)
 

@@ -88,8 +88,8 @@ def test_answers_of_packages_are_short_plain_sentences(of_packages):
 
 def test_the_ledger_accounts_for_every_documented_object(of_packages):
     found, entries = of_packages
-    assert sum(entry["kept"] for entry in entries) == len(found)
-    assert all(entry["kept"] == (entry["reason"] is None) for entry in entries)
+    assert sum(entry["decision"] == "kept" for entry in entries) == len(found)
+    assert all((entry["decision"] == "kept") == (entry["reason"] is None) for entry in entries)
     reasons = {entry["reason"] for entry in entries}
     assert {"private_object", "answer_too_short", "answer_unrelated_to_name", "repeated_response"} <= reasons
 

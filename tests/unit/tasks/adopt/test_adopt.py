@@ -39,7 +39,7 @@ def test_text_becomes_documents_with_the_declared_origin(texts: Path) -> None:
     assert {row["origin"] for row in rows} == {
         "https://example.org/data/a.jsonl", "https://example.org/data/more/b%20c.jsonl",
     }  # fmt: skip
-    assert all(row["kept"] for row in ledger(artifact).values())
+    assert all(row["decision"] == "kept" for row in ledger(artifact).values())
     assert record.documents == {"documents_in": 60, "documents_kept": 60, "documents_dropped": 0}
     assert record.declared is not None and record.declared.by == "Ada"
     assert str(texts) not in record.model_dump_json(), "where it lay does not matter"
