@@ -16,6 +16,7 @@ from tasks.forget.exclusions import current
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import StoreError
 from tasks.lineage.store import Store
+from tasks.mix import mix
 from tasks.pair import pair
 from tasks.ppo import ppo
 from tasks.pretrain import pretrain
@@ -29,7 +30,8 @@ from tasks.tokenize import tokenize
 class Data:
     """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs.
 
-    collected, cleaned: what the corpus was made from, where the stages were run.
+    collected, cleaned: what the corpus was made from, where the stages were run. tokenized: the tokens before they were
+    mixed, where they were.
     """
 
     corpus: Artifact
@@ -37,6 +39,7 @@ class Data:
     pairs: Artifact
     collected: Artifact | None = None
     cleaned: Artifact | None = None
+    tokenized: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,12 @@ def data_course(settings: Settings) -> Data:
     )
     cleaned = clean(corpus=collected, config=settings.clean, resources=resources)
     corpus = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
-    tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
+    tokenized = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
+    tokens = tokenized
+    if settings.mix.sources:
+        tokens = mix(tokens=tokenized, corpus=corpus, config=settings.mix, resources=resources)
     pairs = pair(snapshot=outside, exclusions=forgotten, adopted=more_pairs, config=settings.pair, resources=resources)
-    return Data(corpus=corpus, tokens=tokens, pairs=pairs, collected=collected, cleaned=cleaned)
+    return Data(corpus=corpus, tokens=tokens, pairs=pairs, collected=collected, cleaned=cleaned, tokenized=tokenized)
 
 
 def pretrain_course(settings: Settings, data: Data) -> Artifact:

@@ -11,6 +11,7 @@ from flows.settings import DEFAULTS, Adopted, Settings
 from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.snapshot import SnapshotConfig
 from tasks.stage import Resources
@@ -25,6 +26,7 @@ def data(
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     pair: PairConfig = DEFAULTS.pair,
     resources: Resources = DEFAULTS.resources,
 ) -> None:
@@ -39,6 +41,7 @@ def data(
         clean=clean,
         deduplicate=deduplicate,
         tokenize=tokenize,
+        mix=mix,
         pair=pair,
         resources=resources,
     )

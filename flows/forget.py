@@ -17,6 +17,7 @@ from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
 from tasks.forget.exclusions import ExcludeConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -36,6 +37,7 @@ def forget(
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     pair: PairConfig = DEFAULTS.pair,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
@@ -57,6 +59,7 @@ def forget(
         clean=clean,
         deduplicate=deduplicate,
         tokenize=tokenize,
+        mix=mix,
         pair=pair,
         pretrain=pretrain,
         finetune=finetune,

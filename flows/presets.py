@@ -5,7 +5,7 @@ Plain data, so that the command line reads them without loading the stages.
 
 from typing import Any
 
-DATA = ("snapshot", "collect", "clean", "deduplicate", "tokenize", "pair")
+DATA = ("snapshot", "collect", "clean", "deduplicate", "tokenize", "mix", "pair")
 PRETRAIN = ("pretrain",)
 ALIGN = ("finetune", "rank", "reward", "ppo", "evaluate")
 STAGES = (*DATA, *PRETRAIN, *ALIGN)

@@ -19,6 +19,7 @@ from tasks.collect import CollectConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -37,6 +38,7 @@ def retrain(
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     pair: PairConfig = DEFAULTS.pair,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
@@ -54,6 +56,7 @@ def retrain(
         clean=clean,
         deduplicate=deduplicate,
         tokenize=tokenize,
+        mix=mix,
         pair=pair,
         pretrain=pretrain,
         finetune=finetune,

@@ -12,6 +12,7 @@ from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
 from tasks.forget.exclusions import ExcludeConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -64,6 +65,7 @@ class Settings(BaseModel):
     clean: CleanConfig = CleanConfig()
     deduplicate: DeduplicateConfig = DeduplicateConfig()
     tokenize: TokenizeConfig = TokenizeConfig()
+    mix: MixConfig = MixConfig()
     pair: PairConfig = PairConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()

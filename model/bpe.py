@@ -21,7 +21,7 @@ _COOLING = 8  # by how much the least count falls at which pairs enter the queue
 
 Places = NDArray[np.int32]
 _Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Places]
-"""Pairs entered together: how often they occurred and which they are, both (P,); the bounds of their places (P + 1,)."""
+"""Pairs entered together: how often they occurred and which they are, (P,), and the bounds of their places (P + 1,)."""
 
 
 class Words(NamedTuple):

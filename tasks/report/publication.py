@@ -14,6 +14,7 @@ from tasks.report.lineage_graph import page_before, prefect_pages
 from tasks.report.plots import Funnel
 from tasks.report.report_page import Picture
 
+MOST_BARS = 24  # in a panel
 RunUrl = Callable[[str | None], str]
 
 
@@ -40,7 +41,8 @@ def _report(subject: Record, evaluation: Path, records: Mapping[str, Record]) ->
 
 
 def write_plots(record: Mapping[str, Any], folder: Path) -> None:
-    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents."""
+    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents, plots/mixture
+    for one that mixed sources, plots/fertility for one that tokenised."""
     subject = Record.model_validate(record)
     rows = _rows(subject)
     if plots.has_curves(subject.stage, rows):
@@ -48,6 +50,40 @@ def write_plots(record: Mapping[str, Any], folder: Path) -> None:
     kept = funnel_of({subject.key: subject})
     if kept and kept[0].dropped:
         plots.write(plots.funnel(kept), folder / "plots" / "documents")
+    shares = mixture_of(subject.metrics)
+    if shares:
+        plots.write(plots.bar_groups({"Share of the tokens": shares}), folder / "plots" / "mixture")
+    panels = fertility_of(subject.metrics)
+    if panels:
+        plots.write(plots.bar_groups(panels), folder / "plots" / "fertility")
+
+
+def fertility_of(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """Title → group of documents or script → how well the tokenizer suits it."""
+    titles = {
+        "tokens_per_word": "Tokens a word",
+        "bytes_per_token": "Bytes a token",
+        "whole_share": "Characters with a token of their own (share)",
+    }
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, value in metrics.items():
+        group, _, figure = name.rpartition("/")
+        if group.startswith("fertility/") and figure in titles:
+            shown = found.setdefault(titles[figure], {})
+            if len(shown) < MOST_BARS:
+                shown[group.partition("/")[2].replace("/", ": ")] = {figure: value}
+    return found
+
+
+def mixture_of(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Source of a mixture → its share of the tokens, wanted and realised."""
+    found: dict[str, dict[str, float]] = {}
+    for series, figure in (("wanted", "wanted_share"), ("realised", "share")):
+        for name, value in metrics.items():
+            group, _, last = name.rpartition("/")
+            if group.startswith("mix/") and last == figure:
+                found.setdefault(group.removeprefix("mix/"), {})[series] = value
+    return found
 
 
 def funnel_of(records: Mapping[str, Record]) -> list[Funnel]:

@@ -74,10 +74,11 @@ class BatchEncoder:
 
 
 class PlainEncoder:
-    """As `BatchEncoder`, for any tokenizer: `tokenizers` itself, on its own threads."""
+    """As `BatchEncoder`, for any tokenizer: `tokenizers` itself, on its own threads. reason: why it is needed."""
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, reason: str = "") -> None:
         self._backend = backend
+        self.reason = reason
 
     def encode(self, texts: TextBatch | Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts end to end, (T,) int32, and how many each text has, (N,) int64."""
@@ -93,8 +94,8 @@ def encoder_of(backend: tokenizers.Tokenizer) -> BatchEncoder | PlainEncoder:
     """The fast encoder; for a tokenizer that does more than it knows, the plain one."""
     try:
         return BatchEncoder(backend)
-    except UnsupportedTokenizer:
-        return PlainEncoder(backend)
+    except UnsupportedTokenizer as error:
+        return PlainEncoder(backend, str(error))
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:
@@ -113,3 +114,5 @@ def _check_supported(description: dict[str, Any]) -> None:
         raise UnsupportedTokenizer("only BPE without dropout and without a normalizer can be encoded in batches")
     if cutter.get("type") != "ByteLevel" or cutter.get("add_prefix_space") or not cutter.get("use_regex", True):
         raise UnsupportedTokenizer("the pre-tokenizer must be ByteLevel with its own pattern and without prefix space")
+    if any(not token.get("special") for token in description.get("added_tokens") or ()):
+        raise UnsupportedTokenizer("tokens were added that are no special tokens, and are looked for in every text")
