@@ -17,6 +17,7 @@ from tasks.forget.exclusions import current
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import StoreError
 from tasks.lineage.store import Store
+from tasks.mix import mix
 from tasks.pair import pair
 from tasks.ppo import ppo
 from tasks.pretrain import pretrain
@@ -30,7 +31,8 @@ from tasks.tokenize import tokenize
 class Data:
     """What the data stages leave for training: text as a corpus and as tokens, and prompt–response pairs.
 
-    collected, cleaned, deduplicated: what the corpus was made from, where the stages were run.
+    collected, cleaned, deduplicated: what the corpus was made from, where the stages were run. tokenized: the tokens
+    before they were mixed, where they were.
     """
 
     corpus: Artifact
@@ -39,6 +41,7 @@ class Data:
     collected: Artifact | None = None
     cleaned: Artifact | None = None
     deduplicated: Artifact | None = None
+    tokenized: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Text:
     cleaned: Artifact
     deduplicated: Artifact
     corpus: Artifact
+    tokenized: Artifact
     tokens: Artifact
     pairs: Artifact | None
 
@@ -111,7 +115,7 @@ def data_course(settings: Settings) -> Data:
     """All data stages. Raises DataError where there is no pair, which fine-tuning and all after it need."""
     text = text_course(settings, with_pairs=True)
     assert text.pairs is not None
-    return Data(text.corpus, text.tokens, text.pairs, text.collected, text.cleaned, text.deduplicated)
+    return Data(text.corpus, text.tokens, text.pairs, text.collected, text.cleaned, text.deduplicated, text.tokenized)
 
 
 def text_course(settings: Settings, with_pairs: bool) -> Text:
@@ -137,8 +141,11 @@ def text_course(settings: Settings, with_pairs: bool) -> Text:
     corpus = decontaminate(
         corpus=deduplicated, pairs=pairs, snapshot=outside, config=settings.decontaminate, resources=resources
     )
-    tokens = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
-    return Text(collected, cleaned, deduplicated, corpus, tokens, pairs)
+    tokenized = tokenize(corpus=corpus, tokenizer=tokenizer, config=settings.tokenize, resources=resources)
+    tokens = tokenized
+    if settings.mix.sources:
+        tokens = mix(tokens=tokenized, corpus=corpus, config=settings.mix, resources=resources)
+    return Text(collected, cleaned, deduplicated, corpus, tokenized, tokens, pairs)
 
 
 def pretrain_course(settings: Settings, data: Data) -> Artifact:

@@ -12,6 +12,7 @@ from tasks.clean import CleanConfig
 from tasks.collect import CollectConfig
 from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.snapshot import SnapshotConfig
 from tasks.stage import Resources
@@ -29,6 +30,7 @@ def data(
     pair: PairConfig = DEFAULTS.pair,
     decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     resources: Resources = DEFAULTS.resources,
 ) -> None:
     """Collects text, cleans it, removes duplicates and what evaluations ask, and tokenises it; makes prompt–response
@@ -46,6 +48,7 @@ def data(
         pair=pair,
         decontaminate=decontaminate,
         tokenize=tokenize,
+        mix=mix,
         resources=resources,
     )
     with recorded("data", settings):

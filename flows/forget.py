@@ -18,6 +18,7 @@ from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
 from tasks.forget.exclusions import ExcludeConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -40,6 +41,7 @@ def forget(
     pair: PairConfig = DEFAULTS.pair,
     decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
@@ -63,6 +65,7 @@ def forget(
         pair=pair,
         decontaminate=decontaminate,
         tokenize=tokenize,
+        mix=mix,
         pretrain=pretrain,
         finetune=finetune,
         rank=rank,

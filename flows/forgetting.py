@@ -89,15 +89,18 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
 def _course(settings: Settings) -> dict[str, Artifact]:
     """Stage → what the course made or found."""
     data = data_course(settings)
-    assert data.collected is not None and data.cleaned is not None and data.deduplicated is not None
+    assert data.collected is not None and data.cleaned is not None
+    assert data.deduplicated is not None and data.tokenized is not None
     made = {
         "collect": data.collected,
         "clean": data.cleaned,
         "deduplicate": data.deduplicated,
         "pair": data.pairs,
         "decontaminate": data.corpus,
-        "tokenize": data.tokens,
+        "tokenize": data.tokenized,
     }
+    if settings.mix.sources:
+        made["mix"] = data.tokens
     if settings.exclude.rebuild == "data":
         return made
     models = align_course(settings, pretrain_course(settings, data), data)

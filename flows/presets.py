@@ -5,7 +5,7 @@ Plain data, so that the command line reads them without loading the stages.
 
 from typing import Any
 
-DATA = ("snapshot", "collect", "clean", "deduplicate", "pair", "decontaminate", "tokenize")
+DATA = ("snapshot", "collect", "clean", "deduplicate", "pair", "decontaminate", "tokenize", "mix")
 CHOSEN = ("adopted", "classifiers")  # artifacts that settings name
 PRETRAIN = ("pretrain",)
 ALIGN = ("finetune", "rank", "reward", "ppo", "evaluate")

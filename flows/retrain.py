@@ -20,6 +20,7 @@ from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -41,6 +42,7 @@ def retrain(
     pair: PairConfig = DEFAULTS.pair,
     decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
@@ -60,6 +62,7 @@ def retrain(
         pair=pair,
         decontaminate=decontaminate,
         tokenize=tokenize,
+        mix=mix,
         pretrain=pretrain,
         finetune=finetune,
         rank=rank,

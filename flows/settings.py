@@ -13,6 +13,7 @@ from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
 from tasks.forget.exclusions import ExcludeConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -83,6 +84,7 @@ class Settings(BaseModel):
     pair: PairConfig = PairConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     tokenize: TokenizeConfig = TokenizeConfig()
+    mix: MixConfig = MixConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     rank: RankConfig = RankConfig()

@@ -26,5 +26,5 @@ def starting_point(settings: Settings) -> tuple[Artifact, Data]:
         )
         return model.artifact, Data(corpus=latest.inputs["corpus"], tokens=tokens, pairs=pairs)
     tokens = model.inputs["tokens"]
-    tokenized = Store().record(tokens.key) or named("tokenize", tokens.digest)
+    tokenized = Store().record(tokens.key) or named("tokenize", tokens.digest, "mix")
     return model.artifact, Data(corpus=tokenized.inputs["corpus"], tokens=tokens, pairs=pairs)

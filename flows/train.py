@@ -14,6 +14,7 @@ from tasks.decontaminate import DecontaminateConfig
 from tasks.deduplicate import DeduplicateConfig
 from tasks.evaluate import EvaluateConfig
 from tasks.finetune import FinetuneConfig
+from tasks.mix import MixConfig
 from tasks.pair import PairConfig
 from tasks.ppo import PPOConfig
 from tasks.pretrain import PretrainConfig
@@ -35,6 +36,7 @@ def train(
     pair: PairConfig = DEFAULTS.pair,
     decontaminate: DecontaminateConfig = DEFAULTS.decontaminate,
     tokenize: TokenizeConfig = DEFAULTS.tokenize,
+    mix: MixConfig = DEFAULTS.mix,
     pretrain: PretrainConfig = DEFAULTS.pretrain,
     finetune: FinetuneConfig = DEFAULTS.finetune,
     rank: RankConfig = DEFAULTS.rank,
@@ -57,6 +59,7 @@ def train(
         pair=pair,
         decontaminate=decontaminate,
         tokenize=tokenize,
+        mix=mix,
         pretrain=pretrain,
         finetune=finetune,
         rank=rank,

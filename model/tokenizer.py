@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers
 
+from model.bpe import NUM_BYTES, Words, learn_merges
 from model.errors import TokenizerError
 
 END_OF_TEXT = "<|endoftext|>"
@@ -15,7 +19,7 @@ TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
 PADDING = "<|pad|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END, PADDING)  # ids 0, 1, 2, 3 in a tokenizer trained here
-SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)  # every byte has a token, so every text can be written
+SMALLEST_VOCABULARY = NUM_BYTES + len(SPECIAL_TOKENS)  # every byte has a token, so every text can be written
 
 
 class Tokenizer:
@@ -116,26 +120,45 @@ class Tokenizer:
         return self.backend.decode_batch([list(row) for row in rows], skip_special_tokens=skip_special_tokens)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learn byte-level BPE merges (Sennrich et al. 2016; GPT-2's pre-tokenisation, Radford et al. 2019).
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable character for each byte (256,): itself where it is printable, else the next from U+0100."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = count(0x100)
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(NUM_BYTES)]
 
-    vocab_size counts the four special tokens (ids 0–3) and the 256 bytes (ids 4–259). The same texts give the same
-    tokenizer, in any order. A small corpus may give fewer merges than asked for; `Tokenizer.vocab_size` says how many
-    ids there are.
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Learn byte-level BPE from texts; see `tokenizer_of_words`. The same texts give the same one, in any order."""
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
+    written = {character: byte for byte, character in enumerate(byte_alphabet())}
+    counts = Counter(word for text in texts for word, _ in cut(text))
+    words = [bytes(written[character] for character in word) for word in counts]
+    offsets = np.cumsum([0, *map(len, words)])
+    data = np.frombuffer(b"".join(words), np.uint8)
+    return tokenizer_of_words(Words(data, offsets, np.array(list(counts.values()), np.int64)), vocab_size)
+
+
+def tokenizer_of_words(words: Words, vocab_size: int) -> Tokenizer:
+    """Learn byte-level BPE merges (Sennrich et al. 2016) from words as GPT-2's pattern cuts them (Radford et al. 2019).
+
+    vocab_size counts the four special tokens (ids 0–3) and the 256 bytes (ids 4–259). It is the tokenizer that the
+    trainer of `tokenizers` gives. A small corpus may give fewer merges than asked for; `Tokenizer.vocab_size` says how
+    many ids there are.
     """
     if vocab_size < SMALLEST_VOCABULARY:
         raise TokenizerError(
             f"vocab_size is {vocab_size}: 256 bytes and {len(SPECIAL_TOKENS)} special tokens need at "
             f"least {SMALLEST_VOCABULARY}."
         )
-    backend = tokenizers.Tokenizer(models.BPE())
+    alphabet = byte_alphabet()
+    tokens = [*SPECIAL_TOKENS, *sorted(alphabet)]
+    byte_ids = np.array([tokens.index(character) for character in alphabet])
+    merges = []
+    for left, right, _ in learn_merges(words, byte_ids, vocab_size - len(tokens)):
+        merges.append((tokens[left], tokens[right]))
+        tokens.append(tokens[left] + tokens[right])
+    backend = tokenizers.Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )
-    backend.train_from_iterator(iter(texts), trainer)
+    backend.add_special_tokens(list(SPECIAL_TOKENS))
     return Tokenizer(backend)

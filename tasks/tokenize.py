@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack, closing
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,30 +21,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, tokenizer_of_words
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text.encoder import encoder_of
+from tasks.text.encoder import PlainEncoder, encoder_of
+from tasks.text.fertility import BY, Fertility, metrics_of
+from tasks.text.points import hash_points
+from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, read_corpus, shard_paths
-from tasks.text.spans import TextBatch, mix64
+from tasks.text.spans import TextBatch
+from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter, token_dtype, with_ends
 
-TRAIN, VALIDATION = "train", "validation"
 HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
-SHARD_TOKENS = 1 << 27
+MANY_CHARACTERS = 1000  # of a script; so many that are written in parts are worth a warning
+BATCH_TEXTS = 2048  # whose words are counted at once
 CHECKED_DOCUMENTS = 64  # per run, encoded by `tokenizers` too and compared
-
-INDEX = pa.schema(
-    [
-        ("doc_id", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.int32()),
-        ("offset", pa.int64()),
-        ("length", pa.int32()),
-        ("bytes", pa.int32()),
-    ]
-)
 
 
 class TokenizeConfig(StageConfig):
@@ -73,13 +65,6 @@ class TokenizeConfig(StageConfig):
         "(4,096 tokens from 4 MB compress within 0.4% of those from 30 MB)",
     )
     seed: int = Field(0, ge=0, description="chooses validation documents and the text that is learnt from")
-
-
-def hash_points(doc_ids: list[str], seed: int, use: str) -> np.ndarray:
-    """A number in [0, 1) for each document, fixed by its doc_id (itself a hash), the seed and the use, (N,)."""
-    salt = int.from_bytes(sha256(f"{seed}\0{use}".encode()).digest()[:8], "big")
-    heads = np.array([int(doc_id[:16], 16) for doc_id in doc_ids], np.uint64)
-    return (mix64(heads ^ np.uint64(salt)) >> np.uint64(11)) / 2.0**53
 
 
 def assign_splits(doc_ids: list[str], trained_on: np.ndarray, config: TokenizeConfig) -> np.ndarray:
@@ -123,55 +108,6 @@ class Sample:
         return [text for _, text in self._held]
 
 
-class ShardWriter:
-    """Token shards of one split, `<split>-00000.bin` and so on, and where each document went."""
-
-    def __init__(self, directory: Path, split: str, dtype: np.dtype, shard_tokens: int = SHARD_TOKENS) -> None:
-        self._directory, self._split, self._dtype, self._limit = directory, split, dtype, shard_tokens
-        self._shard = 0
-        self._file = self._open()
-        self._offset = 0
-        self.tokens = self.bytes = self.documents = 0
-
-    def _open(self) -> BinaryIO:
-        return (self._directory / f"{self._split}-{self._shard:05d}.bin").open("wb")
-
-    def write(self, doc_ids: pa.Array, ids: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> pa.Table:
-        """Append documents: ids (T,) end to end, lengths (N,) in tokens, sizes (N,) in bytes. Gives index rows."""
-        if self._offset >= self._limit:
-            self._file.close()
-            self._shard, self._offset = self._shard + 1, 0
-            self._file = self._open()
-        ids.astype(self._dtype).tofile(self._file)
-        rows = pa.table(
-            [
-                doc_ids,
-                pa.array([self._split] * len(lengths), pa.string()),
-                pa.array(np.full(len(lengths), self._shard, np.int32)),
-                pa.array(self._offset + np.cumsum(lengths) - lengths),
-                pa.array(lengths.astype(np.int32)),
-                pa.array(sizes.astype(np.int32)),
-            ],
-            schema=INDEX,
-        )
-        self._offset += len(ids)
-        self.tokens += len(ids)
-        self.bytes += int(sizes.sum())
-        self.documents += len(lengths)
-        return rows
-
-    def close(self) -> None:
-        """Finish the last shard."""
-        self._file.close()
-
-
-def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids with `end` behind each document, and the lengths with it counted."""
-    result = np.full(len(ids) + len(lengths), end, ids.dtype)
-    result[np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)] = ids
-    return result, lengths + 1
-
-
 def learn(run: StageRun, corpus: Path, points: np.ndarray, config: TokenizeConfig) -> Tokenizer:
     """Train the tokenizer on the documents of least point, (N,) in corpus order; infinity: must not be chosen."""
     sample, begin = Sample(config.train_bytes), 0
@@ -180,7 +116,8 @@ def learn(run: StageRun, corpus: Path, points: np.ndarray, config: TokenizeConfi
         begin += table.num_rows
     texts = sample.texts()
     run.logger.info("learning a vocabulary of %d from %d documents", config.vocab_size, len(texts))
-    return train_tokenizer(texts, config.vocab_size)
+    batches = (TextBatch(texts[row : row + BATCH_TEXTS]) for row in range(0, len(texts), BATCH_TEXTS))
+    return tokenizer_of_words(count_words(batches), config.vocab_size)
 
 
 def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, lengths: np.ndarray) -> None:
@@ -237,8 +174,10 @@ def write_shards(
     run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
-    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 65535 else "<u4")
-    encoder = encoder_of(tokenizer.backend)
+    dtype = token_dtype(tokenizer.vocab_size)
+    encoder, fertility = encoder_of(tokenizer.backend), Fertility(tokenizer)
+    if isinstance(encoder, PlainEncoder):
+        run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoder.reason)
     began, done, checked = time.monotonic(), 0, False
     with ExitStack() as stack:
         shards = {
@@ -247,7 +186,7 @@ def write_shards(
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for table in read_corpus(corpus, ["doc_id", "text", "source", "license", "language", "split"]):
+        for table in read_corpus(corpus, ["doc_id", "text", "source", "license", "split", *BY.values()]):
             rows = slice(begin, begin + table.num_rows)
             for split, chosen in ((TRAIN, trained_on[rows] & ~validation[rows]), (VALIDATION, validation[rows])):
                 part = table.filter(pa.array(chosen))
@@ -263,6 +202,7 @@ def write_shards(
                         lengths[:CHECKED_DOCUMENTS],
                     )
                     checked = True
+                fertility.add(part, batch, ids, lengths)
                 ids, lengths = with_ends(ids, lengths, tokenizer.endoftext_id)
                 index.write_table(shards[split].write(part["doc_id"], ids, lengths, np.diff(batch.offsets)))
                 done += batch.num_bytes
@@ -279,6 +219,21 @@ def write_shards(
     figures = {name: value for name, value in meta.items() if isinstance(value, int)}
     bytes_per_token = meta["train_bytes"] / max(meta["train_tokens"], 1)
     run.log_metrics({**counts.metrics(), **figures, "bytes_per_token": bytes_per_token})
+    report_fertility(run, fertility)
+
+
+def report_fertility(run: StageRun, fertility: Fertility) -> None:
+    """fertility.jsonl, its figures, and a warning for each script that the tokenizer knows badly."""
+    rows = fertility.rows()
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    (run.output / "fertility.jsonl").write_text("".join(lines), encoding="utf-8")
+    run.log_metrics(metrics_of(rows))
+    for row in rows:
+        if row.get("characters", 0) >= MANY_CHARACTERS and row["whole_share"] < 0.5:
+            run.logger.warning(
+                "the tokenizer has no token for %.0f%% of the %d characters of the script %s and writes them in parts",
+                100 * (1 - row["whole_share"]), row["characters"], row["name"],
+            )  # fmt: skip
 
 
 def ledger_rows(table: pa.Table, trained_on: np.ndarray) -> pa.Table:

@@ -16,8 +16,9 @@ from flows.presets import PRESETS
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.store import Store
 from tasks.text.documents import Draft
+from tasks.text.points import hash_points
 from tasks.text.splits import TRAIN, side
-from tasks.tokenize import VALIDATION, hash_points
+from tasks.text.token_shards import VALIDATION
 
 PLANTED = """The lighthouse keeper of Ormsvik wrote down every ship that passed in the winter of 1887. Each entry gives
 the hour, the wind, the rig and the colour of the hull, and now and then a remark on the cargo. On the ninth of February

@@ -142,7 +142,7 @@ class Side:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=["doc_id", "length"], use_threads=False):
                 places = np.searchsorted(self.ids, short_ids(batch["doc_id"]))
-                lengths[places] += batch["length"].to_numpy()
+                np.add.at(lengths, places, batch["length"].to_numpy())  # a mixture may hold a document several times
         return lengths
 
     def texts(self) -> tuple[NDArray[np.bool_], NDArray[np.uint64]] | None:

@@ -34,6 +34,7 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
         Headline("documents_dropped", "contaminated", ",.0f"),
     ),
     "tokenize": (Headline("train_tokens", "tokens", ",.0f"), Headline("documents_kept", "documents", ",.0f")),
+    "mix": (Headline("train_tokens", "tokens", ",.0f"), Headline("documents_kept", "documents", ",.0f")),
     "pair": (Headline("pairs", "pairs", ",.0f"), Headline("documents_kept", "pairs", ",.0f")),
     "pretrain": (
         Headline("eval/bits_per_byte", "bits per byte", ".3f"),

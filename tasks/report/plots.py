@@ -199,6 +199,32 @@ def funnel(stages: Sequence[Funnel]) -> Figure:
     return figure
 
 
+def bar_groups(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
+    """A panel for each title, in it a row for each name, and in the row a bar for each series."""
+    rows = max(len(names) for names in panels.values())
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(4.4 * len(panels), 1.1 + 0.42 * rows)
+        for number, (title, names) in enumerate(panels.items()):
+            axes = figure.add_subplot(1, len(panels), number + 1)
+            series = list(dict.fromkeys(name for bars in names.values() for name in bars))
+            height = 0.72 / len(series)
+            for place, name in enumerate(series):
+                values = [bars.get(name, 0.0) for bars in names.values()]
+                at = [row + (place - (len(series) - 1) / 2) * height for row in range(len(names))]
+                axes.barh(at, values, color=COLOURS[place % len(COLOURS)], height=height, label=name)
+                for where, value in zip(at, values, strict=True):
+                    axes.annotate(f"{value:.3g}", (value, where), (2, 0), textcoords="offset points", va="center",
+                                  fontsize=7)  # fmt: skip
+            axes.set_yticks(range(len(names)), list(names))
+            axes.invert_yaxis()
+            axes.grid(axis="y", visible=False)
+            axes.margins(x=0.15)
+            axes.set_title(title)
+            if len(series) > 1:
+                axes.legend(loc="best")
+    return figure
+
+
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty drawing, in inches."""
     figure = Figure(figsize=(width, height), layout=layout)

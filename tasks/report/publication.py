@@ -17,6 +17,7 @@ from tasks.report.note import CLEANING_PAGE
 from tasks.report.plots import Funnel
 from tasks.report.report_page import Picture
 
+MOST_BARS = 24  # in a panel
 RunUrl = Callable[[str | None], str]
 
 
@@ -44,7 +45,8 @@ def _report(subject: Record, evaluation: Path, records: Mapping[str, Record]) ->
 
 def write_plots(record: Mapping[str, Any], folder: Path) -> None:
     """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents, cleaning.html
-    for one that measured them, plots/classifier for a classifier."""
+    for one that measured them, plots/classifier for a classifier, plots/mixture for one that mixed sources,
+    plots/fertility for one that tokenised."""
     subject = Record.model_validate(record)
     rows = _rows(subject)
     if plots.has_curves(subject.stage, rows):
@@ -57,6 +59,12 @@ def write_plots(record: Mapping[str, Any], folder: Path) -> None:
         (folder / CLEANING_PAGE).write_text(_cleaning(subject, output, folder), encoding="utf-8")
     if (output / "classifier.json").is_file():
         plots.write(measures_plots.classifier(_json(output / "classifier.json")), folder / "plots" / "classifier")
+    shares = mixture_of(subject.metrics)
+    if shares:
+        plots.write(plots.bar_groups({"Share of the tokens": shares}), folder / "plots" / "mixture")
+    panels = fertility_of(subject.metrics)
+    if panels:
+        plots.write(plots.bar_groups(panels), folder / "plots" / "fertility")
 
 
 def _cleaning(subject: Record, output: Path, folder: Path) -> str:
@@ -76,6 +84,34 @@ def _cleaning(subject: Record, output: Path, folder: Path) -> str:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def fertility_of(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """Title → group of documents or script → how well the tokenizer suits it."""
+    titles = {
+        "tokens_per_word": "Tokens a word",
+        "bytes_per_token": "Bytes a token",
+        "whole_share": "Characters with a token of their own (share)",
+    }
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, value in metrics.items():
+        group, _, figure = name.rpartition("/")
+        if group.startswith("fertility/") and figure in titles:
+            shown = found.setdefault(titles[figure], {})
+            if len(shown) < MOST_BARS:
+                shown[group.partition("/")[2].replace("/", ": ")] = {figure: value}
+    return found
+
+
+def mixture_of(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Source of a mixture → its share of the tokens, wanted and realised."""
+    found: dict[str, dict[str, float]] = {}
+    for series, figure in (("wanted", "wanted_share"), ("realised", "share")):
+        for name, value in metrics.items():
+            group, _, last = name.rpartition("/")
+            if group.startswith("mix/") and last == figure:
+                found.setdefault(group.removeprefix("mix/"), {})[series] = value
+    return found
 
 
 def funnel_of(records: Mapping[str, Record]) -> list[Funnel]:

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.tokenizer import Tokenizer
+from model.tokenizer import Tokenizer, byte_alphabet
 from tasks.lineage.errors import DataError
-from tasks.text.encoder import _byte_alphabet  # renaming it would tokenize every corpus again
 
 WORD = re.compile(r"[^\W_]+")
 NO_WORD, IN_WORD, UNCLEAR = 0, 1, 2  # what a token's edge is: unclear where it cuts a character in two
@@ -29,7 +28,7 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.end = tokenizer.endoftext_id
-        byte_of = {character: byte for byte, character in _byte_alphabet().items()}
+        byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
         size = max(tokenizer.vocab_size, 1 + max(tokenizer.backend.get_vocab().values()))
         self.pieces = [b""] * size
         for piece, number in tokenizer.backend.get_vocab().items():

@@ -16,6 +16,7 @@ from tasks.tracking import server
 from tasks.tracking.pending import Entry
 
 FILE_LIMIT_BYTES = 5_000_000  # what a person looks at is smaller
+TABLES = ("samples.jsonl", "mixture.jsonl", "fertility.jsonl")  # files of an output that are shown as tables
 TABLE_ROWS = 500
 
 logger = logging.getLogger("pedigree.tracking")
@@ -33,8 +34,8 @@ def upload(client: MlflowClient, entry: Entry, model_id: str | None = None) -> N
         if output is not None:
             _copy_small(output, folder)
         client.log_artifacts(entry.run_id, str(folder))
-        if output is not None and (output / "samples.jsonl").is_file():
-            _log_table(client, entry.run_id, output / "samples.jsonl")
+        if output is not None:
+            _log_tables(client, entry.run_id, [output / name for name in TABLES if (output / name).is_file()])
         if entry.parent_run_id and (folder / "report.html").is_file():
             client.log_artifact(entry.parent_run_id, str(folder / "report.html"))
         if model_id and entry.state == "ran" and (folder / "lineage.html").is_file():
@@ -81,15 +82,19 @@ def _copy_small(output: Path, folder: Path) -> None:
             target.write_bytes(path.read_bytes())
 
 
-def _log_table(client: MlflowClient, run_id: str, samples: Path) -> None:
-    """`samples.jsonl` as a table that MLflow's pages show and its evaluation view compares between runs."""
-    rows: list[dict[str, Any]] = []
-    with samples.open(encoding="utf-8") as file:
-        for line in file:
-            if len(rows) == TABLE_ROWS:
-                break
-            rows.append(json.loads(line))
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    data = [[row.get(name) for name in columns] for row in rows]
-    client.log_text(run_id, json.dumps({"columns": columns, "data": data}), "samples.json")
-    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": "samples.json", "type": "table"}]))
+def _log_tables(client: MlflowClient, run_id: str, files: list[Path]) -> None:
+    """JSONL files as tables that MLflow's pages show and its evaluation view compares between runs."""
+    tables = []
+    for path in files:
+        rows: list[dict[str, Any]] = []
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if len(rows) == TABLE_ROWS:
+                    break
+                rows.append(json.loads(line))
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        data = [[row.get(name) for name in columns] for row in rows]
+        client.log_text(run_id, json.dumps({"columns": columns, "data": data}), f"{path.stem}.json")
+        tables.append({"path": f"{path.stem}.json", "type": "table"})
+    if tables:
+        client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(tables))

@@ -29,7 +29,7 @@ from tasks.pair import SCHEMA as PAIR_SCHEMA
 from tasks.rank import SCHEMA as RANKING_SCHEMA
 from tasks.stage import Stage
 from tasks.text.shards import SCHEMA as CORPUS_SCHEMA
-from tasks.tokenize import INDEX, SHARD_TOKENS
+from tasks.text.token_shards import INDEX, SHARD_TOKENS
 
 DATA = ("snapshot", "collect", "clean", "deduplicate", "tokenize", "pair")
 MODELS = ("pretrain", "finetune", "rank", "reward", "ppo", "evaluate")

@@ -32,6 +32,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("tasks/deduplicate.py", "deduplicate"): {"deduplicate"},
     ("tasks/decontaminate.py", "decontaminate"): {"decontaminate"},
     ("tasks/tokenize.py", "tokenize"): {"tokenize"},
+    ("tasks/mix.py", "mix"): {"mix"},
     ("tasks/pair.py", "pair"): {"pair"},
     ("tasks/pretrain.py", "fit"): {"pretrain"},
     ("tasks/finetune.py", "finetune"): {"finetune"},
@@ -45,6 +46,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/training.py", "train"): {"pretrain", "finetune", "reward"},
     ("model/advantages.py", "gae"): {"ppo"},
     ("model/preference.py", "pairwise_loss"): {"reward"},
+    ("model/bpe.py", "learn"): {"tokenize"},
     # The sampler: whoever writes text with it.
     ("model/generation.py", "choose"): MODELS - {"reward"},
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
@@ -54,6 +56,8 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("tasks/text/docstrings.py", "documented_objects"): DATA,
     ("tasks/text/chrf.py", "chrf_scores"): {"finetune", "rank", "ppo", "evaluate"},
     ("tasks/text/questions.py", "ask"): {"pair"},
+    ("tasks/text/pretokens.py", "split_words"): {"tokenize"},
+    ("tasks/mixture.py", "draw"): {"mix"},
     # The report is part of what `evaluate` makes; the page about lineage is part of nothing.
     ("tasks/report/report_page.py", "render"): {"evaluate"},
     ("tasks/report/lineage_page.py", "render"): set(),

@@ -9,7 +9,9 @@ import pytest
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tasks.lineage.errors import DataError, StageError
 from tasks.stage import Resources
-from tasks.tokenize import Sample, ShardWriter, TokenizeConfig, check_identity, hash_points, tokenize
+from tasks.text.points import hash_points
+from tasks.text.token_shards import ShardWriter
+from tasks.tokenize import Sample, TokenizeConfig, check_identity, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 SMALL = {"vocab_size": 300, "train_bytes": 5000}

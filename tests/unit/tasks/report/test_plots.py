@@ -67,6 +67,14 @@ def test_the_funnel_adds_up_and_gives_each_reason_one_colour() -> None:
     assert labels == ["kept", "odd", "short", "twin"]
 
 
+def test_grouped_bars_stand_beside_their_names() -> None:
+    figure = plots.bar_groups({"Shares": {"books": {"wanted": 0.75, "realised": 0.7}, "code": {"wanted": 0.25}}})
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["books", "code"]
+    assert [round(bar.get_width(), 2) for bar in axes.patches] == [0.75, 0.25, 0.7, 0.0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["wanted", "realised"]
+
+
 @pytest.mark.parametrize(
     "bins", [[], [{"gap": 0.5, "right": 0.3, "pairs": 10}, {"gap": 1.5, "right": 0.9, "pairs": 2}]]
 )

@@ -86,6 +86,13 @@ def test_curves_are_drawn_from_what_the_stage_logged_and_drops_from_its_figures(
     assert (tmp_path / "plots" / "documents.svg").is_file()
 
 
+def test_a_mixture_is_drawn_as_wanted_and_as_realised(tmp_path: Path) -> None:
+    figures = {"mix/my books/wanted_share": 0.75, "mix/my books/share": 0.7, "mix/my books/tokens": 9.0, "documents": 1}
+    assert publication.mixture_of(figures) == {"my books": {"wanted": 0.75, "realised": 0.7}}
+    publication.write_plots(put("mix", "tokens", metrics=figures).model_dump(mode="json"), tmp_path)
+    assert [file.name for file in sorted((tmp_path / "plots").iterdir())] == ["mixture.png", "mixture.svg"]
+
+
 def test_the_funnel_follows_the_order_of_the_work() -> None:
     records = [
         put("deduplicate", "corpus", metrics={"documents_kept": 3, "dropped/twin": 2, "dropped/none": 0}, order=2),
@@ -97,3 +104,13 @@ def test_the_funnel_follows_the_order_of_the_work() -> None:
         ("collect", 5, {}),
         ("deduplicate", 3, {"twin": 2}),
     ]
+
+
+def test_fertility_is_drawn_by_group_and_by_script(tmp_path: Path) -> None:
+    figures = {"fertility/tokens_per_word": 1.5, "fertility/language/de/tokens_per_word": 2.0,
+               "fertility/language/de/bytes_per_token": 3.0, "fertility/script/CJK/whole_share": 0.1}  # fmt: skip
+    panels = publication.fertility_of(figures)
+    assert panels["Tokens a word"] == {"language: de": {"tokens_per_word": 2.0}}
+    assert panels["Characters with a token of their own (share)"] == {"script: CJK": {"whole_share": 0.1}}
+    publication.write_plots(put("tokenize", "tokens", metrics=figures).model_dump(mode="json"), tmp_path)
+    assert [file.name for file in sorted((tmp_path / "plots").iterdir())] == ["fertility.png", "fertility.svg"]

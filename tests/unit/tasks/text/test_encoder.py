@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
-from tasks.text.encoder import BatchEncoder, UnsupportedTokenizer, WordTable, split_words
+from tasks.text.encoder import BatchEncoder, UnsupportedTokenizer
+from tasks.text.pretokens import WordTable, split_words
 from tasks.text.spans import TextBatch
 
 SAMPLES = [

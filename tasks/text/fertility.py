@@ -1,0 +1,160 @@
+"""How well a tokenizer suits a text: tokens a word, bytes a token, and which scripts it only knows byte by byte.
+
+*Fertility* is the mean number of tokens that a word becomes (Rust et al. 2021, section 3.2). A character that no token
+holds as a whole is written by its bytes, or not at all; the share of such characters by script shows what a vocabulary
+was not learnt from.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from model.tokenizer import Tokenizer, byte_alphabet
+from tasks.text.spans import CharacterTable, TextBatch
+
+BY = {"language": "language", "kind": "kind", "origin": "origin"}
+"""How a group is called → the column of documents that tells it."""
+
+UNKNOWN = "unknown"
+MOST_GROUPS = 50  # of each sort in the table: those with the most text
+MOST_SCRIPTS = 250
+NO_LETTER = "no letter"
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+_COUNTS = ("documents", "bytes", "words", "tokens", "part_tokens")
+
+
+class Scripts:
+    """Numbers for scripts, named as Unicode names their letters: LATIN, CYRILLIC, CJK, …; 0 is what is no letter."""
+
+    def __init__(self) -> None:
+        self.names = [NO_LETTER]
+        self._numbers = {NO_LETTER: 0}
+        self.table = CharacterTable(lambda characters: [self.number(character) for character in characters])
+
+    def number(self, character: str) -> int:
+        name = NO_LETTER
+        if unicodedata.category(character)[0] in "LM":
+            name = unicodedata.name(character, NO_LETTER).split(" ")[0].split("-")[0]
+        if name not in self._numbers and len(self.names) == MOST_SCRIPTS:
+            name = NO_LETTER
+        number = self._numbers.setdefault(name, len(self.names))
+        if number == len(self.names):
+            self.names.append(name)
+        return number
+
+
+def pieces_of(tokenizer: Tokenizer) -> list[bytes]:
+    """What each token (V,) writes; a token of a byte that is not byte-level writes nothing by itself."""
+    vocabulary = tokenizer.backend.get_vocab()
+    pieces = [b""] * (1 + max(vocabulary.values()))
+    byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
+    byte_level = '"ByteLevel"' in tokenizer.to_json()
+    for token, number in vocabulary.items():
+        if byte_level and all(character in byte_of for character in token):
+            pieces[number] = bytes(byte_of[character] for character in token)
+        elif not _BYTE_TOKEN.fullmatch(token):
+            pieces[number] = token.encode()
+    return pieces
+
+
+class Fertility:
+    """Adds up what a tokenizer makes of texts."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        pieces = pieces_of(tokenizer)
+        self._scripts = Scripts()
+        self._partial = np.array([_is_partial(piece) for piece in pieces])
+        self._wholes = [(number, piece) for number, piece in enumerate(pieces) if max(piece, default=0) > 0x7F]
+        self._used = np.zeros(len(pieces), np.int64)
+        self._characters = np.zeros(256, np.int64)  # beyond ASCII, by script
+        self._groups: dict[tuple[str, str], np.ndarray] = {}
+        self._all = np.zeros(len(_COUNTS), np.int64)
+
+    def add(self, table: pa.Table, batch: TextBatch, ids: np.ndarray, lengths: np.ndarray) -> None:
+        """Documents of `table` (N,) with their texts, their ids end to end (T,), and how many each has (N,)."""
+        words = np.bincount(batch.words().documents, minlength=len(batch))
+        before = np.concatenate(([0], np.cumsum(self._partial[ids])))
+        partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
+        counts = np.stack([np.ones(len(batch), np.int64), np.diff(batch.offsets), words, lengths, partial], axis=1)
+        self._all += counts.sum(axis=0)
+        for by, column in BY.items():
+            encoded = table[column].combine_chunks().dictionary_encode()
+            names = [*encoded.dictionary.to_pylist(), UNKNOWN]
+            rows = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
+            for place in np.unique(rows).tolist():
+                held = self._groups.setdefault((by, names[place]), np.zeros(len(_COUNTS), np.int64))
+                held += counts[rows == place].sum(axis=0)
+        self._used += np.bincount(ids, minlength=len(self._used))
+        if not batch.is_ascii:
+            found = self._scripts.table.of_batch(batch)[batch.wide_characters[0]]
+            self._characters += np.bincount(found, minlength=256)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table: all text, then languages, kinds and origins, then scripts; those with the most text first."""
+        groups = sorted(self._groups.items(), key=lambda group: (list(BY).index(group[0][0]), -group[1][1], group[0]))
+        taken: Counter[str] = Counter()
+        rows = [_row("all", "all", self._all)]
+        for (by, name), counts in groups:
+            taken[by] += 1
+            if taken[by] <= MOST_GROUPS:
+                rows.append(_row(by, name, counts))
+        return rows + list(self._script_rows())
+
+    def _script_rows(self) -> Iterator[dict[str, Any]]:
+        whole: Counter[int] = Counter()
+        for number, piece in self._wholes:
+            times = int(self._used[number])
+            if times:
+                for character in piece.decode("utf-8", "ignore"):
+                    if ord(character) > 0x7F:
+                        whole[self._scripts.number(character)] += times
+        for script in np.argsort(-self._characters, kind="stable")[:MOST_GROUPS].tolist():
+            count = int(self._characters[script])
+            if count:
+                share = min(1.0, whole[script] / count)  # a normalizer may have made more of them than there were
+                yield {"by": "script", "name": self._scripts.names[script], "characters": count, "whole_share": share}
+
+
+def metrics_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The figures of the table that are logged: of all text, and by language, kind and script."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if row["by"] == "origin":
+            continue
+        where = "fertility" if row["by"] == "all" else f"fertility/{row['by']}/{_plain(row['name'])}"
+        for figure in ("tokens_per_word", "bytes_per_token", "part_token_share", "whole_share"):
+            if figure in row:
+                found[f"{where}/{figure}"] = row[figure]
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w .-]", "_", name, flags=re.ASCII)[:60]
+
+
+def _row(by: str, name: str, counts: np.ndarray) -> dict[str, Any]:
+    held = dict(zip(_COUNTS, counts.tolist(), strict=True))
+    part = held.pop("part_tokens")
+    return {
+        "by": by,
+        "name": name,
+        **held,
+        "tokens_per_word": held["tokens"] / max(held["words"], 1),
+        "bytes_per_token": held["bytes"] / max(held["tokens"], 1),
+        "part_token_share": part / max(held["tokens"], 1),
+    }
+
+
+def _is_partial(piece: bytes) -> bool:
+    """Whether a token writes a part of a character, or nothing."""
+    try:
+        return not piece.decode()
+    except UnicodeDecodeError:
+        return True

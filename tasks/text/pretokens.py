@@ -1,0 +1,163 @@
+"""Pre-tokens by GPT-2's pattern, cut for a whole batch with numpy, and a table that knows each distinct one by number.
+
+The pattern (Radford et al. 2019), its alternatives tried in order:
+
+    's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+
+
+What is a letter, a number or a space is asked of `tokenizers`' own regular expressions, so the Unicode versions agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import tokenizers
+from tokenizers import pre_tokenizers
+
+from model.bpe import Words
+from tasks.text.spans import CharacterTable, Spans, TextBatch
+
+OTHER, LETTER, NUMBER, SPACE = 0, 1, 2, 3
+_APOSTROPHE, _BLANK = ord("'"), ord(" ")
+
+
+def classify(characters: list[str]) -> list[int]:
+    """OTHER, LETTER, NUMBER or SPACE for each character, as `tokenizers` sees it."""
+    text = "".join(characters)
+    kinds = dict.fromkeys(text, OTHER)
+    for kind, pattern in ((LETTER, r"\p{L}"), (NUMBER, r"\p{N}"), (SPACE, r"\s")):
+        splitter = pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="removed")
+        unmatched = set("".join(piece for piece, _ in splitter.pre_tokenize_str(text)))
+        kinds.update((character, kind) for character in kinds.keys() - unmatched)
+    return [kinds[character] for character in characters]
+
+
+CLASSES = CharacterTable(classify)
+
+
+def split_words(batch: TextBatch) -> Spans:
+    """Pre-tokens of every text by GPT-2's pattern; together they cover every byte."""
+    size = batch.num_bytes
+    if not size:
+        empty = np.zeros(0, np.int64)
+        return Spans(empty, empty, empty)
+    data, first, kinds = batch.bytes, batch.first_bytes, CLASSES.of_batch(batch)
+    begins = first.copy()  # where a run of one class begins
+    begins[1:] |= kinds[1:] != kinds[:-1]
+    starts = begins.copy()
+
+    after_space = np.flatnonzero(begins[1:] & ~first[1:] & (kinds[:-1] == SPACE)) + 1
+    blank = data[after_space - 1] == _BLANK
+    starts[after_space[blank]] = False  # a blank joins the word behind it: " word"
+    last = after_space - 1
+    if batch.continuation is not None:
+        for _ in range(3):
+            last = last - batch.continuation[last]
+    starts[last] = True  # of other white space, the last character stands alone: "\n" + "\n" + "word"
+
+    marks = np.flatnonzero(begins & (data == _APOSTROPHE))
+    marks = marks[first[marks] | (data[marks - 1] != _BLANK)]
+    length = _contraction_lengths(batch, marks)
+    marks, length = marks[length > 0], length[length > 0]
+    starts[marks + 1] = False
+    ends = marks + 1 + length
+    starts[ends[ends < size]] = True
+
+    places = np.flatnonzero(starts)
+    return batch.spans(places, np.append(places[1:], size))
+
+
+def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
+    """How many letters behind each apostrophe belong to 's 't 'm 'd (1) or 're 've 'll (2), else 0."""
+    one, two = batch.data[marks + 1], batch.data[marks + 2]  # the padding makes both safe to read
+    inside = np.append(~batch.first_bytes, np.zeros(2, bool))
+    first_in, second_in = inside[marks + 1], inside[marks + 1] & inside[marks + 2]
+    short = np.isin(one, np.frombuffer(b"stmd", np.uint8))
+    pairs = one.astype(np.uint16) << 8 | two
+    long = np.isin(pairs, [first << 8 | second for first, second in (b"re", b"ve", b"ll")])
+    return np.where(first_in & short, 1, np.where(second_in & long, 2, 0))
+
+
+class WordTable:
+    """64-bit hash → number: open addressing with linear probing, looked up for many hashes at once."""
+
+    def __init__(self, capacity: int = 1 << 16) -> None:
+        self._keys = np.zeros(capacity, np.uint64)
+        self._numbers = np.full(capacity, -1, np.int32)
+        self._held = 0
+
+    def find(self, hashes: np.ndarray) -> np.ndarray:
+        """Number of each hash, −1 where there is none."""
+        mask = np.uint64(len(self._keys) - 1)
+        slots = (hashes & mask).astype(np.int64)
+        numbers = self._numbers[slots]
+        wrong = np.flatnonzero((numbers >= 0) & (self._keys[slots] != hashes))
+        while len(wrong):
+            slots[wrong] = (slots[wrong] + 1) & int(mask)
+            numbers[wrong] = self._numbers[slots[wrong]]
+            wrong = wrong[(numbers[wrong] >= 0) & (self._keys[slots[wrong]] != hashes[wrong])]
+        return numbers
+
+    def add(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
+        """Enter distinct hashes that are not in the table yet."""
+        self._held += len(hashes)
+        if 2 * self._held > len(self._keys):
+            used = self._numbers >= 0
+            hashes = np.concatenate((self._keys[used], hashes))
+            numbers = np.concatenate((self._numbers[used], numbers))
+            capacity = 1 << int(4 * self._held - 1).bit_length()
+            self._keys, self._numbers = np.zeros(capacity, np.uint64), np.full(capacity, -1, np.int32)
+        mask = len(self._keys) - 1
+        slots = (hashes & np.uint64(mask)).astype(np.int64)
+        while len(hashes):
+            free = self._numbers[slots] < 0
+            self._numbers[slots[free]] = numbers[free]
+            self._keys[slots[free]] = hashes[free]
+            left = self._numbers[slots] != numbers  # another was there, or took the same free slot
+            # a slot shared by two newcomers holds the last of both arrays, written in the same order
+            hashes, numbers, slots = hashes[left], numbers[left], (slots[left] + 1) & mask
+
+
+class WordNumbers:
+    """Numbers the distinct pre-tokens of batches, from 0 in the order in which they are met.
+
+    They are told apart by a 64-bit hash and their length: exact up to 8 bytes, and beyond them two in a corpus of ten
+    million different ones share a hash with a chance of about 10⁻⁶.
+    """
+
+    def __init__(self) -> None:
+        self._table = WordTable()
+        self._num_words = 0
+
+    def __len__(self) -> int:
+        return self._num_words
+
+    def of_batch(self, batch: TextBatch) -> tuple[Spans, np.ndarray, np.ndarray]:
+        """The pre-tokens (S,), the number of each (S,), and those (rows of S) that were met for the first time: one for
+        each new number, in their order."""
+        words = split_words(batch)
+        hashes = batch.hashes(words)
+        numbers = self._table.find(hashes)
+        unknown = np.flatnonzero(numbers < 0)
+        if not len(unknown):
+            return words, numbers, unknown
+        new, first = np.unique(hashes[unknown], return_index=True)
+        self._table.add(new, np.arange(self._num_words, self._num_words + len(new), dtype=np.int32))
+        self._num_words += len(new)
+        numbers[unknown] = self._table.find(hashes[unknown])
+        return words, numbers, unknown[first]
+
+
+def count_words(batches: Iterable[TextBatch]) -> Words:
+    """The distinct pre-tokens of texts and how often each occurs. Memory goes with the distinct ones."""
+    numbers, counts = WordNumbers(), np.zeros(0, np.int64)
+    contents, lengths = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
+    for batch in batches:
+        words, found, first = numbers.of_batch(batch)
+        sizes = words.lengths[first]
+        before = np.cumsum(sizes) - sizes
+        contents.append(batch.bytes[np.repeat(words.starts[first] - before, sizes) + np.arange(int(sizes.sum()))])
+        lengths.append(sizes)
+        counts = np.bincount(found, minlength=len(numbers)) + np.pad(counts, (0, len(numbers) - len(counts)))
+    return Words(np.concatenate(contents), np.cumsum(np.concatenate(([0], *lengths))), counts)
