@@ -6,11 +6,12 @@ after it can be found in the store.
 
 import glob
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pydantic import Field
 
@@ -198,7 +199,7 @@ def _format(path: PurePath) -> str:
 
 def _local(path: str) -> Path:
     """A path on this machine, also given as file:///…"""
-    return Path(unquote(urlsplit(path).path) if path.startswith("file://") else path).expanduser()
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(path).path)) if path.startswith("file://") else path).expanduser()
 
 
 def _top(named: Path) -> Path:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,7 +130,7 @@ def path_of(item: Item) -> Path:
         if path is None:
             raise DataError(f"{item.uri} is no longer installed. {AGAIN}")
         return path
-    return Path(unquote(urlsplit(item.uri).path))
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(item.uri).path)))  # a name need not be UTF-8
 
 
 AGAIN = "Start the flow again: it looks at its sources anew first."

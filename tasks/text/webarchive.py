@@ -5,6 +5,7 @@ text; of conversion records (WET files) their text. Requests, revisits and what 
 payload is read up to a bound, whatever it decompresses to.
 """
 
+import contextlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from tasks.text.markup import strip_html
 from tasks.text.readers import Rejected, excerpt_of, newlines
 
 NOT_A_PAGE = "not_a_page"  # an image, a script, a redirect, an error page
+_CHUNK = 1 << 18
 _HTML = ("text/html", "application/xhtml+xml")
-_WANTED = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
+_WANTED = (WarcRecordType.response, WarcRecordType.resource, WarcRecordType.conversion)
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,41 @@ class _Damaged(ValueError):
 
 def read_pages(path: Path, max_bytes: int) -> Iterator[Page | Rejected]:
     """The pages of a .warc or .wet file, plain or .gz; a payload above ``max_bytes`` is rejected."""
-    number = 0
+    number = last = 0
     try:
-        for record in ArchiveIterator(str(path), record_types=_WANTED, fsspec_args=False):
+        for record in ArchiveIterator(str(path), fsspec_args=False):
             number += 1
-            if not len(record.headers):
-                yield Rejected(number, f"the web archive is cut short after record {number - 1}")
+            if not (record.headers.get("Content-Length") or "").isdigit():  # which each record has to say
+                yield Rejected(number, f"the web archive is cut short or damaged after record {number - 1}")
                 return
-            yield _page(record, number, max_bytes)
+            last = record.stream_pos
+            if record.record_type in _WANTED:
+                yield _page(record, number, max_bytes)
+        if not number:
+            yield Rejected(None, "no record of a web archive is in it")
+        elif path.suffix.lower() == ".gz" and _is_cut(path, last):
+            yield Rejected(number + 1, f"the web archive is cut short after record {number}")
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except BaseException as error:
-        if isinstance(error, OSError | ValueError) or type(error).__name__ == "PanicException":
+        if isinstance(error, OSError | ValueError | zlib.error) or type(error).__name__ == "PanicException":
             yield Rejected(number + 1, f"the web archive is damaged after record {number}: {error}")
         else:
             raise
+
+
+def _is_cut(path: Path, offset: int) -> bool:
+    """Whether the last member of a .gz lacks its end, looked at from ``offset`` on. (FastWARC takes it for the end.)"""
+    member = zlib.decompressobj(31)
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(_CHUNK)
+        while data:
+            member.decompress(data, _CHUNK)
+            data = member.unconsumed_tail or member.unused_data or file.read(_CHUNK)
+            if member.eof and data:
+                member = zlib.decompressobj(31)
+    return not member.eof
 
 
 def _page(record: Any, number: int, max_bytes: int) -> Page | Rejected:
@@ -134,6 +156,10 @@ def _inflated(raw: bytes, coding: str, max_bytes: int) -> bytes:
 
 
 def _text(body: bytes, media_type: str, charset: str | None) -> str:
+    """A payload as text, by the charset that it states, if there is such a one, else by its content."""
+    if charset:
+        with contextlib.suppress(LookupError):
+            return bytes_to_str(body, charset)
     if media_type in _HTML:
-        return bytes_to_str(body, charset or detect_encoding(body, from_html_meta=True) or "utf-8")
-    return bytes_to_str(body, charset) if charset else decode(body)
+        return bytes_to_str(body, detect_encoding(body, from_html_meta=True) or "utf-8")
+    return decode(body)
