@@ -22,7 +22,7 @@ from tasks.text.features import Features
 from tasks.text.language import UNDETERMINED, identifier, identify
 from tasks.text.lines import SharedLines, drop_lines
 from tasks.text.markup import strip_markup
-from tasks.text.personal_data import PersonalData, PersonalDataMask
+from tasks.text.personal_data import KINDS, PersonalData, PersonalDataMask
 from tasks.text.rule_presets import CODE, DOCSTRING, HTML, MARKDOWN, PAPERS, TEXT, Preset
 from tasks.text.rules import (
     LIMIT_OF,
@@ -38,7 +38,6 @@ from tasks.text.spans import TextBatch
 from tasks.text.undesirable import UndesirableWords
 
 CODE_KIND = "code"
-MASKED_BY_DEFAULT: list[PersonalData] = ["email", "ip_address", "card_number", "iban", "secret"]
 
 
 class CleanConfig(StageConfig):
@@ -64,7 +63,7 @@ class CleanConfig(StageConfig):
         json_schema_extra=neutral([]),
     )
     mask: list[PersonalData] = Field(
-        MASKED_BY_DEFAULT,
+        list(KINDS),
         title="Personal data to mask",
         description="email, ip_address (public ones), card_number, iban, secret (keys and tokens of services), phone",
     )

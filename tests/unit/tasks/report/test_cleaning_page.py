@@ -37,11 +37,8 @@ def test_counts_examples_and_histograms_are_there_and_hostile_text_is_text(tmp_p
     assert "20 of 22 documents were kept and 2 dropped" in page
     assert "<script" not in page and "&lt;script&gt;" in page and "file:///&lt;b&gt;.txt" in page
     assert page.count("@@PICTURES@@") == 1 and page.count("data:image/svg+xml") == 2  # a drawing for each kind
-    assert "measured 46, limit 80" in page
-    assert {path.name for path in (tmp_path / "one" / "plots").iterdir()} >= {
-        "measures-text.svg",
-        "measures-docstring.svg",
-    }
+    assert f"measured {len(HOSTILE)}, limit 80" in page
+    assert (tmp_path / "one" / "plots" / "measures-docstring.svg").is_file()
     assert written(tmp_path / "two") == page
 
 
