@@ -1,8 +1,8 @@
-"""The model layer alone: train on plain text, sample, measure. Neither Prefect nor MLflow is needed.
+"""The model layer alone: train on plain text, generate, measure. Neither Prefect nor MLflow is needed.
 
-python -m model train book.txt --out my-model
-python -m model sample my-model --prompt "Once upon a time"
-python -m model evaluate my-model other.txt
+python -m model train --text book.txt --out my-model
+python -m model generate --model my-model --prompt "Once upon a time"
+python -m model eval --model my-model --text other.txt
 
 The folder `model/` can be copied elsewhere and used as it is. All it needs beside Python 3.11:
 

@@ -21,14 +21,14 @@ def parser() -> argparse.ArgumentParser:
     """All commands and options."""
     top = argparse.ArgumentParser(
         prog="python -m model",
-        description="Train a language model on plain text, sample from it, measure it.",
+        description="Train a language model on plain text, let it write, measure it.",
         epilog="exit codes: 0 done, 1 failed, 2 wrong options, 130 stopped by Ctrl-C (run again to go on)",
         allow_abbrev=False,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _train(commands)
-    _sample(commands)
-    _evaluate(commands)
+    _generate(commands)
+    _eval(commands)
     return top
 
 
@@ -45,9 +45,9 @@ def _command(commands: Any, name: str, about: str, epilog: str) -> argparse.Argu
 
 def _train(commands: Any) -> None:
     example = (
-        "  python -m model train book.txt --out my-model\n"
-        "  python -m model train stories.txt --document-separator '<|endoftext|>' --preset tiny --out tales\n"
-        "  python -m model train notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes-model"
+        "  python -m model train --text book.txt --out my-model\n"
+        "  python -m model train --text stories.txt --document-separator '<|endoftext|>' --preset test --out tales\n"
+        "  python -m model train --text notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes"
     )
     added = _command(
         commands, "train", "learn from text files; run again after a kill or Ctrl-C, it goes on from its checkpoint",
@@ -66,32 +66,41 @@ def _train(commands: Any) -> None:
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
-def _sample(commands: Any) -> None:
-    example = '  python -m model sample my-model --prompt "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7'
-    added = _command(commands, "sample", "go on writing from a prompt", f"examples:\n{example}")
-    added.add_argument("model", type=Path, metavar="DIR", help="model directory")
+def _generate(commands: Any) -> None:
+    example = (
+        '  python -m model generate --model my-model --prompt "Once upon a time" --greedy\n'
+        '  python -m model generate --model my-model --prompt "Once upon a time" --temperature 0.8 --seed 7'
+    )
+    added = _command(commands, "generate", "go on writing from a prompt", f"examples:\n{example}")
+    _model(added)
     added.add_argument("--prompt", default="", metavar="TEXT", help="what to go on from (default: a new document)")
     added.add_argument(
         "--max-new-tokens", type=recipe.whole(1), metavar="N", help="default: 200, or as many as the model can hold"
     )
-    added.add_argument(
-        "--temperature", type=recipe.number, default=1.0, metavar="N", help="0: always the likeliest token (1.0)"
+    drawn = added.add_mutually_exclusive_group()
+    drawn.add_argument("--greedy", action="store_true", help="always the likeliest token, instead of drawing one")
+    drawn.add_argument(
+        "--temperature", type=recipe.above_zero, default=1.0, metavar="N", help="below 1 likelier tokens only (1.0)"
     )
     added.add_argument("--top-k", type=recipe.whole(1), metavar="N", help="draw among the N likeliest tokens")
     added.add_argument("--top-p", type=recipe.above_zero, metavar="N", help="draw among the likeliest up to this share")
     added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
 
 
-def _evaluate(commands: Any) -> None:
-    example = "  python -m model evaluate my-model unseen.txt --json"
-    added = _command(commands, "evaluate", "measure bits per byte on text files", f"examples:\n{example}")
-    added.add_argument("model", type=Path, metavar="DIR", help="model directory")
+def _eval(commands: Any) -> None:
+    example = "  python -m model eval --model my-model --text unseen.txt --json"
+    added = _command(commands, "eval", "measure bits per byte on text files", f"examples:\n{example}")
+    _model(added)
     text.add_options(added)
     added.add_argument(
         "--context-length", type=recipe.whole(1), metavar="N", help="tokens read at once (default: all the model can)"
     )
     added.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where fast")
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _model(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         answer = import_module(f"model.command.{options.command}").run(options)
         if options.json:
             print(json.dumps(answer, indent=2))
-        elif options.command != "sample":
+        elif options.command != "generate":
             print("\n".join(_told(answer)))
         sys.stdout.flush()
     except KeyboardInterrupt:
