@@ -16,14 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.chat import CHAT_TEMPLATE
-from model.config import ModelConfig
+from model.config import FAMILIES, ModelConfig
 from model.errors import ModelConfigError, ModelFormatError
 from model.scalar import ScalarModel
 from model.tokenizer import END_OF_TEXT, PADDING, TURN_END, Tokenizer
 from model.transformer import Transformer
 
-CAUSAL = "LlamaForCausalLM"
-SCALAR = "LlamaForSequenceClassification"
+CAUSAL, SCALAR = "ForCausalLM", "ForSequenceClassification"  # after the family's name, as transformers names them
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 # Not parameters: tables some checkpoints carry along, computed here from the configuration.
@@ -47,12 +46,13 @@ def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, dire
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
     save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
     dtype = str(model.model.embed_tokens.weight.dtype).removeprefix("torch.")
+    family = FAMILIES[config.model_type].architecture
     content = {**config.to_dict(), "dtype": dtype, "torch_dtype": dtype}
     if isinstance(model, ScalarModel):
         labels = {"id2label": {"0": "score"}, "label2id": {"score": 0}}
-        _write_json(target / "config.json", {**content, **labels, "architectures": [SCALAR]})
+        _write_json(target / "config.json", {**content, **labels, "architectures": [family + SCALAR]})
     else:
-        _write_json(target / "config.json", {**content, "architectures": [CAUSAL]})
+        _write_json(target / "config.json", {**content, "architectures": [family + CAUSAL]})
         _write_json(target / "generation_config.json", generation_settings(config))
     tokenizer.save(target / "tokenizer.json")
     _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config))
@@ -123,13 +123,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_config(source: Path, architecture: str) -> ModelConfig:
+def _read_config(source: Path, head: str) -> ModelConfig:
     content = _read_json(source / "config.json")
     found = content.get("architectures") or ["none"]
-    if architecture not in found:
-        other = {CAUSAL: "load_causal", SCALAR: "load_scalar"}.get(found[0])
-        remedy = f"read it with {other}" if other else f"give a directory of a {architecture}"
-        raise ModelFormatError(f"{source} holds {', '.join(map(str, found))}, not {architecture}: {remedy}.")
+    known = {kind: [family.architecture + kind for family in FAMILIES.values()] for kind in (CAUSAL, SCALAR)}
+    if not set(known[head]).intersection(map(str, found)):
+        loaders = {CAUSAL: "load_causal", SCALAR: "load_scalar"}
+        other = next((loaders[kind] for kind in known if found[0] in known[kind]), None)
+        remedy = f"read it with {other}" if other else f"give a directory of one of {', '.join(known[head])}"
+        raise ModelFormatError(
+            f"{source} holds {', '.join(map(str, found))}, not a {known[head][0]} or its kin: {remedy}."
+        )
     try:
         return ModelConfig.from_dict(content)
     except (ModelConfigError, TypeError) as error:
