@@ -7,6 +7,8 @@ python -m model eval --model my-model --text other.txt
 The folder `model/` can be copied elsewhere and used as it is. All it needs beside Python 3.11:
 
 pip install torch==2.13.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3
+
+and, for `import` alone, gguf==0.19.0.
 """
 
 import sys

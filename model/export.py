@@ -29,7 +29,13 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 COMPUTED = ".rotary_emb.inv_freq"
 
 
-def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, directory: str | Path) -> None:
+def save_pretrained(
+    model: Transformer | ScalarModel,
+    tokenizer: Tokenizer,
+    directory: str | Path,
+    *,
+    chat_template: str = CHAT_TEMPLATE,
+) -> None:
     """Write config.json, model.safetensors, tokenizer.json, tokenizer_config.json and, for a causal model,
     generation_config.json into `directory`, which is made where it does not exist.
 
@@ -53,14 +59,15 @@ def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, dire
         _write_json(target / "config.json", {**content, **labels, "architectures": [family + SCALAR]})
     else:
         _write_json(target / "config.json", {**content, "architectures": [family + CAUSAL]})
-        _write_json(target / "generation_config.json", generation_settings(config))
+        _write_json(target / "generation_config.json", generation_settings(tokenizer, config))
     tokenizer.save(target / "tokenizer.json")
-    _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config))
+    _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config, chat_template))
 
 
-def generation_settings(config: ModelConfig) -> dict[str, Any]:
+def generation_settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
     """Content of generation_config.json: sample, and stop at the end of a turn or of a document."""
-    ends = [i for i in dict.fromkeys((config.eos_token_id, config.bos_token_id)) if i is not None]
+    document_end = tokenizer.backend.token_to_id(END_OF_TEXT)
+    ends = [i for i in dict.fromkeys((config.eos_token_id, document_end)) if i is not None]
     return {
         "bos_token_id": config.bos_token_id,
         "eos_token_id": ends,
@@ -69,14 +76,17 @@ def generation_settings(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
-    """Content of tokenizer_config.json."""
-    roles = {"bos_token": END_OF_TEXT, "eos_token": TURN_END, "pad_token": PADDING}
-    present = {role: token for role, token in roles.items() if tokenizer.backend.token_to_id(token) is not None}
+def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig, chat_template: str) -> dict[str, Any]:
+    """Content of tokenizer_config.json. A tokenizer without our special tokens has those that the model's ids name."""
+    roles: dict[str, str | None] = {"bos_token": END_OF_TEXT, "eos_token": TURN_END, "pad_token": PADDING}
+    for role, token in roles.items():
+        number = getattr(config, f"{role}_id")
+        if token is not None and tokenizer.backend.token_to_id(token) is None:
+            roles[role] = None if number is None else tokenizer.backend.id_to_token(number)
     return {
-        **present,
+        **{role: token for role, token in roles.items() if token is not None},
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template,
         "model_max_length": config.max_position_embeddings,
         "clean_up_tokenization_spaces": False,
         "add_bos_token": False,

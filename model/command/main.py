@@ -14,6 +14,7 @@ from model.command import recipe, text
 from model.errors import ModelError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+MODULES = {"import": "model.command.import_gguf"}  # whose command is no name that Python allows
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     _train(commands)
     _generate(commands)
     _eval(commands)
+    _import(commands)
     return top
 
 
@@ -99,6 +101,13 @@ def _eval(commands: Any) -> None:
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
+def _import(commands: Any) -> None:
+    example = "  python -m model import --gguf SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2"
+    added = _command(commands, "import", "turn a GGUF file into a model directory", f"examples:\n{example}")
+    added.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="model as llama.cpp reads it")
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the model")
+
+
 def _model(added: argparse.ArgumentParser) -> None:
     added.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory")
 
@@ -110,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("model").setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
     try:
         # PyTorch takes seconds to import, and --help needs none of it.
-        answer = import_module(f"model.command.{options.command}").run(options)
+        answer = import_module(MODULES.get(options.command, f"model.command.{options.command}")).run(options)
         if options.json:
             print(json.dumps(answer, indent=2))
         elif options.command != "generate":
@@ -143,6 +152,8 @@ def explain(error: Exception) -> str | None:
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
     if kind == "InductorError" and "InvalidCxxCompiler" in str(error):
         return "--compile needs a C++ compiler, and none is found: install one (g++ or clang), or leave --compile out"
+    if isinstance(error, ModuleNotFoundError) and error.name == "gguf":
+        return "reading GGUF needs one more package: pip install gguf==0.19.0"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, ModelError) or kind in ("NonFiniteLoss", "CheckpointMismatch"):
