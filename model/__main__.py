@@ -3,6 +3,8 @@
 python -m model train --text book.txt --out my-model
 python -m model generate --model my-model --prompt "Once upon a time"
 python -m model eval --model my-model --text other.txt
+python -m model import --gguf model.gguf --out model
+python -m model presets
 
 The folder `model/` can be copied elsewhere and used as it is. All it needs beside Python 3.11:
 

@@ -177,13 +177,14 @@ class ModelConfig:
         full = min(self.max_window_layers, self.num_hidden_layers)
         return (None,) * full + (self.sliding_window,) * (self.num_hidden_layers - full)
 
-    def _layer_matrices(self) -> int:
+    def layer_matrices(self) -> int:
+        """Numbers in the matrices of one layer."""
         attention = self.hidden_size * self.head_size * (2 * self.num_attention_heads + 2 * self.kv_heads)
         return attention + 3 * self.hidden_size * self.intermediate_size
 
     def num_parameters(self) -> int:
         """Trained numbers of the causal model; tied embeddings count once."""
-        layer = self._layer_matrices() + 2 * self.hidden_size
+        layer = self.layer_matrices() + 2 * self.hidden_size
         layer += self.qkv_bias * self.head_size * (self.num_attention_heads + 2 * self.kv_heads)
         layer += self.output_bias * self.hidden_size + self.qk_norm * 2 * self.head_size
         tables = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
@@ -197,7 +198,7 @@ class ModelConfig:
         PaLM (Chowdhery et al. 2022, appendix B). A forward alone takes a third.
         """
         context = self.max_position_embeddings if context_length is None else context_length
-        products = self.num_hidden_layers * self._layer_matrices() + self.vocab_size * self.hidden_size
+        products = self.num_hidden_layers * self.layer_matrices() + self.vocab_size * self.hidden_size
         seen = sum(min(context, window or context) for window in self.windows)
         attention = self.num_attention_heads * self.head_size * seen
         return 6 * products + 12 * attention

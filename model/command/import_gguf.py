@@ -7,12 +7,10 @@ from typing import Any
 
 from model.command.errors import CommandError
 from model.gguf_checkpoint import import_gguf
-from model.precision import use_threads
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Converts. The folder, the model's size, and how many tensors were stored in which quantisation."""
-    use_threads(options.threads)
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise CommandError(f"{options.out} is there already: name a new folder with --out.")
     print(f"reading {options.gguf}", file=sys.stderr)

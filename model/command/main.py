@@ -14,6 +14,7 @@ from model.command import recipe, text
 from model.errors import ModelError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+TOLD_ALREADY = ("generate", "presets")  # commands that print what they find themselves
 MODULES = {"import": "model.command.import_gguf"}  # whose command is no name that Python allows
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -31,15 +32,18 @@ def parser() -> argparse.ArgumentParser:
     _generate(commands)
     _eval(commands)
     _import(commands)
+    _presets(commands)
     return top
 
 
-def _command(commands: Any, name: str, about: str, epilog: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, about: str, epilog: str, computes: bool = True) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(
         name, help=about, description=about[0].upper() + about[1:] + ".", epilog=epilog, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    if not computes:
+        return added
     added.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 …")
     added.add_argument("--threads", type=recipe.whole(1), metavar="N", help="processor threads (default: all)")
     return added
@@ -103,9 +107,16 @@ def _eval(commands: Any) -> None:
 
 def _import(commands: Any) -> None:
     example = "  python -m model import --gguf SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2"
-    added = _command(commands, "import", "turn a GGUF file into a model directory", f"examples:\n{example}")
+    added = _command(
+        commands, "import", "turn a GGUF file into a model directory", f"examples:\n{example}", computes=False
+    )
     added.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="model as llama.cpp reads it")
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the model")
+
+
+def _presets(commands: Any) -> None:
+    example = "  python -m model presets --json"
+    _command(commands, "presets", "what each preset costs, as a table", f"examples:\n{example}", computes=False)
 
 
 def _model(added: argparse.ArgumentParser) -> None:
@@ -122,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         answer = import_module(MODULES.get(options.command, f"model.command.{options.command}")).run(options)
         if options.json:
             print(json.dumps(answer, indent=2))
-        elif options.command != "generate":
+        elif options.command not in TOLD_ALREADY:
             print("\n".join(_told(answer)))
         sys.stdout.flush()
     except KeyboardInterrupt:

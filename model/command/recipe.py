@@ -118,9 +118,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def given_recipe(options: argparse.Namespace) -> Recipe:
     """The preset with the options that were given, and with what follows from them filled in."""
     names = [field.name for field in dataclasses.fields(Recipe)]
-    recipe = dataclasses.replace(
-        PRESETS[options.preset], **{name: getattr(options, name) for name in names if hasattr(options, name)}
+    return complete(
+        dataclasses.replace(
+            PRESETS[options.preset], **{name: getattr(options, name) for name in names if hasattr(options, name)}
+        )
     )
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """The recipe with what follows from its other fields filled in."""
     wide = recipe.intermediate_size or math.ceil(recipe.hidden_size / 3) * 8
     rest = recipe.adamw_lr or round(recipe.lr * (0.75 if recipe.optimizer == "muon" else 1), 12)
     return dataclasses.replace(recipe, intermediate_size=wide, adamw_lr=rest)
