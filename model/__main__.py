@@ -1,12 +1,16 @@
-"""The model layer alone: train on plain text, sample, measure. Neither Prefect nor MLflow is needed.
+"""The model layer alone: train on plain text, generate, measure. Neither Prefect nor MLflow is needed.
 
-python -m model train book.txt --out my-model
-python -m model sample my-model --prompt "Once upon a time"
-python -m model evaluate my-model other.txt
+python -m model train --text book.txt --out my-model
+python -m model generate --model my-model --prompt "Once upon a time"
+python -m model eval --model my-model --text other.txt
+python -m model import --gguf model.gguf --out model
+python -m model presets
 
 The folder `model/` can be copied elsewhere and used as it is. All it needs beside Python 3.11:
 
 pip install torch==2.13.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3
+
+and, for `import` alone, gguf==0.19.0.
 """
 
 import sys

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from model.config import ModelConfig
+from model.norm import RMSNorm
 from model.rotary import rotate
 
 AttentionMethod = Literal["auto", "sdpa", "matmul"]
@@ -29,16 +30,25 @@ def causal_mask(num_tokens: int, device: torch.device) -> Tensor:
 
 
 def attention_limits(
-    num_tokens: int, device: torch.device, attention_mask: Tensor | None, segment_ids: Tensor | None
+    num_tokens: int,
+    device: torch.device,
+    attention_mask: Tensor | None,
+    segment_ids: Tensor | None,
+    window: int | None = None,
 ) -> Tensor | None:
     """Who may look at whom: (B, 1, T, T) bool, or None where plain causality is all.
 
-    attention_mask (B, T), True for real tokens; segment_ids (B, T), equal within a document. A position always sees
-    itself, so that a row of padding has something to normalise over; its result means nothing.
+    attention_mask (B, T), True for real tokens; segment_ids (B, T), equal within a document; window: how many tokens
+    a position sees back, itself among them (Beltagy et al. 2020). A position always sees itself, so that a row of
+    padding has something to normalise over; its result means nothing.
     """
-    if attention_mask is None and segment_ids is None:
+    if window is not None and window >= num_tokens:
+        window = None
+    if attention_mask is None and segment_ids is None and window is None:
         return None
     allowed = causal_mask(num_tokens, device)[None]  # (1, T, T)
+    if window is not None:
+        allowed = allowed.triu(1 - window)
     if attention_mask is not None:
         allowed = allowed & attention_mask.bool()[:, None, :]  # (B, T, T)
     if segment_ids is not None:
@@ -73,16 +83,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None, method: Atten
 
 
 class Attention(nn.Module):
-    """Projections around `attend`; parameter names are Llama's."""
+    """Projections around `attend`; parameter names are those of Llama and its kin."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads, self.num_kv_heads, self.head_dim = config.num_attention_heads, config.kv_heads, config.head_size
         q_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        self.q_proj = skip_init(nn.Linear, config.hidden_size, q_size, bias=False)
-        self.k_proj = skip_init(nn.Linear, config.hidden_size, kv_size, bias=False)
-        self.v_proj = skip_init(nn.Linear, config.hidden_size, kv_size, bias=False)
-        self.o_proj = skip_init(nn.Linear, q_size, config.hidden_size, bias=False)
+        self.q_proj = skip_init(nn.Linear, config.hidden_size, q_size, bias=config.qkv_bias)
+        self.k_proj = skip_init(nn.Linear, config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.v_proj = skip_init(nn.Linear, config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.o_proj = skip_init(nn.Linear, q_size, config.hidden_size, bias=config.output_bias)
+        self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, limits: Tensor | None, method: AttentionMethod) -> Tensor:
         """x (B, T, C), cos and sin (B or 1, 1, T, D/2), limits (B, 1, T, T) or None → (B, T, C)."""
@@ -90,5 +102,7 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, D)
         v = self.v_proj(x).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, D)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast leaves norms in fp32
         y = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, limits, method)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, self.num_heads * self.head_dim))

@@ -1,16 +1,52 @@
-"""The sizes of a Llama-shaped decoder, under the names Hugging Face gives them."""
+"""The sizes of a decoder of Llama's kin, under the names Hugging Face gives them, and what sets each family apart."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from model.errors import ModelConfigError
+from model.rope_scaling import RopeScaling
 
 # What a `config.json` may say that would change the result; any other value is refused, not ignored.
-FIXED = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+FIXED = {"hidden_act": "silu", "mlp_bias": False}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets a family apart from the others, and transformers' own values for keys that its files may leave out."""
+
+    architecture: str  # begins the names of its classes in transformers
+    keys: tuple[str, ...]  # those of VARIANTS that its `config.json` has
+    qkv_bias: bool = False  # the projections to queries, keys and values always have biases
+    qk_norm: bool = False  # queries and keys are normalised within each head (Dehghani et al. 2023)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+FAMILIES = {
+    "llama": Family("Llama", ("attention_bias", "mlp_bias"), left_out={"max_position_embeddings": 2048}),
+    "mistral": Family(
+        "Mistral",
+        ("sliding_window",),
+        left_out={"max_position_embeddings": 131_072, "num_key_value_heads": 8, "sliding_window": 4096},
+    ),
+    "qwen2": Family(
+        "Qwen2",
+        ("sliding_window", "max_window_layers"),
+        qkv_bias=True,
+        left_out={"max_position_embeddings": 32_768, "num_key_value_heads": 32},
+    ),
+    "qwen3": Family(
+        "Qwen3",
+        ("sliding_window", "max_window_layers", "attention_bias"),
+        qk_norm=True,
+        left_out={"max_position_embeddings": 32_768, "num_key_value_heads": 32, "head_dim": 128},
+    ),
+}
+VARIANTS = ("attention_bias", "mlp_bias", "sliding_window", "max_window_layers")
 
 
 @dataclass(frozen=True)
@@ -18,7 +54,9 @@ class ModelConfig:
     """A decoder with RMSNorm, rotary positions, grouped-query attention and SwiGLU (Touvron et al. 2023).
 
     `num_key_value_heads=None` means one per attention head; `head_dim=None` means hidden_size / num_attention_heads.
-    Both are numbers once the object exists. Raises `ModelConfigError` where sizes do not fit together.
+    Both are numbers once the object exists. `model_type` names one of `FAMILIES`: the projections of attention may have
+    biases, queries and keys a norm, and layers from `max_window_layers` on may see the last `sliding_window` tokens
+    only. Raises `ModelConfigError` where values do not fit together.
     """
 
     vocab_size: int
@@ -36,6 +74,11 @@ class ModelConfig:
     bos_token_id: int | None = 0  # <|endoftext|>, which also ends every document
     eos_token_id: int | None = 2  # <|im_end|>, which ends a turn
     pad_token_id: int | None = 3  # <|pad|>
+    model_type: str = "llama"
+    attention_bias: bool = False
+    sliding_window: int | None = None
+    max_window_layers: int = 0
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -76,6 +119,25 @@ class ModelConfig:
                     f"{name} is {value}, outside the vocabulary of {self.vocab_size}: use an id below vocab_size, "
                     "or None where there is no such token."
                 )
+        self._check_family()
+
+    def _check_family(self) -> None:
+        if self.model_type not in FAMILIES:
+            raise ModelConfigError(
+                f"model_type={self.model_type!r} is not computed here: use a checkpoint of {', '.join(FAMILIES)}."
+            )
+        if self.sliding_window is not None:
+            self._check_count("sliding_window")
+        if (
+            isinstance(self.max_window_layers, bool)
+            or not isinstance(self.max_window_layers, int)
+            or self.max_window_layers < 0
+        ):
+            raise ModelConfigError(f"max_window_layers is {self.max_window_layers!r}: it must be a whole number.")
+        for name in ("attention_bias", "sliding_window", "max_window_layers"):
+            value = getattr(self, name)
+            if value and name not in FAMILIES[self.model_type].keys:
+                raise ModelConfigError(f"{name}={value!r}, which no {self.model_type} has: leave it out.")
 
     def _check_count(self, name: str) -> None:
         value = getattr(self, name)
@@ -94,13 +156,37 @@ class ModelConfig:
         assert self.head_dim is not None
         return self.head_dim
 
-    def _layer_matrices(self) -> int:
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether the projections to queries, keys and values have biases."""
+        return self.attention_bias or FAMILIES[self.model_type].qkv_bias
+
+    @property
+    def output_bias(self) -> bool:
+        """Whether the projection of attention's output has one."""
+        return self.attention_bias
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether queries and keys are normalised within each head."""
+        return FAMILIES[self.model_type].qk_norm
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many tokens each layer sees back, its own among them; None: all. (num_hidden_layers,)"""
+        full = min(self.max_window_layers, self.num_hidden_layers)
+        return (None,) * full + (self.sliding_window,) * (self.num_hidden_layers - full)
+
+    def layer_matrices(self) -> int:
+        """Numbers in the matrices of one layer."""
         attention = self.hidden_size * self.head_size * (2 * self.num_attention_heads + 2 * self.kv_heads)
         return attention + 3 * self.hidden_size * self.intermediate_size
 
     def num_parameters(self) -> int:
         """Trained numbers of the causal model; tied embeddings count once."""
-        layer = self._layer_matrices() + 2 * self.hidden_size
+        layer = self.layer_matrices() + 2 * self.hidden_size
+        layer += self.qkv_bias * self.head_size * (self.num_attention_heads + 2 * self.kv_heads)
+        layer += self.output_bias * self.hidden_size + self.qk_norm * 2 * self.head_size
         tables = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
         return tables + self.num_hidden_layers * layer + self.hidden_size
 
@@ -108,22 +194,33 @@ class ModelConfig:
         """Floating-point operations of a training step (forward and backward) for each token.
 
         6 for each weight of a matrix product, and 12·L·(H·Q)·T for attention over a context of T tokens
-        (default: max_position_embeddings), counted without the causal half as in PaLM (Chowdhery et al. 2022,
-        appendix B). A forward alone takes a third.
+        (default: max_position_embeddings; a layer's window if that is smaller), counted without the causal half as in
+        PaLM (Chowdhery et al. 2022, appendix B). A forward alone takes a third.
         """
         context = self.max_position_embeddings if context_length is None else context_length
-        products = self.num_hidden_layers * self._layer_matrices() + self.vocab_size * self.hidden_size
-        attention = self.num_hidden_layers * self.num_attention_heads * self.head_size * context
+        products = self.num_hidden_layers * self.layer_matrices() + self.vocab_size * self.hidden_size
+        seen = sum(min(context, window or context) for window in self.windows)
+        attention = self.num_attention_heads * self.head_size * seen
         return 6 * products + 12 * attention
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a Hugging Face `config.json`, without `architectures`.
 
-        `rope_theta` is written twice: at the top, where releases before 5 and other programs look for it, and in
-        `rope_parameters`, where transformers 5 does.
+        `rope_theta` and the scaling are written twice: at the top, where releases before 5 and other programs look for
+        them, and in `rope_parameters`, where transformers 5 does.
         """
-        rope = {"rope_theta": self.rope_theta, "rope_type": "default"}
-        return {**FIXED, **dataclasses.asdict(self), "rope_parameters": rope}
+        content = {**FIXED, **dataclasses.asdict(self)}
+        keys = FAMILIES[self.model_type].keys
+        for name in VARIANTS:
+            if name not in keys:
+                del content[name]
+        if "max_window_layers" in keys:
+            content["use_sliding_window"] = self.sliding_window is not None
+        scaling = self.rope_scaling.to_dict() if self.rope_scaling else {}
+        content["rope_scaling"] = scaling
+        if not scaling:  # files without it stay as they always were
+            del content["rope_scaling"]
+        return {**content, "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default", **scaling}}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
@@ -132,20 +229,17 @@ class ModelConfig:
             if content.get(name, value) != value:
                 raise ModelConfigError(
                     f"config.json says {name}={content[name]!r}, but only {value!r} is computed here: "
-                    "use a plain Llama checkpoint."
+                    "use another checkpoint."
                 )
-        rope = content.get("rope_parameters") or {}
-        scaling = content.get("rope_scaling") or {}
-        for kind in (rope.get("rope_type"), scaling.get("rope_type"), scaling.get("type")):
-            if kind not in (None, "default"):
-                raise ModelConfigError(f"config.json asks for {kind!r} rotary scaling: use a checkpoint without it.")
+        family = FAMILIES.get(content.get("model_type", cls.model_type), FAMILIES["llama"])  # refused below, if none
         known = {field.name for field in dataclasses.fields(cls)}
         values = {name: value for name, value in content.items() if name in known}
+        values = {**family.left_out, "tie_word_embeddings": False, "rms_norm_eps": 1e-6, **values}
+        rope = content.get("rope_parameters") or {}
         values["rope_theta"] = float(rope.get("rope_theta") or content.get("rope_theta") or cls.rope_theta)
-        # transformers' own defaults for keys a file leaves out
-        values.setdefault("tie_word_embeddings", False)
-        values.setdefault("rms_norm_eps", 1e-6)
-        values.setdefault("max_position_embeddings", 2048)
+        values["rope_scaling"] = RopeScaling.from_config({**family.left_out, **content})
+        if "max_window_layers" in family.keys:
+            values |= _window_of_qwen(content)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             value = values.setdefault(name, None)
             if isinstance(value, list):  # several ids may end a text: the first is the model's own
@@ -155,3 +249,23 @@ class ModelConfig:
         if missing:
             raise ModelConfigError(f"config.json lacks {', '.join(missing)}: take the file that came with the weights.")
         return cls(**values)
+
+
+def _window_of_qwen(content: dict[str, Any]) -> dict[str, int | None]:
+    """sliding_window and max_window_layers as a Qwen file means them: off unless use_sliding_window is on."""
+    window = content.get("sliding_window", 4096) if content.get("use_sliding_window", False) else None
+    kinds = content.get("layer_types")
+    if window is None or kinds is None:
+        if window is None and kinds and "sliding_attention" in kinds:
+            raise ModelConfigError("config.json has layers with sliding attention but no window: mend one of them.")
+        return {
+            "sliding_window": window,
+            "max_window_layers": 0 if window is None else content.get("max_window_layers", 28),
+        }
+    full = sum(kind == "full_attention" for kind in kinds)
+    if list(kinds) != ["full_attention"] * full + ["sliding_attention"] * (len(kinds) - full):
+        raise ModelConfigError(
+            "config.json's layer_types mix full and sliding attention; only full ones followed by sliding ones are "
+            "computed here: use another checkpoint."
+        )
+    return {"sliding_window": window, "max_window_layers": full}

@@ -1,7 +1,8 @@
 """The decoder rearranged for generation: fused matrices, a preallocated key-value cache, few calls a step.
 
 The rearrangements leave the function as it is (results differ from `Transformer` by rounding only):
-- q, k and v are one matrix, gate and up another; the norms' weights and 1/sqrt(head_dim) are multiplied into them;
+- q, k and v are one matrix, gate and up another; the norms' weights and 1/sqrt(head_dim) are multiplied into them
+  (where queries and keys are normalised themselves, 1/sqrt(head_dim) into the weight of that norm instead);
 - rows of q and k are reordered so that the pairs that rotary positions turn are neighbours, and the rotation is one
   complex product in place. Both sides of every dot product q·k are reordered alike, so it keeps its value.
 
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import attention_limits
+from model.attention import Attention, attention_limits
 from model.transformer import Layer, Transformer
 
 
@@ -29,6 +30,10 @@ class FusedLayer:
     out: Tensor  # (H·D, C)
     gate_up: Tensor  # (C, 2F)
     down: Tensor  # (F, C)
+    qkv_bias: Tensor | None  # ((H + 2G)·D,)
+    out_bias: Tensor | None  # (C,)
+    qk_norm: Tensor | None  # (H + G, D)
+    window: int | None  # how many positions of the cache are seen, the newest ones; None: all
 
 
 def neighbour_pairs(weight: Tensor, head_dim: int) -> Tensor:
@@ -42,18 +47,42 @@ def transposed(weight: Tensor) -> Tensor:
     return weight.t().contiguous()
 
 
-def fuse(layer: Layer) -> FusedLayer:
+def fused_bias(attention: Attention, scale: float) -> Tensor | None:
+    """The biases of q, k and v as one vector in the order of their fused matrix, ((H + 2G)·D,), or None."""
+    if attention.q_proj.bias is None:
+        return None
+    q = neighbour_pairs(attention.q_proj.bias.float()[:, None], attention.head_dim) * scale
+    k = neighbour_pairs(attention.k_proj.bias.float()[:, None], attention.head_dim)
+    return torch.cat((q[:, 0], k[:, 0], attention.v_proj.bias.float()))
+
+
+def fused_qk_norm(attention: Attention) -> Tensor | None:
+    """The weights of the norms of each head of q and k, (H + G, D), queries scaled by 1/sqrt(head_dim), or None."""
+    if attention.q_norm is None or attention.k_norm is None:
+        return None
+    D = attention.head_dim
+    q = neighbour_pairs(attention.q_norm.weight.float()[:, None], D)[:, 0] * D**-0.5
+    k = neighbour_pairs(attention.k_norm.weight.float()[:, None], D)[:, 0]
+    return torch.cat((q.expand(attention.num_heads, D), k.expand(attention.num_kv_heads, D)))
+
+
+def fuse(layer: Layer, window: int | None) -> FusedLayer:
     """Gather a layer's weights; see the module's docstring."""
     attention, mlp = layer.self_attn, layer.mlp
     D = attention.head_dim
+    scale = D**-0.5 if attention.q_norm is None else 1.0
     before_attention, before_mlp = layer.input_layernorm.weight.float(), layer.post_attention_layernorm.weight.float()
-    q = neighbour_pairs(attention.q_proj.weight.float(), D) * D**-0.5
+    q = neighbour_pairs(attention.q_proj.weight.float(), D) * scale
     k = neighbour_pairs(attention.k_proj.weight.float(), D)
     return FusedLayer(
         qkv=transposed(torch.cat((q, k, attention.v_proj.weight.float())) * before_attention),
         out=transposed(attention.o_proj.weight.float()),
         gate_up=transposed(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())) * before_mlp),
         down=transposed(mlp.down_proj.weight.float()),
+        qkv_bias=fused_bias(attention, scale),
+        out_bias=None if attention.o_proj.bias is None else attention.o_proj.bias.float(),
+        qk_norm=fused_qk_norm(attention),
+        window=window,
     )
 
 
@@ -68,7 +97,9 @@ class Decoder:
         config = model.config
         self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
         self.eps = config.rms_norm_eps
-        self.layers = [fuse(cast(Layer, layer)) for layer in model.model.layers]
+        self.layers = [
+            fuse(cast(Layer, layer), window) for layer, window in zip(model.model.layers, config.windows, strict=True)
+        ]
         self.embedding = model.model.embed_tokens.weight.float()
         self.head = transposed(model.output_weight.float() * model.model.norm.weight.float())  # (C, V)
         self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
@@ -85,16 +116,19 @@ class Decoder:
         self.cache = torch.empty(size, device=device)
         self.padding, self.length, self.blocked = padding, T, None
         index = torch.arange(T + max_new_tokens, device=device)
-        limits = None
+        seen = None
         if bool((padding > 0).any()):
             real = index[None, :] >= padding[:, None]  # (B, S)
-            limits = attention_limits(T, device, real[:, :T], None)
+            seen = real[:, :T]
             self.blocked = torch.zeros(real.shape, device=device).masked_fill_(~real, -torch.inf)[:, None, None]
+        windows = {layer.window for layer in self.layers}
+        every_limits = {window: attention_limits(T, device, seen, None, window) for window in windows}
         positions = (index[None, :T] - padding[:, None]).clamp(min=0)
         rotations = self.rotations[positions].view(B * T, 1, -1)  # (B·T, 1, D/2)
         x = self.embedding[input_ids]  # (B, T, C)
         for number, layer in enumerate(self.layers):
             qkv = self._project(x.view(B * T, -1), layer, rotations).view(B, T, -1, self.D).transpose(1, 2)
+            limits = every_limits[layer.window]
             q, k, v = qkv.split((self.H, self.G, self.G), dim=1)  # (B, H or G, T, D)
             self.cache[number, 0, :, :, :T] = k
             self.cache[number, 1, :, :, :T] = v
@@ -110,7 +144,6 @@ class Decoder:
         """Append one token a row, (B,) → logits (B, V) of the next."""
         B, end = tokens.shape[0], self.length + 1
         rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
-        blocked = None if self.blocked is None else self.blocked[..., :end]
         x = self.embedding[tokens]  # (B, C)
         for number, layer in enumerate(self.layers):
             qkv = self._project(x, layer, rotations)  # (B, H + 2G, D)
@@ -119,8 +152,10 @@ class Decoder:
             q = qkv[:, : self.H].view(
                 B, self.G, self.H // self.G, self.D
             )  # heads of a group stand in the query's place
+            seen = slice(0 if layer.window is None else max(0, end - layer.window), end)
+            blocked = None if self.blocked is None else self.blocked[..., seen]
             y = F.scaled_dot_product_attention(
-                q, cache[0, :, :, :end], cache[1, :, :, :end], attn_mask=blocked, scale=1.0
+                q, cache[0, :, :, seen], cache[1, :, :, seen], attn_mask=blocked, scale=1.0
             )  # (B, G, H/G, D)
             x = self._finish(x, y.reshape(B, self.H * self.D), layer)
         self.length = end
@@ -138,13 +173,20 @@ class Decoder:
 
     def _project(self, x: Tensor, layer: FusedLayer, rotations: Tensor) -> Tensor:
         """x (N, C), rotations (N, 1, D/2) → rotated queries and keys, and values: (N, H + 2G, D)."""
-        qkv = (self._norm(x) @ layer.qkv).view(x.shape[0], -1, self.D // 2, 2)
+        x = self._norm(x)
+        qkv = x @ layer.qkv if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, x, layer.qkv)
+        qkv = qkv.view(x.shape[0], -1, self.D)
+        if layer.qk_norm is not None:
+            qkv[:, : self.H + self.G] = self._norm(qkv[:, : self.H + self.G]) * layer.qk_norm
+        qkv = qkv.view(x.shape[0], -1, self.D // 2, 2)
         torch.view_as_complex(qkv[:, : self.H + self.G]).mul_(rotations)
         return qkv.flatten(2)
 
     def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> Tensor:
         """x (N, C) and attended heads (N, H·D) → the layer's result (N, C)."""
         x = torch.addmm(x, attended, layer.out)
+        if layer.out_bias is not None:
+            x = x + layer.out_bias
         gate, up = (self._norm(x) @ layer.gate_up).chunk(2, dim=-1)  # (N, F) each
         return torch.addmm(x, F.silu(gate).mul_(up), layer.down)
 

@@ -16,21 +16,26 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.chat import CHAT_TEMPLATE
-from model.config import ModelConfig
+from model.config import FAMILIES, ModelConfig
 from model.errors import ModelConfigError, ModelFormatError
 from model.scalar import ScalarModel
 from model.tokenizer import END_OF_TEXT, PADDING, TURN_END, Tokenizer
 from model.transformer import Transformer
 
-CAUSAL = "LlamaForCausalLM"
-SCALAR = "LlamaForSequenceClassification"
+CAUSAL, SCALAR = "ForCausalLM", "ForSequenceClassification"  # after the family's name, as transformers names them
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 # Not parameters: tables some checkpoints carry along, computed here from the configuration.
 COMPUTED = ".rotary_emb.inv_freq"
 
 
-def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, directory: str | Path) -> None:
+def save_pretrained(
+    model: Transformer | ScalarModel,
+    tokenizer: Tokenizer,
+    directory: str | Path,
+    *,
+    chat_template: str = CHAT_TEMPLATE,
+) -> None:
     """Write config.json, model.safetensors, tokenizer.json, tokenizer_config.json and, for a causal model,
     generation_config.json into `directory`, which is made where it does not exist.
 
@@ -47,20 +52,22 @@ def save_pretrained(model: Transformer | ScalarModel, tokenizer: Tokenizer, dire
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
     save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
     dtype = str(model.model.embed_tokens.weight.dtype).removeprefix("torch.")
+    family = FAMILIES[config.model_type].architecture
     content = {**config.to_dict(), "dtype": dtype, "torch_dtype": dtype}
     if isinstance(model, ScalarModel):
         labels = {"id2label": {"0": "score"}, "label2id": {"score": 0}}
-        _write_json(target / "config.json", {**content, **labels, "architectures": [SCALAR]})
+        _write_json(target / "config.json", {**content, **labels, "architectures": [family + SCALAR]})
     else:
-        _write_json(target / "config.json", {**content, "architectures": [CAUSAL]})
-        _write_json(target / "generation_config.json", generation_settings(config))
+        _write_json(target / "config.json", {**content, "architectures": [family + CAUSAL]})
+        _write_json(target / "generation_config.json", generation_settings(tokenizer, config))
     tokenizer.save(target / "tokenizer.json")
-    _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config))
+    _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config, chat_template))
 
 
-def generation_settings(config: ModelConfig) -> dict[str, Any]:
+def generation_settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
     """Content of generation_config.json: sample, and stop at the end of a turn or of a document."""
-    ends = [i for i in dict.fromkeys((config.eos_token_id, config.bos_token_id)) if i is not None]
+    document_end = tokenizer.backend.token_to_id(END_OF_TEXT)
+    ends = [i for i in dict.fromkeys((config.eos_token_id, document_end)) if i is not None]
     return {
         "bos_token_id": config.bos_token_id,
         "eos_token_id": ends,
@@ -69,14 +76,17 @@ def generation_settings(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, Any]:
-    """Content of tokenizer_config.json."""
-    roles = {"bos_token": END_OF_TEXT, "eos_token": TURN_END, "pad_token": PADDING}
-    present = {role: token for role, token in roles.items() if tokenizer.backend.token_to_id(token) is not None}
+def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig, chat_template: str) -> dict[str, Any]:
+    """Content of tokenizer_config.json. A tokenizer without our special tokens has those that the model's ids name."""
+    roles: dict[str, str | None] = {"bos_token": END_OF_TEXT, "eos_token": TURN_END, "pad_token": PADDING}
+    for role, token in roles.items():
+        number = getattr(config, f"{role}_id")
+        if token is not None and tokenizer.backend.token_to_id(token) is None:
+            roles[role] = None if number is None else tokenizer.backend.id_to_token(number)
     return {
-        **present,
+        **{role: token for role, token in roles.items() if token is not None},
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template,
         "model_max_length": config.max_position_embeddings,
         "clean_up_tokenization_spaces": False,
         "add_bos_token": False,
@@ -123,13 +133,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_config(source: Path, architecture: str) -> ModelConfig:
+def _read_config(source: Path, head: str) -> ModelConfig:
     content = _read_json(source / "config.json")
     found = content.get("architectures") or ["none"]
-    if architecture not in found:
-        other = {CAUSAL: "load_causal", SCALAR: "load_scalar"}.get(found[0])
-        remedy = f"read it with {other}" if other else f"give a directory of a {architecture}"
-        raise ModelFormatError(f"{source} holds {', '.join(map(str, found))}, not {architecture}: {remedy}.")
+    known = {kind: [family.architecture + kind for family in FAMILIES.values()] for kind in (CAUSAL, SCALAR)}
+    if not set(known[head]).intersection(map(str, found)):
+        loaders = {CAUSAL: "load_causal", SCALAR: "load_scalar"}
+        other = next((loaders[kind] for kind in known if found[0] in known[kind]), None)
+        remedy = f"read it with {other}" if other else f"give a directory of one of {', '.join(known[head])}"
+        raise ModelFormatError(
+            f"{source} holds {', '.join(map(str, found))}, not a {known[head][0]} or its kin: {remedy}."
+        )
     try:
         return ModelConfig.from_dict(content)
     except (ModelConfigError, TypeError) as error:

@@ -1,20 +1,73 @@
-"""Rotary position embedding (Su et al. 2021), in the half-split order that Llama checkpoints use."""
+"""Rotary position embedding (Su et al. 2021), in the half-split order that Llama checkpoints use, and its scaling."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-
-def inverse_frequencies(head_dim: int, theta: float) -> Tensor:
-    """Angles a position turns each pair by: theta^(-2i/head_dim), (head_dim/2,) float32."""
-    return 1.0 / (theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
+from model.rope_scaling import RopeScaling
 
 
-def rotary_tables(num_positions: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> Tensor:
+    """Angles a position turns each pair by: theta^(-2i/head_dim), (head_dim/2,) float32, changed as `scaling` says."""
+    frequencies = 1.0 / (theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
+    if scaling is None or scaling.rope_type == "dynamic":
+        return frequencies
+    assert scaling.factor is not None
+    if scaling.rope_type == "linear":
+        return frequencies / scaling.factor
+    kept = _kept_by_llama3 if scaling.rope_type == "llama3" else _kept_by_yarn
+    share = kept(frequencies, theta, scaling)
+    return (1 - share) * frequencies / scaling.factor + share * frequencies
+
+
+def _kept_by_llama3(frequencies: Tensor, theta: float, scaling: RopeScaling) -> Tensor:
+    """How much of each frequency stays as it is, from 0 to 1: by how often it turns within the first context."""
+    low, high, context = scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_max_position_embeddings
+    assert low is not None and high is not None and context is not None
+    turns = context / (2 * math.pi / frequencies)
+    return ((turns - low) / (high - low)).clamp(0, 1)
+
+
+def _kept_by_yarn(frequencies: Tensor, theta: float, scaling: RopeScaling) -> Tensor:
+    """The same, sloping between the dimensions that turn beta_fast and beta_slow times (Peng et al. 2023, 3.2)."""
+    head_dim, context = 2 * len(frequencies), scaling.original_max_position_embeddings
+    assert context is not None
+
+    def dimension(turns: float) -> float:
+        return head_dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    first, last = dimension(scaling.beta_fast or 32), dimension(scaling.beta_slow or 1)
+    if scaling.truncate is not False:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, head_dim - 1)
+    width = last - first or 0.001
+    return 1 - ((torch.arange(len(frequencies), dtype=torch.float32) - first) / width).clamp(0, 1)
+
+
+def attention_factor(scaling: RopeScaling | None) -> float:
+    """What cosines and sines are multiplied by, so q·k is by its square: 1 but for yarn (Peng et al. 2023, 3.4)."""
+    if scaling is None or scaling.rope_type != "yarn":
+        return 1.0
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    assert scaling.factor is not None
+    growth = 0.1 * math.log(max(scaling.factor, 1.0))
+    if scaling.mscale and scaling.mscale_all_dim:
+        return (scaling.mscale * growth + 1) / (scaling.mscale_all_dim * growth + 1)
+    return growth + 1
+
+
+def rotary_tables(
+    num_positions: int, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines for positions 0…num_positions-1, each (num_positions, head_dim/2) float32."""
-    angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), inverse_frequencies(head_dim, theta))
-    return angles.cos(), angles.sin()
+    frequencies = inverse_frequencies(head_dim, theta, scaling)
+    angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
+    factor = attention_factor(scaling)
+    return angles.cos() * factor, angles.sin() * factor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The causal language model: state names and logits are those of Hugging Face's `LlamaForCausalLM`."""
+"""The causal language model: state names and logits are those of Hugging Face's `LlamaForCausalLM` and its kin."""
 
 from __future__ import annotations
 
@@ -10,21 +10,8 @@ from torch.nn.utils import skip_init
 from model.attention import Attention, AttentionMethod, attention_limits
 from model.config import ModelConfig
 from model.errors import InputError
+from model.norm import RMSNorm
 from model.rotary import rotary_tables
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich 2019), in at least fp32."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(x.dtype)
 
 
 class FeedForward(nn.Module):
@@ -68,7 +55,9 @@ class Backbone(nn.Module):
         self.embed_tokens = skip_init(nn.Embedding, config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        cos, sin = rotary_tables(config.max_position_embeddings, config.head_size, config.rope_theta)
+        cos, sin = rotary_tables(
+            config.max_position_embeddings, config.head_size, config.rope_theta, config.rope_scaling
+        )
         self.register_buffer("cos", cos, persistent=False)  # (P, D/2)
         self.register_buffer("sin", sin, persistent=False)
 
@@ -89,10 +78,13 @@ class Backbone(nn.Module):
             cos, sin = self.cos[None, None, :T], self.sin[None, None, :T]  # (1, 1, T, D/2)
         else:
             cos, sin = self.cos[position_ids][:, None], self.sin[position_ids][:, None]  # (B, 1, T, D/2)
-        limits = attention_limits(T, input_ids.device, attention_mask, segment_ids)
+        limits = {
+            window: attention_limits(T, input_ids.device, attention_mask, segment_ids, window)
+            for window in dict.fromkeys(self.config.windows)
+        }
         x = self.embed_tokens(input_ids)  # (B, T, C)
-        for layer in self.layers:
-            x = layer(x, cos, sin, limits, self.attention)
+        for layer, window in zip(self.layers, self.config.windows, strict=True):
+            x = layer(x, cos, sin, limits[window], self.attention)
         return self.norm(x)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -103,7 +95,7 @@ class Backbone(nn.Module):
         std = self.config.initializer_range
         for name, parameter in self.named_parameters():
             if parameter.dim() == 1:
-                nn.init.ones_(parameter)
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
                 continue
             into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
             scale = (2 * self.config.num_hidden_layers) ** -0.5 if into_stream else 1.0

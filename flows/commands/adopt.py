@@ -30,8 +30,8 @@ def add(commands: Any) -> None:
     ), json_output=True)  # fmt: skip
     adopt.add_argument("kind", choices=KINDS, help="what it is")
     adopt.add_argument("path", type=Path, metavar="PATH", help=(
-        "model: a Hugging Face folder (config.json, safetensors, tokenizer.json). text, pairs: a file or folder of "
-        "JSONL or Parquet, text also .txt .md .rst .html. tokenizer: a tokenizer.json"
+        "model: a Hugging Face folder (config.json, safetensors, tokenizer.json) or a .gguf file. text, pairs: a file "
+        "or folder of JSONL or Parquet, text also .txt .md .rst .html. tokenizer: a tokenizer.json"
     ))  # fmt: skip
     adopt.add_argument("--origin", required=True, metavar="URI", help="where it is from; of what has no address urn:…")
     adopt.add_argument("--because", required=True, metavar="TEXT", help="why it is taken in; shown with it ever after")

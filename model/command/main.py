@@ -14,6 +14,8 @@ from model.command import recipe, text
 from model.errors import ModelError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+TOLD_ALREADY = ("generate", "presets")  # commands that print what they find themselves
+MODULES = {"import": "model.command.import_gguf"}  # whose command is no name that Python allows
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -21,23 +23,27 @@ def parser() -> argparse.ArgumentParser:
     """All commands and options."""
     top = argparse.ArgumentParser(
         prog="python -m model",
-        description="Train a language model on plain text, sample from it, measure it.",
+        description="Train a language model on plain text, let it write, measure it.",
         epilog="exit codes: 0 done, 1 failed, 2 wrong options, 130 stopped by Ctrl-C (run again to go on)",
         allow_abbrev=False,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _train(commands)
-    _sample(commands)
-    _evaluate(commands)
+    _generate(commands)
+    _eval(commands)
+    _import(commands)
+    _presets(commands)
     return top
 
 
-def _command(commands: Any, name: str, about: str, epilog: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, about: str, epilog: str, computes: bool = True) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(
         name, help=about, description=about[0].upper() + about[1:] + ".", epilog=epilog, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     added.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    if not computes:
+        return added
     added.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 …")
     added.add_argument("--threads", type=recipe.whole(1), metavar="N", help="processor threads (default: all)")
     return added
@@ -45,9 +51,9 @@ def _command(commands: Any, name: str, about: str, epilog: str) -> argparse.Argu
 
 def _train(commands: Any) -> None:
     example = (
-        "  python -m model train book.txt --out my-model\n"
-        "  python -m model train stories.txt --document-separator '<|endoftext|>' --preset tiny --out tales\n"
-        "  python -m model train notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes-model"
+        "  python -m model train --text book.txt --out my-model\n"
+        "  python -m model train --text stories.txt --document-separator '<|endoftext|>' --preset test --out tales\n"
+        "  python -m model train --text notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes"
     )
     added = _command(
         commands, "train", "learn from text files; run again after a kill or Ctrl-C, it goes on from its checkpoint",
@@ -66,32 +72,55 @@ def _train(commands: Any) -> None:
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
-def _sample(commands: Any) -> None:
-    example = '  python -m model sample my-model --prompt "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7'
-    added = _command(commands, "sample", "go on writing from a prompt", f"examples:\n{example}")
-    added.add_argument("model", type=Path, metavar="DIR", help="model directory")
+def _generate(commands: Any) -> None:
+    example = (
+        '  python -m model generate --model my-model --prompt "Once upon a time" --greedy\n'
+        '  python -m model generate --model my-model --prompt "Once upon a time" --temperature 0.8 --seed 7'
+    )
+    added = _command(commands, "generate", "go on writing from a prompt", f"examples:\n{example}")
+    _model(added)
     added.add_argument("--prompt", default="", metavar="TEXT", help="what to go on from (default: a new document)")
     added.add_argument(
         "--max-new-tokens", type=recipe.whole(1), metavar="N", help="default: 200, or as many as the model can hold"
     )
-    added.add_argument(
-        "--temperature", type=recipe.number, default=1.0, metavar="N", help="0: always the likeliest token (1.0)"
+    drawn = added.add_mutually_exclusive_group()
+    drawn.add_argument("--greedy", action="store_true", help="always the likeliest token, instead of drawing one")
+    drawn.add_argument(
+        "--temperature", type=recipe.above_zero, default=1.0, metavar="N", help="below 1 likelier tokens only (1.0)"
     )
     added.add_argument("--top-k", type=recipe.whole(1), metavar="N", help="draw among the N likeliest tokens")
     added.add_argument("--top-p", type=recipe.above_zero, metavar="N", help="draw among the likeliest up to this share")
     added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
 
 
-def _evaluate(commands: Any) -> None:
-    example = "  python -m model evaluate my-model unseen.txt --json"
-    added = _command(commands, "evaluate", "measure bits per byte on text files", f"examples:\n{example}")
-    added.add_argument("model", type=Path, metavar="DIR", help="model directory")
+def _eval(commands: Any) -> None:
+    example = "  python -m model eval --model my-model --text unseen.txt --json"
+    added = _command(commands, "eval", "measure bits per byte on text files", f"examples:\n{example}")
+    _model(added)
     text.add_options(added)
     added.add_argument(
         "--context-length", type=recipe.whole(1), metavar="N", help="tokens read at once (default: all the model can)"
     )
     added.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where fast")
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _import(commands: Any) -> None:
+    example = "  python -m model import --gguf SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2"
+    added = _command(
+        commands, "import", "turn a GGUF file into a model directory", f"examples:\n{example}", computes=False
+    )
+    added.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="model as llama.cpp reads it")
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the model")
+
+
+def _presets(commands: Any) -> None:
+    example = "  python -m model presets --json"
+    _command(commands, "presets", "what each preset costs, as a table", f"examples:\n{example}", computes=False)
+
+
+def _model(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,10 +130,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("model").setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
     try:
         # PyTorch takes seconds to import, and --help needs none of it.
-        answer = import_module(f"model.command.{options.command}").run(options)
+        answer = import_module(MODULES.get(options.command, f"model.command.{options.command}")).run(options)
         if options.json:
             print(json.dumps(answer, indent=2))
-        elif options.command != "sample":
+        elif options.command not in TOLD_ALREADY:
             print("\n".join(_told(answer)))
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -134,6 +163,8 @@ def explain(error: Exception) -> str | None:
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
     if kind == "InductorError" and "InvalidCxxCompiler" in str(error):
         return "--compile needs a C++ compiler, and none is found: install one (g++ or clang), or leave --compile out"
+    if isinstance(error, ModuleNotFoundError) and error.name == "gguf":
+        return "reading GGUF needs one more package: pip install gguf==0.19.0"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, ModelError) or kind in ("NonFiniteLoss", "CheckpointMismatch"):

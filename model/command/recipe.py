@@ -82,7 +82,7 @@ class Recipe:
 
 
 PRESETS: dict[str, Recipe] = {
-    "tiny": Recipe(vocab_size=1024, hidden_size=64, num_hidden_layers=3, context_length=128, steps=400),
+    "test": Recipe(vocab_size=1024, hidden_size=64, num_hidden_layers=3, context_length=128, steps=400),
     "small": Recipe(),
     "medium": Recipe(
         vocab_size=8192, hidden_size=320, num_hidden_layers=8, num_attention_heads=5, num_key_value_heads=5,
@@ -94,7 +94,7 @@ PRESETS: dict[str, Recipe] = {
     ),
 }  # fmt: skip
 PRESETS_HELP = """presets (a later option changes single fields of one):
-  tiny     0.2 million parameters; a minute on one core
+  test     0.2 million parameters; a minute on one core
   small    1.4 million; minutes on two cores (the default)
   medium   12 million; hours on a processor, minutes on a GPU
   large    88 million; for a GPU"""
@@ -118,9 +118,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def given_recipe(options: argparse.Namespace) -> Recipe:
     """The preset with the options that were given, and with what follows from them filled in."""
     names = [field.name for field in dataclasses.fields(Recipe)]
-    recipe = dataclasses.replace(
-        PRESETS[options.preset], **{name: getattr(options, name) for name in names if hasattr(options, name)}
+    return complete(
+        dataclasses.replace(
+            PRESETS[options.preset], **{name: getattr(options, name) for name in names if hasattr(options, name)}
+        )
     )
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """The recipe with what follows from its other fields filled in."""
     wide = recipe.intermediate_size or math.ceil(recipe.hidden_size / 3) * 8
     rest = recipe.adamw_lr or round(recipe.lr * (0.75 if recipe.optimizer == "muon" else 1), 12)
     return dataclasses.replace(recipe, intermediate_size=wide, adamw_lr=rest)

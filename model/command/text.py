@@ -92,7 +92,7 @@ def batches(documents: Iterable[str], characters: int = 1_000_000) -> Iterator[l
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The texts, and how they are cut into documents."""
-    parser.add_argument("text", nargs="+", type=Path, metavar="TEXT", help="plain UTF-8 text files")
+    parser.add_argument("--text", nargs="+", type=Path, required=True, metavar="FILE", help="plain UTF-8 text files")
     cut = parser.add_mutually_exclusive_group()
     cut.add_argument(
         "--document-separator",

@@ -67,8 +67,7 @@ class _Training:
 
     def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
-        shared = _shared(recipe, ModelConfig) | {"max_position_embeddings": recipe.context_length}
-        config = ModelConfig(vocab_size=corpus.tokenizer.vocab_size, **shared)
+        config = model_config(recipe, corpus.tokenizer.vocab_size)
         self.model = Transformer(config, generator=generator(recipe.seed, "pretrain", "weights"))
         self.config = TrainingConfig(**_shared(recipe, TrainingConfig))
         try:
@@ -136,6 +135,12 @@ class _Training:
 
     def _glance(self, step: int) -> Mapping[str, float]:
         return {"held_out_bits_per_byte": self.measure(EVALUATIONS).mean}
+
+
+def model_config(recipe: Recipe, vocab_size: int) -> ModelConfig:
+    """The model of a recipe. vocab_size: what its tokenizer came to."""
+    shared = _shared(recipe, ModelConfig) | {"max_position_embeddings": recipe.context_length}
+    return ModelConfig(vocab_size=vocab_size, **shared)
 
 
 def _shared(recipe: Recipe, kind: type) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Adopt a model: the folder of a Llama-shaped checkpoint as Hugging Face lays it out, if it loads and fits the course.
+"""Adopt a model of Llama's kin, if it loads and fits the course: a folder as Hugging Face lays it out, or a GGUF file.
 
-Taken are the files that say what the model is, byte for byte; whatever would run code when it is opened is not.
+Of a folder the files that say what the model is are taken, byte for byte; whatever would run code when it is opened is
+not. A GGUF file is turned into such a folder, its weights dequantised to fp32.
 """
 
 import shutil
@@ -11,6 +12,7 @@ import torch
 
 from model.errors import ModelError
 from model.export import load_causal
+from model.gguf_checkpoint import import_gguf
 from model.tokenizer import END_OF_TEXT, TURN_END, TURN_START, Tokenizer
 from model.transformer import Transformer
 from tasks.adopt.given import Given, Report, existing, hashed, quiet, refuse_pickle, unchanged
@@ -22,6 +24,7 @@ TAKEN = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors", "chat_template.jinja",
 )  # fmt: skip
+GGUF = ".gguf"
 NEEDED_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)  # that every stage after pretraining writes
 
 
@@ -29,31 +32,48 @@ class AdoptModelConfig(Statement):
     """A language model made elsewhere."""
 
 
-@stage(output="model", libraries=("safetensors", "tokenizers", "torch"))
+@stage(output="model", libraries=("gguf", "safetensors", "tokenizers", "torch"))
 def adopt_model(run: StageRun, config: AdoptModelConfig, resources: Resources) -> None:
-    """Write model/, a copy of the checkpoint at `resources.root`. Raises DataError if it cannot be used."""
+    """Write model/, the checkpoint at `resources.root`. Raises DataError if it cannot be used."""
     assert resources.root is not None
     given = look(resources.root)
     unchanged(given, config.given, resources.root)
-    target = run.output / "model"
+    target, steps = run.output / "model", len(given.files) + 1
     target.mkdir()
-    for number, file in enumerate(given.files):
-        run.progress(number, len(given.files) + 1)
-        shutil.copyfile(file.path, target / file.name)
-    copies = Given(hashed(((file.name, target / file.name) for file in given.files), quiet))
-    unchanged(copies, config.given, resources.root)  # what is checked now is what is kept
-    run.progress(len(given.files), len(given.files) + 1)
+    if given.files[0].path.suffix.lower() == GGUF:
+        run.progress(0, steps)
+        converted(given.files[0].path, target)
+        unchanged(look(resources.root), config.given, resources.root)
+    else:
+        for number, file in enumerate(given.files):
+            run.progress(number, steps)
+            shutil.copyfile(file.path, target / file.name)
+        copies = Given(hashed(((file.name, target / file.name) for file in given.files), quiet))
+        unchanged(copies, config.given, resources.root)  # what is checked now is what is kept
+    run.progress(len(given.files), steps)
     model = checked(target, resources.root)
     run.log_metrics({"parameters": model.config.num_parameters(), "vocabulary": model.config.vocab_size})
-    run.progress(len(given.files) + 1, len(given.files) + 1)
+    run.progress(steps, steps)
+
+
+def converted(file: Path, target: Path) -> None:
+    """Write the model directory of a GGUF file. Raises DataError if it cannot be read."""
+    try:
+        import_gguf(file, target)
+    except ModelError as error:
+        raise DataError(f"{file} cannot be adopted: {error}") from error
 
 
 def look(path: Path, report: Report = quiet) -> Given:
     """The files of the checkpoint at `path`. Raises ConfigError where it is none, or only a pickled one."""
     path = existing(path)
+    if path.is_file() and path.suffix.lower() == GGUF:
+        return Given(hashed([("", path)], report))
     if path.is_file():
         refuse_pickle(path)
-        raise ConfigError(f"{path} is a file: give the folder with config.json, model.safetensors and tokenizer.json.")
+        raise ConfigError(
+            f"{path} is a file: give a .gguf file, or the folder of config.json, model.safetensors and tokenizer.json."
+        )
     if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
         path = path / "model"  # an output of this program
     inside = {file.name: file for file in path.iterdir() if file.is_file()}
@@ -67,7 +87,7 @@ def look(path: Path, report: Report = quiet) -> Given:
     if missing:
         raise ConfigError(
             f"{path} has no {', '.join(missing)}: give the folder of a Hugging Face checkpoint, with its weights as "
-            "safetensors and its tokenizer as tokenizer.json."
+            "safetensors and its tokenizer as tokenizer.json, or a .gguf file."
         )
     left_out = [name for name in inside if name not in taken and not name.startswith(".")]
     return Given(hashed(taken.items(), report), tuple(sorted(left_out)))

@@ -26,7 +26,7 @@ import model.__main__ as entry
 ROOT = Path(__file__).parents[2]
 ABSENT = ("flows", "tasks", "prefect", "mlflow", "pydantic", "pyarrow", "pandas", "scipy", "datasets", "transformers")
 STEPS = 120
-SETTINGS = ["--preset", "tiny", "--steps", str(STEPS), "--held-out-bytes", "20000", "--threads", "1", "--json"]
+SETTINGS = ["--preset", "test", "--steps", str(STEPS), "--held-out-bytes", "20000", "--threads", "1", "--json"]
 
 
 def named_packages() -> list[str]:
@@ -123,11 +123,11 @@ def test_the_rest_of_pedigree_is_not_there(alone: Alone) -> None:
 
 
 def test_it_learns_survives_a_kill_to_the_same_bytes_samples_and_measures(alone: Alone) -> None:
-    whole = alone.answer("train", "text.txt", "--out", "whole", *SETTINGS)
+    whole = alone.answer("train", "--text", "text.txt", "--out", "whole", *SETTINGS)
     assert whole["bits_per_byte_before"] > 3.3
     assert whole["bits_per_byte_high"] < whole["bits_per_byte_before"] - 0.8, "it has learnt next to nothing"
 
-    often = ["text.txt", "--out", "killed", *SETTINGS, "--checkpoint-seconds", "0"]
+    often = ["--text", "text.txt", "--out", "killed", *SETTINGS, "--checkpoint-seconds", "0"]
     assert alone.kill(signal.SIGKILL, 10, *often) == -signal.SIGKILL
     assert not (alone.work / "killed" / "config.json").exists()
     assert alone.kill(signal.SIGINT, 40, *often) == 130
@@ -138,8 +138,10 @@ def test_it_learns_survives_a_kill_to_the_same_bytes_samples_and_measures(alone:
     assert "model.safetensors" in names and "curve.jsonl" in names and "training" not in names
     assert filecmp.cmpfiles(alone.work / "whole", alone.work / "killed", names, shallow=False) == (names, [], [])
 
-    written = alone.answer("sample", "whole", "--prompt", "The", "--max-new-tokens", "20", "--json")
+    written = alone.answer(
+        "generate", "--model", "whole", "--prompt", "The", "--greedy", "--max-new-tokens", "20", "--json"
+    )
     assert written["text"] and written["tokens"] <= 20
     (alone.work / "unseen.txt").write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    measured = alone.answer("evaluate", "whole", "unseen.txt", "--json")
+    measured = alone.answer("eval", "--model", "whole", "--text", "unseen.txt", "--json")
     assert measured["bits_per_byte"] < 8 and measured["documents"] > 10

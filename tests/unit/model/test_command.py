@@ -18,9 +18,9 @@ from model.command import main as command
 from model.command.corpus import split
 from model.command.curve import Curve
 from model.command.errors import TextError
+from model.command.generate import pieces_of, stream
 from model.command.progress import Progress, duration
 from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
-from model.command.sample import pieces_of, stream
 from model.command.text import TextFiles, batches
 from model.config import ModelConfig
 from model.export import load_causal
@@ -42,7 +42,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "model"
-    assert command.main(["train", str(text), "--out", str(out), *QUICK]) == 0
+    assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 0
     return out
 
 
@@ -96,7 +96,7 @@ def test_of_two_documents_one_is_held_out(tmp_path: Path, second: str) -> None:
 
 def test_presets_are_models_of_the_size_that_the_help_tells() -> None:
     for name, recipe in PRESETS.items():
-        filled = given_recipe(command.parser().parse_args(["train", "x", "--out", "y", "--preset", name]))
+        filled = given_recipe(command.parser().parse_args(["train", "--text", "x", "--out", "y", "--preset", name]))
         names = {field.name for field in dataclasses.fields(ModelConfig)} & {f.name for f in dataclasses.fields(Recipe)}
         parameters = ModelConfig(**{field: getattr(filled, field) for field in names}).num_parameters()
         (told,) = re.findall(rf"^  {name} +([\d.]+) million", PRESETS_HELP, re.MULTILINE)
@@ -105,9 +105,9 @@ def test_presets_are_models_of_the_size_that_the_help_tells() -> None:
 
 
 def test_an_option_changes_one_field_of_a_preset_and_what_follows_from_it() -> None:
-    options = ["train", "x", "--out", "y", "--preset", "tiny", "--hidden-size", "96", "--lr", "0.004"]
+    options = ["train", "--text", "x", "--out", "y", "--preset", "test", "--hidden-size", "96", "--lr", "0.004"]
     recipe = given_recipe(command.parser().parse_args(options))
-    assert (recipe.hidden_size, recipe.intermediate_size, recipe.steps) == (96, 256, PRESETS["tiny"].steps)
+    assert (recipe.hidden_size, recipe.intermediate_size, recipe.steps) == (96, 256, PRESETS["test"].steps)
     assert recipe.adamw_lr == pytest.approx(0.003)
 
 
@@ -135,14 +135,14 @@ def test_a_character_of_several_tokens_is_shown_when_it_is_whole() -> None:
 def test_a_finished_model_is_found_and_another_recipe_or_text_is_refused(
     trained: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    same = ["train", str(text), "--out", str(trained), *QUICK]
+    same = ["train", "--text", str(text), "--out", str(trained), *QUICK]
     weights = (trained / "model.safetensors").stat().st_mtime_ns
     assert command.main([*same, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 3
     assert command.main([*same, "--lr", "0.001"]) == 1
     assert "lr=0.006, not 0.001" in capsys.readouterr().err
     (tmp_path / "other.txt").write_text(text.read_text() + "\n\nmore")
-    assert command.main(["train", str(tmp_path / "other.txt"), "--out", str(trained), *QUICK]) == 1
+    assert command.main(["train", "--text", str(tmp_path / "other.txt"), "--out", str(trained), *QUICK]) == 1
     assert "another text" in capsys.readouterr().err
     assert (trained / "model.safetensors").stat().st_mtime_ns == weights
 
@@ -155,7 +155,7 @@ def test_a_folder_of_something_else_is_left_alone(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
     for out in (tmp_path, tmp_path / "full", text):
-        assert command.main(["train", str(text), "--out", str(out), *QUICK]) == 1
+        assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 1
         assert "--out" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "letter.txt", "photo.jpg", "training"]
 
@@ -166,22 +166,22 @@ def test_mistakes_are_told_with_what_to_do(
     (tmp_path / "empty.txt").touch()
     empty, out = str(tmp_path / "empty.txt"), ["--out", str(tmp_path / "out"), *QUICK]
     for arguments, told in [
-        (["train", empty, *out], "no text"),
-        (["train", str(text), "--one-document-per-file", *out], "one document only"),
-        (["train", str(tmp_path / "none.txt"), *out], "does not exist"),
-        (["train", str(tmp_path), *out], "is a folder"),
-        (["train", str(text), "--num-attention-heads", "3", *out], "num_attention_heads 3"),
-        (["train", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
-        (["train", str(text), "--device", "toaster", *out], "--device toaster"),
-        (["train", str(text), "--document-separator", "", *out], "--document-separator"),
-        (["train", str(text), *out, "--context-length", "1000000"], "--context-length"),
-        (["train", str(text), *out[:2], *QUICK, "--lr", "1e30"], "diverged"),
-        (["sample", str(tmp_path)], "config.json does not exist"),
-        (["sample", str(trained), "--prompt", "word " * 40], "shorten the prompt"),
-        (["sample", str(trained), "--max-new-tokens", "32"], "31 new tokens at most"),
-        (["sample", str(trained), "--prompt", "\udcff", "--max-new-tokens", "40"], "new tokens at most"),
-        (["evaluate", str(trained), empty], "no text"),
-        (["evaluate", str(trained), str(text), "--context-length", "64", "--quiet"], "32"),
+        (["train", "--text", empty, *out], "no text"),
+        (["train", "--text", str(text), "--one-document-per-file", *out], "one document only"),
+        (["train", "--text", str(tmp_path / "none.txt"), *out], "does not exist"),
+        (["train", "--text", str(tmp_path), *out], "is a folder"),
+        (["train", "--text", str(text), "--num-attention-heads", "3", *out], "num_attention_heads 3"),
+        (["train", "--text", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
+        (["train", "--text", str(text), "--device", "toaster", *out], "--device toaster"),
+        (["train", "--text", str(text), "--document-separator", "", *out], "--document-separator"),
+        (["train", "--text", str(text), *out, "--context-length", "1000000"], "--context-length"),
+        (["train", "--text", str(text), *out[:2], *QUICK, "--lr", "1e30"], "diverged"),
+        (["generate", "--model", str(tmp_path)], "config.json does not exist"),
+        (["generate", "--model", str(trained), "--prompt", "word " * 40], "shorten the prompt"),
+        (["generate", "--model", str(trained), "--max-new-tokens", "32"], "31 new tokens at most"),
+        (["generate", "--model", str(trained), "--prompt", "\udcff", "--max-new-tokens", "40"], "new tokens at most"),
+        (["eval", "--model", str(trained), "--text", empty], "no text"),
+        (["eval", "--model", str(trained), "--text", str(text), "--context-length", "64", "--quiet"], "32"),
     ]:
         assert command.main(arguments) == 1, arguments
         errors = capsys.readouterr().err
@@ -193,7 +193,7 @@ def test_mistakes_are_told_with_what_to_do(
 )
 def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        command.main(["train", "x.txt", "--out", "y", *wrong])
+        command.main(["train", "--text", "x.txt", "--out", "y", *wrong])
     assert ended.value.code == 2
     assert wrong[0] in capsys.readouterr().err
 
@@ -204,12 +204,12 @@ def test_a_full_disk_is_told_and_the_run_goes_on_afterwards(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    arguments = ["train", str(text), "--out", str(tmp_path / "out"), *QUICK]
+    arguments = ["train", "--text", str(text), "--out", str(tmp_path / "out"), *QUICK]
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", full)
         assert command.main(arguments) == 1
     assert "disk is full" in capsys.readouterr().err
-    assert command.main(["sample", str(tmp_path / "out")]) == 1
+    assert command.main(["generate", "--model", str(tmp_path / "out")]) == 1
     assert "not finished" in capsys.readouterr().err
     assert command.main(arguments) == 0
 
@@ -226,7 +226,7 @@ def test_a_run_that_ends_while_it_publishes_is_published_by_the_next(
             raise KeyboardInterrupt
 
     whole = folder.write_whole
-    arguments = ["train", str(text), "--out", str(tmp_path / "out"), *QUICK]
+    arguments = ["train", "--text", str(text), "--out", str(tmp_path / "out"), *QUICK]
     for module, name, ending in ((folder.shutil, "copyfile", ended), (folder, "write_whole", ended_after)):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, ending)
@@ -242,7 +242,7 @@ def test_two_processes_do_not_train_in_one_folder(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with folder.TrainingFolder(tmp_path / "out").owned():
-        assert command.main(["train", str(text), "--out", str(tmp_path / "out"), *QUICK]) == 1
+        assert command.main(["train", "--text", str(text), "--out", str(tmp_path / "out"), *QUICK]) == 1
     assert "another process" in capsys.readouterr().err
 
 

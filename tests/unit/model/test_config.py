@@ -44,13 +44,16 @@ def test_heads_are_numbers_after_construction():
     groups=st.sampled_from([1, 2, 4]),
     head_dim=st.sampled_from([None, 2, 6]),
     tied=st.booleans(),
+    family=st.sampled_from([("llama", False), ("llama", True), ("mistral", False), ("qwen2", False), ("qwen3", True)]),
 )
-def test_num_parameters_counts_what_is_built(layers, groups, head_dim, tied):
+def test_num_parameters_counts_what_is_built(layers, groups, head_dim, tied, family):
     config = ModelConfig(
         **{**SMALL, "num_hidden_layers": layers},
         num_key_value_heads=groups,
         head_dim=head_dim,
         tie_word_embeddings=tied,
+        model_type=family[0],
+        attention_bias=family[1],
     )
     model = Transformer(config)
     assert config.num_parameters() == sum(parameter.numel() for parameter in model.parameters())
@@ -71,6 +74,8 @@ def test_flops_of_a_config_worked_by_hand():
     # a layer: q 16, k 8, v 8, o 16, feed-forward 3·32 = 96 → 144; head 40
     assert config.flops_per_token(context_length=3) == 6 * (2 * 144 + 40) + 12 * 2 * 4 * 3
     assert config.flops_per_token() == config.flops_per_token(5)
+    narrow = dataclasses.replace(config, model_type="qwen2", sliding_window=2, max_window_layers=1)
+    assert narrow.flops_per_token(3) == 6 * (2 * 144 + 40) + 12 * 4 * (3 + 2)
 
 
 def test_config_survives_its_json():
@@ -96,15 +101,22 @@ def test_config_of_older_transformers_is_read():
     ("change", "words"),
     [
         ({"model_type": "gpt2"}, "model_type='gpt2'"),
-        ({"attention_bias": True}, "attention_bias=True"),
+        ({"mlp_bias": True}, "mlp_bias=True"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "'linear' rotary scaling"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "'llama3' rotary scaling"),
     ],
 )
 def test_what_would_be_computed_otherwise_is_refused(change, words):
     with pytest.raises(ModelConfigError, match=words):
         ModelConfig.from_dict({**ModelConfig(**SMALL).to_dict(), **change})
+
+
+def test_the_file_of_a_plain_llama_has_the_keys_it_always_had():
+    assert sorted(ModelConfig(**SMALL).to_dict()) == [
+        "attention_bias", "bos_token_id", "eos_token_id", "head_dim", "hidden_act", "hidden_size", "initializer_range",
+        "intermediate_size", "max_position_embeddings", "mlp_bias", "model_type", "num_attention_heads",
+        "num_hidden_layers", "num_key_value_heads", "pad_token_id", "rms_norm_eps", "rope_parameters", "rope_theta",
+        "tie_word_embeddings", "vocab_size",
+    ]  # fmt: skip
 
 
 def test_a_missing_size_is_named():

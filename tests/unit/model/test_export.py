@@ -187,7 +187,7 @@ def _rename_weight(directory):
         (_write("config.json", "{"), "is not JSON"),
         (_write("config.json", "[]"), "does not hold a JSON object"),
         (_write("model.safetensors.index.json", "{}"), "names no file"),
-        (_change_config(architectures=["GPT2LMHeadModel"]), "holds GPT2LMHeadModel, not LlamaForCausalLM"),
+        (_change_config(architectures=["GPT2LMHeadModel"]), "holds GPT2LMHeadModel, not a LlamaForCausalLM or its kin"),
         (_change_config(architectures=None), "holds none"),
         (_change_config(hidden_size="wide"), "config.json: hidden_size is 'wide'"),
         (_change_config(intermediate_size=32), "config.json says"),

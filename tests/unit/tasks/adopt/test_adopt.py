@@ -17,6 +17,7 @@ from tasks.lineage.errors import AdoptionRefused, ConfigError, DataError, Pedigr
 from tasks.lineage.store import Store
 from tasks.text.shards import read_corpus
 from tasks.tracking import pending
+from tests import gguf_files, tiny_artifacts
 from tests.unit.tasks.corpora import ledger, read
 
 
@@ -74,6 +75,30 @@ def test_a_corrected_declaration_of_a_model_leaves_its_bytes_alone(checkpoint: P
     for found, licence in ((first, "CC0-1.0"), (second, "MIT")):
         ((_, declared),) = declared_behind(Store(), found.record)
         assert declared.license == licence
+
+
+def test_a_gguf_file_becomes_a_model_whose_declaration_is_of_the_file(tmp_path: Path) -> None:
+    tokenizer = tiny_artifacts.tokenizer()
+    made = gguf_files.theirs("llama", tokenizer.vocab_size)
+    gguf_files.write(tmp_path / "small.GGUF", made, tokenizer)
+    found = take("model", tmp_path / "small.GGUF")
+    record = found.record
+    assert record.stage == "adopt_model" and record.declared is not None
+    assert record.versions["gguf"] and record.metrics["vocabulary"] == tokenizer.vocab_size
+    tokens = torch.arange(4, 40)[None]
+    model, _ = load_causal(record.artifact.path / "model")
+    torch.testing.assert_close(model(tokens), made(tokens).logits, atol=1e-5, rtol=0)
+    assert take("model", tmp_path / "small.GGUF").cached
+
+    whole = (tmp_path / "small.GGUF").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[:-1000])
+    with pytest.raises(DataError, match=r"cut.gguf cannot be adopted: .*damaged"):
+        take("model", tmp_path / "cut.gguf")
+    gguf_files.write(tmp_path / "no-chat.gguf", made, tokenizer, **{
+        "tokenizer.ggml.tokens": [f"<{n}>" if n < 4 else t for n, t in enumerate(gguf_files.tokens(tokenizer))]
+    })  # fmt: skip
+    with pytest.raises(DataError, match=r"has no <\|endoftext\|> <\|im_start\|> <\|im_end\|>"):
+        take("model", tmp_path / "no-chat.gguf")
 
 
 def test_bad_rows_are_quarantined_and_counted(texts: Path) -> None:

@@ -1,4 +1,4 @@
-"""`evaluate`: the bits that a model needs for each byte of a text."""
+"""`eval`: the bits that a model needs for each byte of a text."""
 
 import argparse
 from typing import Any

@@ -1,4 +1,4 @@
-"""`sample`: goes on writing from a prompt, and shows the text as it comes."""
+"""`generate`: goes on writing from a prompt, and shows the text as it comes."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ CUT = "\ufffd"  # the last bytes may be the beginning of a character
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Samples once. The prompt, the text, its number of tokens, and whether it came to an end of its own."""
+    """Generates once. The prompt, the text, its number of tokens, and whether it came to an end of its own."""
     use_threads(options.threads)
     model, tokenizer = load_causal(finished_model(options.model), device=given_device(options.device))
     end = tokenizer.endoftext_id
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"the prompt has {len(prompt)} tokens, and the model reads {room + len(prompt)} at once: shorten the "
             f"prompt, or ask for {max(room, 0)} new tokens at most."
         )
-    sampling = Sampling(options.temperature, options.top_k, options.top_p)
+    sampling = Sampling(0.0 if options.greedy else options.temperature, options.top_k, options.top_p)
     tokens: list[int] = []
     pieces: list[str] = []
     if not options.json:
