@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     _train(commands)
     _sample(commands)
     _evaluate(commands)
+    _find_lr(commands)
     return top
 
 
@@ -94,6 +95,21 @@ def _evaluate(commands: Any) -> None:
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
+def _find_lr(commands: Any) -> None:
+    example = "  python -m model find-lr book.txt --preset tiny --plot rates.svg"
+    added = _command(
+        commands, "find-lr", "find a learning rate for a text and a model, by a short training at growing rates",
+        f"{recipe.PRESETS_HELP}\n\nexamples:\n{example}",
+    )  # fmt: skip
+    text.add_options(added)
+    added.add_argument("--preset", choices=list(recipe.PRESETS), default="small", help="the model, see below")
+    recipe.add_options(added)
+    added.add_argument("--highest", type=recipe.above_zero, default=1.0, metavar="N", help="last rate tried (1.0)")
+    added.add_argument("--test-steps", type=recipe.whole(20), default=100, metavar="N", help="steps of the test (100)")
+    added.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve as SVG")
+    added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit code."""
     options = parser().parse_args(arguments)
@@ -101,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("model").setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
     try:
         # PyTorch takes seconds to import, and --help needs none of it.
-        answer = import_module(f"model.command.{options.command}").run(options)
+        answer = import_module(f"model.command.{options.command.replace('-', '_')}").run(options)
         if options.json:
             print(json.dumps(answer, indent=2))
         elif options.command != "sample":

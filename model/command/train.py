@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             progress.say(f"{folder.path} is finished already: nothing was computed")
         else:
             corpus = prepare(text, parts, recipe, folder.work, progress)
-            training = _Training(recipe, corpus, device)
+            training = Training(recipe, corpus, device)
             progress.say(
                 f"{training.model.config.num_parameters():,} parameters, vocabulary {corpus.tokenizer.vocab_size:,}; "
                 f"{parts.identity['train_documents']:,} documents of {corpus.train.num_tokens:,} tokens to learn from, "
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {"model": str(folder.path), **result}
 
 
-class _Training:
+class Training:
     """A model, its batches, and what it is measured on."""
 
     def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
