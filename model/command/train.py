@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,7 +74,11 @@ class Training:
         self.config = TrainingConfig(**_shared(recipe, TrainingConfig))
         try:
             self.windows = PackedWindows(
-                corpus.train, context=recipe.context_length, batch_size=recipe.batch_size, seed=recipe.seed
+                corpus.train,
+                context=recipe.context_length,
+                batch_size=recipe.batch_size,
+                seed=recipe.seed,
+                document_end=corpus.tokenizer.endoftext_id if recipe.document_mask else None,
             )
         except ValueError as error:
             raise TextError(f"{error} (--context-length).") from error
@@ -96,16 +101,20 @@ class Training:
                 f"loss {figures['loss']:.3f}",
                 f"held out {held_out:.3f} bits/byte",
                 f"{figures['tokens_per_second']:,.0f} tokens/s",
+                f"{figures['mfu']:.0%} MFU",
             )
 
         with Curve(work / "curve.jsonl") as curve, _stop_on_ctrl_c(progress) as asked:
             train(
                 self.model,
                 self.windows,
-                language_modelling_loss,
+                partial(language_modelling_loss, z_loss=self.recipe.z_loss)
+                if self.recipe.z_loss
+                else language_modelling_loss,
                 self.config,
                 checkpoint_dir=work / "checkpoints",
                 checkpoint_seconds=options.checkpoint_seconds,
+                data_workers=1,
                 device=self.device,
                 compile=options.compile,
                 on_step=on_step,
