@@ -9,7 +9,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from model.evaluation import example_losses
 from model.export import load_causal, save_pretrained
 from model.generation import generate
 from model.losses import language_modelling_loss
+from model.packing import PackedExamples
 from model.precision import Precision, resolve_device, resolve_precision, use_threads
 from model.tokenizer import Tokenizer
 from model.training import TrainingConfig, train
@@ -46,6 +47,11 @@ class FinetuneConfig(StageConfig):
         ge=1,
         description="parts a step's pairs are computed in, to save memory",
         json_schema_extra=neutral(1),
+    )
+    packing: bool = Field(
+        False,
+        description="several pairs in a row of the whole context, with no attention between them; else rows are padded",
+        json_schema_extra=neutral(False),
     )
     max_pairs: int | None = Field(None, ge=1, description="train on so many pairs at most; empty: on all")
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: for matrices, with AdamW for the rest")
@@ -124,6 +130,16 @@ def examples_of(pairs: Sequence[HumanPair], model: Transformer, tokenizer: Token
     return Encoded(list(compress(encoded, fits)), len(encoded) - sum(fits), list(compress(ids, fits)))
 
 
+def make_batches(
+    examples: list[Example], config: FinetuneConfig, pad_token_id: int, context: int, compiled: bool = False
+) -> ExampleBatches | PackedExamples:
+    """The training batches: packed rows, or padded ones."""
+    shared: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "pad_token_id": pad_token_id}
+    if config.packing:
+        return PackedExamples(examples, context=context, **shared)
+    return ExampleBatches(examples, context=context, multiple=SHAPE_MULTIPLE if compiled else 1, **shared)
+
+
 def _precision(config: FinetuneConfig) -> Precision:
     return resolve_precision(config.precision)
 
@@ -141,14 +157,7 @@ def fit(
     """Train in place. Raises DataError, naming the pairs by `sources` of their rows in `training`, where the loss is no
     longer finite."""
     device = resolve_device(resources.device)
-    batches = ExampleBatches(
-        training,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        pad_token_id=tokenizer.pad_id,
-        multiple=SHAPE_MULTIPLE if resources.compile else 1,
-        context=model.config.max_position_embeddings,
-    )
+    batches = make_batches(training, config, tokenizer.pad_id, model.config.max_position_embeddings, resources.compile)
     names = (
         "batch_size",
         "lr",
