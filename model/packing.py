@@ -1,7 +1,8 @@
 """Several examples in one row, with a document mask between them: every row is full or nearly so, and of one shape.
 
 Rows are packed once for a run, by first-fit decreasing, which needs at most 11/9 of the fewest rows and a few more
-(Johnson 1973); each epoch takes them in an order of its own. A batch is a pure function of (seed, step), as in model/data.py.
+(Johnson 1973); each epoch takes them in an order of its own. A batch is a pure function of (seed, step), as in
+model/data.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Trains small models of some widths at some rates on Python's own manual (`pydoc_data`), and measures held-out text.
 
-python -m tests.benchmarks.training.bench_rates [--steps 300]
+python -m tests.benchmarks.training.bench_rates [--steps 300] [--width 64]
 """
 
 import argparse
@@ -33,6 +33,7 @@ def main() -> int:
     """Prints a row a width and writes `bench/rates.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps of each training (300)")
+    parser.add_argument("--width", action="append", type=int, metavar="N", help="this width (may be given again)")
     options = parser.parse_args()
     use_threads(1)
     base = dataclasses.replace(PRESETS["tiny"], intermediate_size=None, steps=options.steps, held_out_bytes=30_000)
@@ -42,7 +43,7 @@ def main() -> int:
         path.write_text("\n\n".join(topics[name] for name in sorted(topics)), encoding="utf-8")
         text, progress = TextFiles([path]), Progress(quiet=True)
         corpus = prepare(text, split(text, base, progress), base, Path(folder), progress)
-        for width in WIDTHS:
+        for width in options.width or WIDTHS:
             bits = {}
             for rate in RATES:
                 recipe = dataclasses.replace(
