@@ -16,7 +16,7 @@ import torch
 from model.config import ModelConfig
 from model.precision import Precision
 
-SIZES = {"cpu": 768, "cuda": 8192}  # of the square matrices that are multiplied
+SIZES = {"cpu": 768, "cuda": 4096}  # of the square matrices that are multiplied
 MEASURING_SECONDS = 0.15
 FEWEST_PRODUCTS = 4
 
