@@ -19,7 +19,7 @@ from model.training import Batches, Loss, NonFiniteLoss, TrainingConfig, train
 
 SMOOTHING = 0.9  # of the exponential average of the loss
 BROKEN = 1.5  # times the lowest smoothed loss: the test ends
-SHARE = 0.05  # of the rate with the lowest loss
+SHARE = 0.1  # of the rate with the lowest loss
 
 
 @dataclass(frozen=True)

@@ -95,4 +95,4 @@ def _wait_for_step(home: Path, target: int, process: BaseProcess) -> None:
         if time.monotonic() > deadline:
             process.kill()
             raise RuntimeError(f"step {target} did not come in {PATIENCE:.0f} s")
-        time.sleep(0.002)
+        time.sleep(0.005)
