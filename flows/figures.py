@@ -60,7 +60,9 @@ def progress(entry: dict[str, Any]) -> str:
         return ""
     parts = [f"{step:,.0f}/{total:,.0f}" if total else f"{step:,.0f}"]
     for name, value in reported.items():
-        if name.endswith("_per_second"):
+        if name == "mfu":
+            parts.append(f"{value:.0%} MFU")
+        elif name.endswith("_per_second"):
             parts.append(f"{value:,.0f} {name.removesuffix('_per_second').replace('_', ' ')}/s")
         else:
             parts.append(f"{name.replace('_', ' ')} {value:.4g}")

@@ -13,6 +13,7 @@ from flows.deploy import PRESET_TAG
 from flows.prefect_api import flow_run_address
 from flows.presets import FLOW_SECTIONS
 from flows.settings import Settings
+from model.stopping import sigterm_reaches_threads
 from tasks.lineage import journal
 from tasks.openlineage import emit
 from tasks.tracking import mirror
@@ -48,7 +49,8 @@ def recorded(flow: str, settings: Settings) -> Iterator[str | None]:
     )
     emit.flow_started(flow, flow_run_id, parameters)
     try:
-        yield mlflow_run_id
+        with sigterm_reaches_threads():
+            yield mlflow_run_id
     except BaseException as error:
         reason = str(error) or type(error).__name__
         journal.end_flow(flow_run_id, "failed", error=reason)

@@ -88,17 +88,18 @@ class Checkpoints:
 
 class CheckpointClock:
     """Says when the next periodic checkpoint is due: every `seconds` (0: after each step), but so seldom that saving
-    takes at most `share` of the time."""
+    takes at most `share` of the time; and, whatever that costs, after every `every_steps` steps."""
 
-    def __init__(self, seconds: float, share: float = 0.02) -> None:
+    def __init__(self, seconds: float, share: float = 0.02, every_steps: int | None = None) -> None:
         self.seconds = seconds
         self.share = share
+        self.every_steps = every_steps
         self._cost = 0.0
         self._saved = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether the interval has passed since the last save."""
-        if self.seconds <= 0:
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint is wanted after `step` steps."""
+        if self.seconds <= 0 or (self.every_steps and step % self.every_steps == 0):
             return True
         return time.monotonic() - self._saved >= max(self.seconds, self._cost / self.share)
 

@@ -26,11 +26,19 @@ def _compute_dtype(tensor: Tensor) -> torch.dtype:
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Σ scale · (-log softmax(hidden · weightᵀ)[target]), with the gradients taken in the forward pass."""
+    """Σ scale · (-log softmax(hidden · weightᵀ)[target] + z_loss · log²Z), with the gradients taken in the forward
+    pass; Z is the softmax's normaliser."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, rows: int, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        scale: Tensor,
+        rows: int,
+        dtype: torch.dtype,
+        z_loss: float,
     ) -> Tensor:
         states, matrix = hidden.to(dtype), weight.to(dtype)
         hidden_gradient = torch.empty_like(states)
@@ -43,7 +51,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             chosen = logits.gather(1, wanted)
             normaliser = logits.logsumexp(1, keepdim=True)
             total = total + ((normaliser - chosen) * share).sum()
-            gradient = (logits - normaliser).exp_().mul_(share).scatter_add_(1, wanted, -share).to(dtype)
+            of_softmax = share
+            if z_loss:  # d(z · log²Z)/d logits = 2z · log Z · softmax
+                total = total + z_loss * (normaliser.square() * share).sum()
+                of_softmax = share * (1 + 2 * z_loss * normaliser)
+            gradient = (logits - normaliser).exp_().mul_(of_softmax).scatter_add_(1, wanted, -share).to(dtype)
             hidden_gradient[start : start + rows] = gradient @ matrix
             weight_gradient += gradient.mT @ chunk
         ctx.save_for_backward(hidden_gradient.to(hidden.dtype), weight_gradient)
@@ -52,17 +64,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None, None
+        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None, None, None
 
 
 def cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, mask: Tensor | None = None, *, rows: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    mask: Tensor | None = None,
+    *,
+    rows: int | None = None,
+    z_loss: float = 0.0,
 ) -> Tensor:
     """The mean negative log-likelihood in nats, differentiable in `hidden` and `weight`.
 
     hidden (…, D), weight (V, D), targets (…) token ids, mask (…) bool: the positions that count (None: all; where none
-    does, the loss is 0). `rows`: positions at once. Softmax and sums are in fp32 at least, products in autocast's
-    format.
+    does, the loss is 0). `rows`: positions at once. `z_loss`: so many times the mean of log²Z is added, where Z is the
+    softmax's normaliser, which keeps logits from drifting (Chowdhery et al. 2022, PaLM, section 5). Softmax and sums
+    are in fp32 at least, products in autocast's format.
     """
     states, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     exact = torch.promote_types(weight.dtype, torch.float32)
@@ -75,7 +94,7 @@ def cross_entropy(
             states, wanted, counted = states[places], wanted[places], counted[places]
         scale = counted.to(exact) / counted.sum().clamp(min=1)
     rows = rows or chunk_rows(weight)
-    loss: Tensor = _ChunkedCrossEntropy.apply(states, weight, wanted, scale, rows, _compute_dtype(weight))
+    loss: Tensor = _ChunkedCrossEntropy.apply(states, weight, wanted, scale, rows, _compute_dtype(weight), z_loss)
     return loss
 
 
@@ -90,12 +109,15 @@ def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return torch.cat(parts) if parts else hidden.new_zeros(0)
 
 
-def language_modelling_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
-    """The loss of a `Transformer` for `train`: next-token cross-entropy where "loss_mask", if there is one, is true.
+def language_modelling_loss(
+    model: Any, batch: dict[str, Tensor], z_loss: float = 0.0
+) -> tuple[Tensor, dict[str, Tensor | float]]:
+    """The loss of a `Transformer` for `train`: next-token cross-entropy where "loss_mask", if there is one, is true,
+    with `z_loss` as in `cross_entropy`.
 
     batch: "input_ids", "targets" (B, T); "loss_mask" (B, T) bool and "segment_ids" (B, T), optional.
     """
     mask = batch.get("loss_mask")
     hidden = model.hidden(batch["input_ids"], segment_ids=batch.get("segment_ids"))
-    loss = cross_entropy(hidden, model.output_weight, batch["targets"], mask)
+    loss = cross_entropy(hidden, model.output_weight, batch["targets"], mask, z_loss=z_loss)
     return loss, {} if mask is None else {"tokens": mask.sum()}

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint import (
+    CheckpointClock,
     CheckpointMismatch,
     Checkpoints,
     model_tensors,
@@ -33,18 +34,20 @@ from model.checkpoint import (
     restore_model,
     restore_random_state,
 )
+from model.determinism import deterministic_algorithms
 from model.experience import Experience, assess
 from model.generation import generate
 from model.optim import Optimizers, clip_gradients
 from model.policy_losses import next_kl_coef, policy_loss, value_loss
 from model.ppo_settings import PPOSettings
 from model.precision import autocast
-from model.rollout import collate, log_distribution, of_tokens, on_response_axis, state_values
+from model.rollout import Rollout, collate, log_distribution, of_tokens, on_response_axis, state_values
 from model.scalar import ScalarModel
 from model.schedules import Schedule, learning_rate_factor
 from model.seeding import derive, generator
-from model.stopping import StopRequest
-from model.training import NonFiniteLoss, TrainingStopped
+from model.stopping import StopRequest, TrainingStopped
+from model.throughput import flops_per_token, matmul_peak
+from model.training import NonFiniteLoss
 from model.transformer import Transformer
 
 _logger = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ def train_ppo(
     pad_token_id: int,
     checkpoint_dir: Path | None = None,
     checkpoint_seconds: float = 30,
+    checkpoint_steps: int | None = None,
     device: str | torch.device = "cpu",
     on_step: OnStep | None = None,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
@@ -104,8 +108,8 @@ def train_ppo(
     run = _Run(policy, reference, value, prompts, score, settings, eos_token_id, pad_token_id, torch.device(device))
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
     start = run.resume(checkpoints) if checkpoints else 0
-    saved_at = time.monotonic()
-    with StopRequest(should_stop) as stop:
+    clock = CheckpointClock(checkpoint_seconds, every_steps=checkpoint_steps)
+    with StopRequest(should_stop) as stop, deterministic_algorithms(run.device.type == "cuda"):
         for iteration in range(start, settings.iterations):
             figures = run.iterate(iteration)
             done = iteration + 1
@@ -115,9 +119,9 @@ def train_ppo(
                 on_step(done, figures)
             last = done == settings.iterations
             stopping = stop.requested() and not last
-            if checkpoints and (stopping or last or time.monotonic() - saved_at >= checkpoint_seconds):
-                run.save(checkpoints, done)
-                saved_at = time.monotonic()
+            if checkpoints and (stopping or last or clock.due(done)):
+                with clock.measured():
+                    run.save(checkpoints, done)
             if stopping:
                 raise TrainingStopped(done)
 
@@ -190,28 +194,37 @@ class _Run:
             horizon=settings.kl_horizon,
             batch_size=settings.batch_size,
         )
-        tokens = int(rollout.mask.sum())
+        seconds = ended - began
         return figures | {
             **reported,
-            "tokens_per_second": tokens / (ended - began),
+            "tokens_per_second": int(rollout.mask.sum()) / seconds,
+            "mfu": self.flops(rollout, figures["updates"]) / seconds / matmul_peak(self.device, settings.precision),
             "seconds_generate": generated - began,
             "seconds_score": assessed - generated,
             "seconds_update": ended - assessed,
         }
 
+    def flops(self, rollout: Rollout, updates: float) -> float:
+        """What an iteration with so many updates needs at least: the policy samples and is assessed beside the
+        reference, the value model is assessed (a forward is a third of a pass), and both learn. Scoring is left out."""
+        tokens, width = rollout.input_ids.numel(), rollout.input_ids.shape[1]
+        passes = updates / self.settings.minibatches
+        policy, value = flops_per_token(self.policy, width), flops_per_token(self.value, width)
+        assert policy is not None and value is not None
+        return tokens * (policy * (1 + passes) + value * (1 / 3 + passes))
+
     def update(self, experience: Experience, iteration: int) -> dict[str, float]:
         """Epochs of mini-batches over one rollout; returns the mean figures of the updates that were made."""
         settings = self.settings
         schedule: Schedule = "wsd" if settings.linear_decay else "constant"
-        self.optimizers.set_factor(
-            learning_rate_factor(
-                schedule,
-                iteration,
-                settings.iterations,
-                warmup_fraction=settings.warmup_fraction,
-                decay_fraction=1.0 - settings.warmup_fraction,
-            )
+        factor = learning_rate_factor(
+            schedule,
+            iteration,
+            settings.iterations,
+            warmup_fraction=settings.warmup_fraction,
+            decay_fraction=1.0 - settings.warmup_fraction,
         )
+        self.optimizers.set_factor(factor)
         chance = generator(settings.seed, "ppo mini-batches", iteration)
         totals: dict[str, float] = {}
         updates = 0
@@ -224,8 +237,8 @@ class _Run:
                     totals[name] = totals.get(name, 0.0) + number
                 # Early stopping of an iteration's updates, as in OpenAI's Spinning Up (Achiam 2018).
                 if settings.update_kl_limit is not None and figures["update_kl"] > settings.update_kl_limit:
-                    return {name: total / updates for name, total in totals.items()} | {"updates": float(updates)}
-        return {name: total / updates for name, total in totals.items()} | {"updates": float(updates)}
+                    return _means(totals, updates) | {"lr": settings.lr * factor}
+        return _means(totals, updates) | {"lr": settings.lr * factor}
 
     def learn(self, part: Experience, iteration: int) -> dict[str, float]:
         """One update of policy and value on one mini-batch; each has its own gradient norm to clip."""
@@ -289,3 +302,8 @@ class _Run:
         self.kl_coef = checkpoint.state["kl_coef"]
         _logger.info("Going on after iteration %d of %d", checkpoint.step, self.settings.iterations)
         return checkpoint.step
+
+
+def _means(totals: Mapping[str, float], updates: int) -> dict[str, float]:
+    """The figures of so many updates, averaged, and how many they were."""
+    return {name: total / updates for name, total in totals.items()} | {"updates": float(updates)}

@@ -3,7 +3,8 @@
 import math
 from typing import Literal
 
-Schedule = Literal["wsd", "cosine", "constant"]
+Schedule = Literal["wsd", "cosine", "constant", "range"]
+RANGE = 1e5  # how many times the last rate of "range" is the first
 
 
 def learning_rate_factor(
@@ -15,8 +16,11 @@ def learning_rate_factor(
     * "wsd" (warm-up–stable–decay; Hu et al. 2024, MiniCPM): 1 until the last `decay_fraction`, then linear towards 0,
       which it would reach one step after the end, so that the last step still learns;
     * "cosine" (Loshchilov & Hutter 2017): half a cosine from 1 towards 0;
-    * "constant": 1.
+    * "constant": 1;
+    * "range" (Smith 2017, learning-rate range test), without warm-up: growing by equal factors from 1/RANGE to 1.
     """
+    if schedule == "range":
+        return RANGE ** (step / max(1, steps - 1) - 1)
     warmup = min(steps, round(warmup_fraction * steps))
     if step < warmup:
         return (step + 1) / warmup

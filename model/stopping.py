@@ -1,18 +1,66 @@
-"""Stopping on request: SIGTERM becomes a flag that the training loop polls between steps."""
+"""Stopping on request: SIGTERM becomes a flag that the training loop polls between steps.
+
+Python runs signal handlers in the main thread only. A loop there installs its own (`StopRequest`). Where training runs
+in another thread, the main thread enters `sigterm_reaches_threads` first, and the loops in the threads poll its flag.
+"""
 
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+SAVING_SECONDS = 25.0  # how long SIGTERM waits for threads to save; Prefect kills 30 s after it has asked
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop and has saved a checkpoint after `step` steps; run it again to go on."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped on request after {step} steps; a checkpoint is saved: run again to go on from there")
+        self.step = step
+
+
+_terminated = threading.Event()  # SIGTERM came to a main thread that listens for its threads
+_polling: set[int] = set()  # the threads that are in a StopRequest; adding and removing are atomic
+
+
+@contextmanager
+def sigterm_reaches_threads(saving_seconds: float = SAVING_SECONDS) -> Iterator[None]:
+    """While entered in the main thread, SIGTERM asks the training loops of all other threads to save and stop, waits
+    until they have (at most `saving_seconds`), and then does what it did before. In another thread it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.getsignal(signal.SIGTERM)
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        _terminated.set()
+        deadline = time.monotonic() + saving_seconds
+        while _polling and time.monotonic() < deadline:
+            time.sleep(0.01)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, receive)
+    try:
+        yield
+    finally:
+        _terminated.clear()
+        if signal.getsignal(signal.SIGTERM) is receive:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
 
 
 class StopRequest:
     """While entered in the main thread, SIGTERM sets a flag; on leaving, the former handler is back and, if SIGTERM had
     come, it is sent again so that whoever waits for it (Prefect, the shell) sees it.
 
-    In another thread no handler can be installed; there, and besides, `should_stop` is polled.
+    In another thread no handler can be installed; there the flag of `sigterm_reaches_threads` is polled, and
+    everywhere `should_stop`.
     """
 
     def __init__(self, should_stop: Callable[[], bool] | None = None) -> None:
@@ -23,12 +71,16 @@ class StopRequest:
 
     def requested(self) -> bool:
         """Whether the loop should save and stop."""
-        return self._received.is_set() or (self._should_stop is not None and self._should_stop())
+        if self._received.is_set() or (not self._installed and _terminated.is_set()):
+            return True
+        return self._should_stop is not None and self._should_stop()
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             self._former = signal.signal(signal.SIGTERM, self._receive)
             self._installed = True
+        else:
+            _polling.add(threading.get_ident())
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -38,6 +90,7 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._installed:
+            _polling.discard(threading.get_ident())
             return
         signal.signal(signal.SIGTERM, signal.SIG_DFL if self._former is None else self._former)
         if self._received.is_set():

@@ -32,8 +32,11 @@ from model.checkpoint import (
 from model.determinism import deterministic_algorithms
 from model.optim import OptimizerName, Optimizers, build_optimizers, clip_gradients
 from model.precision import Precision, autocast
+from model.prefetch import Prefetched
 from model.schedules import Schedule, learning_rate_factor
-from model.stopping import StopRequest
+from model.spikes import SpikeRule
+from model.stopping import StopRequest, TrainingStopped
+from model.throughput import flops_per_token, matmul_peak
 
 _logger = logging.getLogger(__name__)
 
@@ -47,14 +50,6 @@ class NonFiniteLoss(ValueError):
             f"lower the learning rate, warm up for longer, clip harder, or look at the documents of this "
             f"step"
         )
-        self.step = step
-
-
-class TrainingStopped(Exception):
-    """Training was asked to stop and has saved a checkpoint after `step` steps; run it again to go on."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"stopped on request after {step} steps; a checkpoint is saved: run again to go on from there")
         self.step = step
 
 
@@ -74,6 +69,7 @@ class TrainingConfig:
     decay_fraction: float = 0.6
     grad_clip: float | None = 1.0
     accumulation: int = 1  # micro-batches a step, weighted by their "tokens" figure if they have one
+    spike_deviations: float | None = None  # skip an update that stands out so far (model.spikes); None: none
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -97,6 +93,8 @@ def train(
     *,
     checkpoint_dir: Path | None = None,
     checkpoint_seconds: float = 30,
+    checkpoint_steps: int | None = None,
+    data_workers: int = 0,
     device: str | torch.device = "cpu",
     compile: bool = False,
     on_step: OnStep | None = None,
@@ -107,33 +105,39 @@ def train(
     """Trains `model` in place for `config.steps` steps, going on from `checkpoint_dir` if it holds a checkpoint.
 
     `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. After each step
-    `on_step(step, figures)` gets "loss", "lr", "grad_norm", "tokens_per_second" (from the batch's "input_ids") and
-    those figures, with step counted from 1; after every `evaluate_every` steps and after the last, also what
-    `evaluate(step)` returns (called with the model in eval mode, without gradients).
+    `on_step(step, figures)`, with step counted from 1, gets those figures and "loss", "lr", "grad_norm",
+    "tokens_per_second" (from the batch's "input_ids"), "mfu" (see model.throughput; for models that tell their sizes)
+    and, where there is a spike rule, "skipped" (1.0 if it left this update out) and "skipped_updates" so far; after
+    every `evaluate_every` steps and after the last, also what `evaluate(step)` returns (called with the model in eval
+    mode, without gradients).
 
-    Stops with a checkpoint when SIGTERM arrives (seen only in the main thread; it is then passed on) or `should_stop()`
-    is true: raises TrainingStopped. Raises NonFiniteLoss naming the step; CheckpointMismatch if the folder's checkpoint
-    was made with another config or model. Leaves the model in eval mode.
+    Checkpoints are written every `checkpoint_seconds`, but so seldom that they take 2% of the time at most, besides
+    every `checkpoint_steps` steps, and after the last step. `data_workers` threads read batches ahead.
+
+    Stops with a checkpoint when SIGTERM arrives (it is then passed on; for threads other than the main one see
+    model.stopping) or `should_stop()` is true: raises TrainingStopped. Raises NonFiniteLoss naming the step;
+    CheckpointMismatch if the folder's checkpoint was made with another config or model. Leaves the model in eval mode.
     """
-    run = _Run(model, batches, loss, config, torch.device(device), compile)
+    run = _Run(model, loss, config, torch.device(device), compile)
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
-    clock = CheckpointClock(checkpoint_seconds)
+    clock = CheckpointClock(checkpoint_seconds, every_steps=checkpoint_steps)
     exact = deterministic_algorithms(compile or run.device.type == "cuda")
     with own_random_state(config.seed), StopRequest(should_stop) as stop, exact:
         start = run.resume(checkpoints) if checkpoints else 0
-        for step in range(start, config.steps):
-            figures = run.step(step)
-            done = step + 1
-            if evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0)):
-                figures |= run.evaluate(evaluate, done)
-            if on_step:
-                on_step(done, figures)
-            stopping = stop.requested() and done < config.steps
-            if checkpoints and (stopping or done == config.steps or clock.due()):
-                with clock.measured():
-                    run.save(checkpoints, done)
-            if stopping:
-                raise TrainingStopped(done)
+        with Prefetched(batches, start, config.steps, data_workers) as read:
+            for step in range(start, config.steps):
+                figures = run.step(step, read)
+                done = step + 1
+                if evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0)):
+                    figures |= run.evaluate(evaluate, done)
+                if on_step:
+                    on_step(done, figures)
+                stopping = stop.requested() and done < config.steps
+                if checkpoints and (stopping or done == config.steps or clock.due(done)):
+                    with clock.measured():
+                        run.save(checkpoints, done)
+                if stopping:
+                    raise TrainingStopped(done)
     model.eval()
 
 
@@ -143,14 +147,12 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        batches: Batches,
         loss: Loss,
         config: TrainingConfig,
         device: torch.device,
         compile: bool,
     ) -> None:
         self.model = model.to(device).train()
-        self.batches = batches
         self.loss: Loss = torch.compile(loss, dynamic=False) if compile else loss
         self.config = config
         self.device = device
@@ -166,8 +168,9 @@ class _Run:
             muon_dtype=muon_dtype,
         )
         self.parameters = self.optimizers.parameters()
+        self.spikes = None if config.spike_deviations is None else SpikeRule(config.spike_deviations)
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int, read: Batches) -> dict[str, float]:
         """Makes one step (0-based) and returns its figures."""
         began = time.perf_counter()
         config = self.config
@@ -179,18 +182,27 @@ class _Run:
             decay_fraction=config.decay_fraction,
         )
         self.optimizers.set_factor(factor)
-        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in self.batches(step).items()}
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in read(step).items()}
         loss, extra = self._backward(batch)
         norm = clip_gradients(self.parameters, config.grad_clip)
         loss_value, norm_value = float(loss), float(norm)
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise NonFiniteLoss(step, loss_value, norm_value)
-        self.optimizers.step()
-        self.optimizers.zero_grad()
         figures = {"loss": loss_value, "lr": config.lr * factor, "grad_norm": norm_value}
         figures |= {name: float(value) for name, value in extra.items()}
+        if self.spikes is not None:
+            figures["skipped"] = float(self.spikes.is_spike(loss_value, norm_value))
+            figures["skipped_updates"] = float(self.spikes.num_skipped)
+        if not figures.get("skipped"):
+            self.optimizers.step()
+        self.optimizers.zero_grad()
         if "input_ids" in batch:
-            figures["tokens_per_second"] = batch["input_ids"].numel() / (time.perf_counter() - began)
+            tokens, width = batch["input_ids"].numel(), batch["input_ids"].shape[-1]
+            figures["tokens_per_second"] = tokens / (time.perf_counter() - began)
+            flops = flops_per_token(self.model, width)
+            if flops is not None:
+                peak = matmul_peak(self.device, config.precision)
+                figures["mfu"] = figures["tokens_per_second"] * flops / peak
         return figures
 
     def _backward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
@@ -235,6 +247,8 @@ class _Run:
         random_tensors, random_json = random_state()
         moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
         state: dict[str, Any] = {"config": asdict(self.config), "random": random_json, "numerics": self.numerics}
+        if self.spikes is not None:
+            state["spikes"] = self.spikes.state()
         checkpoints.save(step, {**model_tensors(self.model), **moments, **random_tensors}, state)
 
     def resume(self, checkpoints: Checkpoints) -> int:
@@ -260,6 +274,8 @@ class _Run:
                 if name.startswith(prefix)
             }
         )
+        if self.spikes is not None:
+            self.spikes.load_state(checkpoint.state["spikes"])
         restore_random_state(checkpoint.tensors, checkpoint.state["random"])
         _logger.info("Going on after step %d of %d from %s", checkpoint.step, self.config.steps, checkpoints.directory)
         return checkpoint.step

@@ -7,8 +7,9 @@ and to the plain prompt, which that model is better at.
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,16 @@ from model.evaluation import example_losses
 from model.export import load_causal, save_pretrained
 from model.generation import generate
 from model.losses import language_modelling_loss
+from model.packing import PackedExamples
 from model.precision import Precision, resolve_device, resolve_precision, use_threads
 from model.tokenizer import Tokenizer
-from model.training import NonFiniteLoss, TrainingConfig, train
+from model.training import TrainingConfig, train
 from model.transformer import Transformer
 from tasks.lineage.errors import DataError
 from tasks.pairs import HumanPair, read_pairs
-from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.text.chrf import chrf_scores
+from tasks.watching import BatchDocument, Watch, documents_where
 
 SHAPE_MULTIPLE = 32  # compiled, rows are padded to a multiple of this, so that there are few shapes to compile
 
@@ -39,6 +42,17 @@ class FinetuneConfig(StageConfig):
     epochs: int = Field(3, ge=1, description="passes over the pairs")
     steps: int | None = Field(None, ge=1, description="optimiser steps, instead of epochs")
     batch_size: int = Field(32, ge=1, description="pairs a step")
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="parts a step's pairs are computed in, to save memory",
+        json_schema_extra=neutral(1),
+    )
+    packing: bool = Field(
+        False,
+        description="several pairs in a row of the whole context, with no attention between them; else rows are padded",
+        json_schema_extra=neutral(False),
+    )
     max_pairs: int | None = Field(None, ge=1, description="train on so many pairs at most; empty: on all")
     optimizer: Literal["muon", "adamw"] = Field("muon", description="muon: for matrices, with AdamW for the rest")
     lr: float = Field(2e-3, gt=0, lt=1, description="peak learning rate of matrices")
@@ -48,6 +62,13 @@ class FinetuneConfig(StageConfig):
     warmup_fraction: float = Field(0.03, ge=0, le=1, description="share of steps that warm up")
     decay_fraction: float = Field(0.9, ge=0, le=1, description="share of steps that decay (wsd)")
     grad_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; empty: no limit")
+    spike_deviations: float | None = Field(
+        None,
+        gt=0,
+        description="leave out an update whose loss or gradient norm is so many deviations over the last 128 steps' "
+        "mean; 6 is usual, empty for never",
+        json_schema_extra=neutral(None),
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     validation_pairs: int = Field(500, ge=1, description="held-out pairs for the loss after each epoch, at most")
     eval_prompts: int = Field(300, ge=1, description="held-out prompts answered for chrF, at most")
@@ -76,7 +97,12 @@ def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneCo
             f"{policy.config.max_position_embeddings} tokens): add pairs, or raise pretrain.context_length"
         )
     run.logger.info("%d pairs to learn from, %d left out as too long", len(training.examples), training.too_long)
-    fit(run, policy, training.examples, validation.examples, tokenizer, config, resources)
+
+    def sources(rows: Sequence[int]) -> list[BatchDocument]:
+        ids = [training.pair_ids[row] for row in rows]
+        return documents_where(pairs.path / "pairs.parquet", "pair_id", ids, doc_id="pair_id")
+
+    fit(run, policy, training.examples, validation.examples, tokenizer, config, resources, sources)
     save_pretrained(policy, tokenizer, run.output / "model")
     figures = {"pairs": float(len(training.examples)), "pairs_too_long": float(training.too_long)}
     if validation.examples:
@@ -89,17 +115,29 @@ def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneCo
 
 
 class Encoded(NamedTuple):
-    """Pairs as examples, and how many did not fit the context."""
+    """Pairs as examples, how many did not fit the context, and the pair of each example."""
 
     examples: list[Example]
     too_long: int
+    pair_ids: list[str]
 
 
 def examples_of(pairs: Sequence[HumanPair], model: Transformer, tokenizer: Tokenizer) -> Encoded:
     """Pairs in chat format, those too long for the model left out."""
     encoded = [Example(*encode_pair(tokenizer, pair.prompt, pair.response)) for pair in pairs]
-    fitting = [example for example in encoded if len(example.ids) <= model.config.max_position_embeddings]
-    return Encoded(fitting, len(encoded) - len(fitting))
+    fits = [len(example.ids) <= model.config.max_position_embeddings for example in encoded]
+    ids = [pair.pair_id for pair in pairs]
+    return Encoded(list(compress(encoded, fits)), len(encoded) - sum(fits), list(compress(ids, fits)))
+
+
+def make_batches(
+    examples: list[Example], config: FinetuneConfig, pad_token_id: int, context: int, compiled: bool = False
+) -> ExampleBatches | PackedExamples:
+    """The training batches: packed rows, or padded ones."""
+    shared: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "pad_token_id": pad_token_id}
+    if config.packing:
+        return PackedExamples(examples, context=context, **shared)
+    return ExampleBatches(examples, context=context, multiple=SHAPE_MULTIPLE if compiled else 1, **shared)
 
 
 def _precision(config: FinetuneConfig) -> Precision:
@@ -114,17 +152,12 @@ def fit(
     tokenizer: Tokenizer,
     config: FinetuneConfig,
     resources: Resources,
+    sources: Callable[[Sequence[int]], Sequence[BatchDocument]],
 ) -> None:
-    """Train in place. Raises DataError where the loss is no longer finite."""
+    """Train in place. Raises DataError, naming the pairs by `sources` of their rows in `training`, where the loss is no
+    longer finite."""
     device = resolve_device(resources.device)
-    batches = ExampleBatches(
-        training,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        pad_token_id=tokenizer.pad_id,
-        multiple=SHAPE_MULTIPLE if resources.compile else 1,
-        context=model.config.max_position_embeddings,
-    )
+    batches = make_batches(training, config, tokenizer.pad_id, model.config.max_position_embeddings, resources.compile)
     names = (
         "batch_size",
         "lr",
@@ -135,6 +168,8 @@ def fit(
         "warmup_fraction",
         "decay_fraction",
         "grad_clip",
+        "accumulation",
+        "spike_deviations",
         "seed",
     )
     settings = TrainingConfig(
@@ -147,11 +182,8 @@ def fit(
         losses, counts = example_losses(model, validation, device=device, precision=settings.precision)
         return {"eval/loss": losses.sum() / counts.sum()}
 
-    def on_step(step: int, figures: dict[str, float]) -> None:
-        run.log_metrics({name if "/" in name else f"train/{name}": value for name, value in figures.items()}, step)
-        run.progress(step, settings.steps, loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
-
-    try:
+    watch = Watch(run, "finetune", settings.steps, lambda step: sources(batches.rows_at(step).tolist()), device=device)
+    with watch.naming_documents():
         train(
             model,
             batches,
@@ -159,16 +191,14 @@ def fit(
             settings,
             checkpoint_dir=run.work / "checkpoints",
             checkpoint_seconds=resources.checkpoint_seconds,
+            checkpoint_steps=resources.checkpoint_steps,
+            data_workers=resources.data_workers,
             device=device,
             compile=resources.compile,
-            on_step=on_step,
+            on_step=watch,
             evaluate=evaluate if validation else None,
             evaluate_every=batches.steps_per_epoch,
         )
-    except NonFiniteLoss as error:
-        raise DataError(
-            f"finetune: {error}; its pairs are rows {batches.rows_at(error.step).tolist()} of the split finetune"
-        ) from error
 
 
 def answers(

@@ -16,7 +16,7 @@ from torch import Tensor
 from model.chat import render_prompt
 from model.experience import sequence_kl
 from model.export import load_causal, load_scalar, save_pretrained
-from model.ppo import train_ppo
+from model.ppo import prompt_batch, train_ppo
 from model.ppo_settings import PPOSettings
 from model.precision import Precision, resolve_device, resolve_precision, use_threads
 from model.rollout import collate
@@ -36,6 +36,7 @@ from tasks.assessment import (
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.rater import ReferenceRater
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.watching import BatchDocument, Watch, documents_where
 
 NUM_SAMPLES = 50  # rows of samples.jsonl
 KL_ROWS = 64  # responses at once: two distributions over the vocabulary for each token are held
@@ -183,6 +184,7 @@ def _learn(
     course: _Course,
     questions: list[Question],
     watched: list[Question],
+    pairs: Path,
     device: torch.device,
     resources: Resources,
 ) -> None:
@@ -205,27 +207,30 @@ def _learn(
             "heldout_repetition_greedy": float(greedy.repetition.mean()),
         }
 
-    def on_step(iteration: int, figures: dict[str, float]) -> None:
-        run.log_metrics({f"ppo/{name}": value for name, value in figures.items()}, iteration)
-        shown = {name: figures[name] for name in ("reward", "gold", "kl", "tokens_per_second")}
-        run.progress(iteration, config.iterations, **shown)
+    def documents(iteration: int) -> list[BatchDocument]:
+        chosen = prompt_batch(len(questions), config.batch_size, config.seed, iteration)
+        return documents_where(pairs, "prompt", [questions[place].prompt for place in chosen], doc_id="pair_id")
 
-    train_ppo(
-        course.policy,
-        course.finetuned,
-        copy.deepcopy(course.assessor.reward_model),
-        [question.ids for question in questions],
-        score,
-        config.settings(course.precision),
-        eos_token_id=tokenizer.im_end_id,
-        pad_token_id=tokenizer.pad_id,
-        checkpoint_dir=run.work / "checkpoints",
-        checkpoint_seconds=resources.checkpoint_seconds,
-        device=device,
-        on_step=on_step,
-        evaluate=watch,
-        evaluate_every=config.watch_every,
-    )
+    shown = ("reward", "gold", "kl", "tokens_per_second", "mfu")
+    told = Watch(run, "ppo", config.iterations, documents, device=device, shown=shown, prefix="ppo")
+    with told.naming_documents():
+        train_ppo(
+            course.policy,
+            course.finetuned,
+            copy.deepcopy(course.assessor.reward_model),
+            [question.ids for question in questions],
+            score,
+            config.settings(course.precision),
+            eos_token_id=tokenizer.im_end_id,
+            pad_token_id=tokenizer.pad_id,
+            checkpoint_dir=run.work / "checkpoints",
+            checkpoint_seconds=resources.checkpoint_seconds,
+            checkpoint_steps=resources.checkpoint_steps,
+            device=device,
+            on_step=told,
+            evaluate=watch,
+            evaluate_every=config.watch_every,
+        )
 
 
 @stage(output="model", retries=2, libraries=("torch", "pyarrow", "tokenizers", "safetensors"))
@@ -251,7 +256,8 @@ def ppo(
     prompts = read_questions(pairs.path / "pairs.parquet", "ppo", tokenizer, room)
     held_out = read_questions(pairs.path / "pairs.parquet", "evaluation", tokenizer, room, config.evaluation_prompts)
     run.logger.info("PPO on %d prompts, %d iterations of %d", len(prompts), config.iterations, config.batch_size)
-    _learn(run, course, prompts, held_out[: config.watch_prompts], device, resources)
+    watched = held_out[: config.watch_prompts]
+    _learn(run, course, prompts, watched, pairs.path / "pairs.parquet", device, resources)
 
     figures, table = _held_out(course, held_out)
     save_pretrained(course.policy, tokenizer, run.output / "model")

@@ -6,6 +6,7 @@ held-out documents.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,11 +22,13 @@ from model.losses import language_modelling_loss
 from model.ngram import KneserNey
 from model.precision import resolve_device, resolve_precision, use_threads
 from model.seeding import derive, generator
-from model.training import NonFiniteLoss, TrainingConfig, train
+from model.training import TrainingConfig, train
 from model.transformer import Transformer
 from tasks.lineage.errors import ConfigError, DataError
-from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.lineage.fates import LEDGER
+from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.tokens import HeldOut, Tokens
+from tasks.watching import BatchDocument, Watch, documents_where
 
 PREFIX_TOKENS = 32  # of a held-out document, to be continued in samples.jsonl
 CONTINUATION_TOKENS = 64
@@ -57,6 +60,19 @@ class PretrainConfig(StageConfig):
     warmup_fraction: float = Field(0.03, ge=0, le=1, description="share of steps that warm up")
     decay_fraction: float = Field(0.6, ge=0, le=1, description="share of steps that decay (wsd)")
     grad_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; empty: no limit")
+    z_loss: float = Field(
+        0.0,
+        ge=0,
+        description="times log² of the softmax's normaliser, added to the loss; PaLM: 1e-4. 0 for none",
+        json_schema_extra=neutral(0.0),
+    )
+    spike_deviations: float | None = Field(
+        None,
+        gt=0,
+        description="leave out an update whose loss or gradient norm is so many deviations over the last 128 steps' "
+        "mean; 6 is usual, empty for never",
+        json_schema_extra=neutral(None),
+    )
     document_mask: bool = Field(False, description="no attention across documents of one row")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     evaluations: int = Field(8, ge=1, description="held-out losses along the way")
@@ -107,6 +123,7 @@ def training_config(config: PretrainConfig) -> TrainingConfig:
         "decay_fraction",
         "grad_clip",
         "accumulation",
+        "spike_deviations",
         "seed",
     )
     return TrainingConfig(
@@ -173,29 +190,26 @@ def fit(
         tokens = sum(len(document) for document in held_out.documents[:some])
         return {"eval/loss": float(bits.sum() * np.log(2) / tokens)}
 
-    def on_step(step: int, figures: dict[str, float]) -> None:
-        run.log_metrics({name if "/" in name else f"train/{name}": value for name, value in figures.items()}, step)
-        run.progress(step, settings.steps, loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
+    def documents(step: int) -> list[BatchDocument]:
+        return documents_where(source.path / LEDGER, "doc_id", source.documents_in(windows.spans_at(step)))
 
-    try:
+    watch = Watch(run, "pretrain", settings.steps, documents, device=device)
+    with watch.naming_documents():
         train(
             model,
             windows,
-            language_modelling_loss,
+            partial(language_modelling_loss, z_loss=config.z_loss) if config.z_loss else language_modelling_loss,
             settings,
             checkpoint_dir=run.work / "checkpoints",
             checkpoint_seconds=resources.checkpoint_seconds,
+            checkpoint_steps=resources.checkpoint_steps,
+            data_workers=resources.data_workers,
             device=device,
             compile=resources.compile,
-            on_step=on_step,
+            on_step=watch,
             evaluate=evaluate,
             evaluate_every=max(1, settings.steps // config.evaluations),
         )
-    except NonFiniteLoss as error:
-        documents = source.documents_in(windows.spans_at(error.step))
-        raise DataError(
-            f"pretrain: {error}. They are {', '.join(documents[:20])}{' and others' if len(documents) > 20 else ''}"
-        ) from error
 
 
 def held_out_bits(model: Transformer, documents: list[Any], source: Tokens, config: PretrainConfig) -> Any:

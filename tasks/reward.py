@@ -20,6 +20,7 @@ from model.transformer import Transformer
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.rankings import Ranking, held_out_figures, read_rankings
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.watching import BatchDocument, Watch, documents_where
 
 NUM_SAMPLES = 50  # rows of samples.jsonl
 
@@ -92,14 +93,11 @@ def training_pairs(ranking: Ranking, config: RewardConfig) -> list[tuple[Pair, f
 
 def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) -> Batches:
     """Batches as a function of the step: whole rankings, each answer once, pairs as indices into the batch's rows."""
-    per_epoch = steps_per_epoch(len(rankings), config)
 
     def batch(step: int) -> dict[str, Tensor]:
-        epoch, place = divmod(step, per_epoch)
-        order = epoch_order(len(rankings), config.seed, epoch)
         rows: list[EncodedAnswer] = []
         pairs: list[tuple[int, int, float, float]] = []
-        for index in order[place * config.batch_size : (place + 1) * config.batch_size]:
+        for index in rankings_at(step, len(rankings), config):
             ranking = rankings[index]
             for pair, weight in training_pairs(ranking, config):
                 margin = config.margin * ranking.gap(pair)
@@ -124,6 +122,13 @@ def epoch_order(num_rankings: int, seed: int, epoch: int) -> list[int]:
     """The order in which an epoch takes the rankings."""
     order: list[int] = torch.randperm(num_rankings, generator=generator(seed, "reward order", epoch)).tolist()
     return order
+
+
+def rankings_at(step: int, num_rankings: int, config: RewardConfig) -> list[int]:
+    """Which rankings are in the batch of `step`."""
+    epoch, place = divmod(step, steps_per_epoch(num_rankings, config))
+    order = epoch_order(num_rankings, config.seed, epoch)
+    return order[place * config.batch_size : (place + 1) * config.batch_size]
 
 
 def steps_per_epoch(num_rankings: int, config: RewardConfig) -> int:
@@ -214,10 +219,10 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
         scores = score_all(scorer, held_out, tokenizer.pad_id, precision)
         return scores, held_out_figures(scores, learned, held_out, config.seed)
 
-    def on_step(step: int, values: dict[str, float]) -> None:
-        run.log_metrics({name if "/" in name else f"train/{name}": value for name, value in values.items()}, step)
-        shown = {name: values[name] for name in ("loss", "pair_accuracy", "tokens_per_second") if name in values}
-        run.progress(step, steps, **shown)
+    def documents(step: int) -> list[BatchDocument]:
+        prompts = [learned[index].prompt for index in rankings_at(step, len(learned), config)]
+        table = rankings.path / "rankings.parquet"
+        return documents_where(table, "prompt", prompts, doc_id="prompt_id", source="origin")
 
     steps = config.epochs * steps_per_epoch(len(learned), config)
     settings = TrainingConfig(
@@ -231,18 +236,23 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
         precision=precision,
         seed=config.seed,
     )
-    train(
-        scorer,
-        batches(learned, config, tokenizer.pad_id),
-        loss,
-        settings,
-        checkpoint_dir=run.work / "checkpoints",
-        checkpoint_seconds=resources.checkpoint_seconds,
-        device=device,
-        on_step=on_step,
-        evaluate=lambda step: figures()[1],
-        evaluate_every=config.evaluate_every,
-    )
+    shown = ("loss", "pair_accuracy", "tokens_per_second", "mfu")
+    watch = Watch(run, "reward", steps, documents, device=device, shown=shown)
+    with watch.naming_documents():
+        train(
+            scorer,
+            batches(learned, config, tokenizer.pad_id),
+            loss,
+            settings,
+            checkpoint_dir=run.work / "checkpoints",
+            checkpoint_seconds=resources.checkpoint_seconds,
+            checkpoint_steps=resources.checkpoint_steps,
+            data_workers=resources.data_workers,
+            device=device,
+            on_step=watch,
+            evaluate=lambda step: figures()[1],
+            evaluate_every=config.evaluate_every,
+        )
     normalise(scorer, learned, tokenizer.pad_id, precision)
     scores, metrics = figures()
     metrics |= {"parameters": scorer.num_parameters(), "policy_parameters": policy.config.num_parameters()}

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from model.stopping import TrainingStopped
 from tasks.lineage import journal, planner
 from tasks.lineage.ancestry import declared_behind
 from tasks.lineage.artifact import Artifact
@@ -44,10 +45,11 @@ __all__ = ["Artifact", "Resources", "Stage", "StageConfig", "StageRun", "neutral
 BACKOFF_SECONDS = 5  # before the first retry; doubles with each, ± half
 
 FINAL_ERRORS = (
-    PedigreeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError, AttributeError, ImportError,
-    NameError, NotImplementedError,
+    TrainingStopped, PedigreeError, ValueError, TypeError, AssertionError, LookupError, ArithmeticError, AttributeError,
+    ImportError, NameError, NotImplementedError,
 )  # fmt: skip
-"""Mistakes in settings, data or code: the same call fails the same way, so trying again only costs time."""
+"""Mistakes in settings, data or code: the same call fails the same way, so trying again only costs time; and training
+that was asked to stop."""
 
 
 class Stage:

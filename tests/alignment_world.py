@@ -18,9 +18,11 @@ from model.training import TrainingConfig, train
 from model.transformer import Transformer
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.store import Store
+from tasks.rank import SCHEMA
 
 VERBS = ["open", "close", "read", "write", "copy", "move", "list", "sort"]
 NOUNS = ["file", "table", "stream", "folder", "socket", "record"]
+WORSE = ["Write a long text about it.", "It is not known.", "file file file file", "Of the"]
 SPLITS = ["finetune", "finetune", "rank", "ppo", "evaluation"]
 
 
@@ -88,3 +90,38 @@ def store_pairs(folder: Path) -> Artifact:
 def store_model(model: Transformer | ScalarModel, tokenizer: Tokenizer, folder: Path, kind: str = "model") -> Artifact:
     save_pretrained(model, tokenizer, folder / "model")
     return store(folder, kind)
+
+
+def answer(text: str, author: str, rank: int, score: float) -> dict[str, object]:
+    return {
+        "text": text, "author": author, "finished": True, "rank": rank, "helpfulness": score, "accuracy": score,
+        "safety": 1.0, "score": score,
+    }  # fmt: skip
+
+
+def ranking_rows() -> list[dict[str, object]]:
+    """Rankings in which a fixed taste decides: the right answer, then the four texts in the order of WORSE."""
+    rows = []
+    for number, pair in enumerate(pair_rows()):
+        responses = [
+            answer(text, "model", place + 2, 0.8 - place / 5)
+            for place, text in enumerate(WORSE[number % 4 :] + WORSE[: number % 4])
+        ]
+        order = {text: place for place, text in enumerate(WORSE)}
+        for item in responses:
+            item["rank"], item["score"] = order[str(item["text"])] + 2, 0.8 - order[str(item["text"])] / 5
+        responses.append(answer(pair["response"], "human", 1, 1.0))
+        rows.append(
+            {
+                "prompt_id": pair["pair_id"], "prompt": pair["prompt"], "origin": pair["origin"],
+                "split": "train" if number % 5 else "validation", "rater": "reference",
+                "annotator": "toy", "responses": responses,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def store_rankings(folder: Path, rows: list[dict[str, object]] | None = None) -> Artifact:
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows or ranking_rows(), SCHEMA), folder / "rankings.parquet")
+    return store(folder, "rankings")

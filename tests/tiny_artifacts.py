@@ -14,6 +14,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 from model.transformer import Transformer
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.home import home
+from tasks.lineage.ledger import SCHEMA
 from tasks.lineage.store import Store
 
 VERBS = ["Return", "Compute", "Write", "Read", "Close", "Open", "Sort", "Merge"]
@@ -75,6 +76,19 @@ def tokens_artifact(documents: int = 300, validation: int = 30) -> Artifact:
             ]
         )
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "index.parquet")
+        ledger = [
+            {
+                "doc_id": row["doc_id"],
+                "source": f"tiny://{row['doc_id']}",
+                "kept": row["split"] == "train",
+                "reason": None if row["split"] == "train" else "held_out",
+                "duplicate_of": None,
+                "bytes_in": row["bytes"],
+                "bytes_out": row["bytes"] if row["split"] == "train" else 0,
+            }
+            for row in rows
+        ]
+        pq.write_table(pa.Table.from_pylist(ledger, schema=SCHEMA), folder / "ledger.parquet")
         (folder / "meta.json").write_text(json.dumps({"vocab_size": learned.vocab_size, "dtype": "uint16"}))
 
     return store(write, "tokens")

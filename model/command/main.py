@@ -15,7 +15,7 @@ from model.errors import ModelError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 TOLD_ALREADY = ("generate", "presets")  # commands that print what they find themselves
-MODULES = {"import": "model.command.import_gguf"}  # whose command is no name that Python allows
+MODULES = {"import": "import_gguf"}  # whose command is no name that Python allows
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _eval(commands)
     _import(commands)
     _presets(commands)
+    _find_lr(commands)
     return top
 
 
@@ -123,6 +124,21 @@ def _model(added: argparse.ArgumentParser) -> None:
     added.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory")
 
 
+def _find_lr(commands: Any) -> None:
+    example = "  python -m model find-lr --text book.txt --preset tiny --plot rates.svg"
+    added = _command(
+        commands, "find-lr", "find a learning rate for a text and a model, by a short training at growing rates",
+        f"{recipe.PRESETS_HELP}\n\nexamples:\n{example}",
+    )  # fmt: skip
+    text.add_options(added)
+    added.add_argument("--preset", choices=list(recipe.PRESETS), default="small", help="the model, see below")
+    recipe.add_options(added)
+    added.add_argument("--highest", type=recipe.above_zero, default=1.0, metavar="N", help="last rate tried (1.0)")
+    added.add_argument("--test-steps", type=recipe.whole(20), default=100, metavar="N", help="steps of the test (100)")
+    added.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve as SVG")
+    added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit code."""
     options = parser().parse_args(arguments)
@@ -130,7 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("model").setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
     try:
         # PyTorch takes seconds to import, and --help needs none of it.
-        answer = import_module(MODULES.get(options.command, f"model.command.{options.command}")).run(options)
+        module = MODULES.get(options.command, options.command.replace("-", "_"))
+        answer = import_module(f"model.command.{module}").run(options)
         if options.json:
             print(json.dumps(answer, indent=2))
         elif options.command not in TOLD_ALREADY:

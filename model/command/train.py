@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             progress.say(f"{folder.path} is finished already: nothing was computed")
         else:
             corpus = prepare(text, parts, recipe, folder.work, progress)
-            training = _Training(recipe, corpus, device)
+            training = Training(recipe, corpus, device)
             progress.say(
                 f"{training.model.config.num_parameters():,} parameters, vocabulary {corpus.tokenizer.vocab_size:,}; "
                 f"{parts.identity['train_documents']:,} documents of {corpus.train.num_tokens:,} tokens to learn from, "
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {"model": str(folder.path), **result}
 
 
-class _Training:
+class Training:
     """A model, its batches, and what it is measured on."""
 
     def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
@@ -72,7 +73,11 @@ class _Training:
         self.config = TrainingConfig(**_shared(recipe, TrainingConfig))
         try:
             self.windows = PackedWindows(
-                corpus.train, context=recipe.context_length, batch_size=recipe.batch_size, seed=recipe.seed
+                corpus.train,
+                context=recipe.context_length,
+                batch_size=recipe.batch_size,
+                seed=recipe.seed,
+                document_end=corpus.tokenizer.endoftext_id if recipe.document_mask else None,
             )
         except ValueError as error:
             raise TextError(f"{error} (--context-length).") from error
@@ -95,16 +100,20 @@ class _Training:
                 f"loss {figures['loss']:.3f}",
                 f"held out {held_out:.3f} bits/byte",
                 f"{figures['tokens_per_second']:,.0f} tokens/s",
+                f"{figures['mfu']:.0%} MFU",
             )
 
         with Curve(work / "curve.jsonl") as curve, _stop_on_ctrl_c(progress) as asked:
             train(
                 self.model,
                 self.windows,
-                language_modelling_loss,
+                partial(language_modelling_loss, z_loss=self.recipe.z_loss)
+                if self.recipe.z_loss
+                else language_modelling_loss,
                 self.config,
                 checkpoint_dir=work / "checkpoints",
                 checkpoint_seconds=options.checkpoint_seconds,
+                data_workers=1,
                 device=self.device,
                 compile=options.compile,
                 on_step=on_step,

@@ -50,6 +50,9 @@ DRAWN_BY = {
 }
 """Stage → the definitions that decide what is in a batch."""
 
+PACKED = (("model.packing", "PackedExamples"),)
+"""Those that decide it besides where fine-tuning packed its pairs."""
+
 LIBRARIES = {"pretrain": ("numpy",), "finetune": ("numpy",), "reward": ("torch",), "ppo": ("torch",)}
 """Stage → the library whose random numbers order its batches."""
 
@@ -107,7 +110,8 @@ def steps_seeing(view: StoreView, record: Record, ids: Ids) -> Seen | None:
 def doubts(record: Record) -> list[str]:
     """What may have drawn other batches then than it does now: definitions and libraries that have changed since."""
     code = codebase(Path(__file__).resolve().parents[2])
-    now = reach(code, [Node("definition", module, name) for module, name in DRAWN_BY[record.stage]])
+    drawn_by = DRAWN_BY[record.stage] + (PACKED if record.config.get("packing") else ())
+    now = reach(code, [Node("definition", module, name) for module, name in drawn_by])
     changed = [name for name, source in now.items() if record.code.get(name) != digest_of(source)]
     libraries = [name for name in LIBRARIES[record.stage] if name in record.versions]
     versions = library_versions(libraries)
@@ -151,8 +155,7 @@ def _places(store: Store, digest: str, ids: tuple[int, ...]) -> list[tuple[int, 
 
 
 def _finetune(view: StoreView, record: Record, ids: Ids) -> _Counted:
-    from model.data import ExampleBatches
-    from tasks.finetune import FinetuneConfig, examples_of
+    from tasks.finetune import FinetuneConfig, examples_of, make_batches
     from tasks.pairs import read_pairs
 
     config = FinetuneConfig.model_validate(record.config)
@@ -165,10 +168,7 @@ def _finetune(view: StoreView, record: Record, ids: Ids) -> _Counted:
         fitting = examples_of([pair], model, tokenizer).examples
         rows += [len(examples)] if is_wanted and fitting else []
         examples += fitting
-    batches = ExampleBatches(
-        examples, batch_size=config.batch_size, seed=config.seed, pad_token_id=tokenizer.pad_id,
-        context=model.config.max_position_embeddings,
-    )  # fmt: skip
+    batches = make_batches(examples, config, tokenizer.pad_id, model.config.max_position_embeddings)
     steps = config.steps or config.epochs * batches.steps_per_epoch
     return batches.steps_with(rows, steps), steps
 

@@ -46,6 +46,10 @@ class Resources(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
     compile: bool = Field(False, description="compile models with torch.compile")
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between two checkpoints of a training stage")
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="steps between two checkpoints, besides; empty: by time alone"
+    )
+    data_workers: int = Field(1, ge=0, description="threads that read training batches ahead; 0: none")
     root: Path | None = Field(
         None, description="folder that relative source paths start from; default: the current one"
     )

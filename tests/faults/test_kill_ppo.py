@@ -22,7 +22,7 @@ model, reward_model, pairs = (Artifact(kind="given", digest=digest, key=digest) 
 config = PPOConfig(iterations=24, batch_size=8, max_new_tokens=12, lr=1e-3, evaluation_prompts=6, watch_every=5,
                    watch_prompts=3, kl_target=0.5, kl_horizon=64, precision="fp32")
 made = ppo(model=model, reward_model=reward_model, pairs=pairs, config=config,
-           resources=Resources(threads=1, device="cpu", checkpoint_seconds=0.001))
+           resources=Resources(threads=1, device="cpu", checkpoint_steps=1))
 print(made.digest)
 """
 

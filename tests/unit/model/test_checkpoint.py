@@ -117,13 +117,18 @@ def test_the_clock_bounds_the_share_of_time(monkeypatch):
     monkeypatch.setattr("model.checkpoint.time.monotonic", lambda: now[0])
     clock = CheckpointClock(10, share=0.1)
     now[0] = 9.0
-    assert not clock.due()
+    assert not clock.due(1)
     now[0] = 10.0
-    assert clock.due()
+    assert clock.due(1)
     with clock.measured():
         now[0] = 15.0  # saving took 5 s: the next is due 50 s later
     now[0] = 64.0
-    assert not clock.due()
+    assert not clock.due(1)
     now[0] = 65.0
-    assert clock.due()
-    assert CheckpointClock(0).due()
+    assert clock.due(1)
+    assert CheckpointClock(0).due(1)
+
+
+def test_the_clock_counts_steps_too():
+    clock = CheckpointClock(1e9, every_steps=5)
+    assert [step for step in range(1, 12) if clock.due(step)] == [5, 10]

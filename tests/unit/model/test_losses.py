@@ -84,3 +84,14 @@ def test_the_loss_of_a_batch_counts_only_masked_positions():
     each = F.cross_entropy(case()[0] @ case()[1].T, targets[0], reduction="none")
     torch.testing.assert_close(loss, each[10:].mean())
     assert figures["tokens"] == 3
+
+
+def test_the_z_loss_and_its_gradient():
+    hidden, weight, targets = case(torch.float64)
+    mask = torch.arange(13) % 3 != 0
+    normaliser = (hidden @ weight.T).logsumexp(1)
+    expected = cross_entropy(hidden, weight, targets, mask) + 0.3 * normaliser[mask].square().mean()
+    torch.testing.assert_close(cross_entropy(hidden, weight, targets, mask, rows=4, z_loss=0.3), expected)
+    assert torch.autograd.gradcheck(
+        lambda h, w: cross_entropy(h, w, targets, mask, rows=4, z_loss=0.3), (hidden, weight)
+    )

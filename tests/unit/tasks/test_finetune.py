@@ -99,3 +99,13 @@ def test_a_limit_draws_pairs_by_seed():
     )
     assert len(everything) == 50 and len(set(some)) == 10 and set(some) < set(everything)
     assert some == read_pairs(path, "finetune", 10, 0) != others
+
+
+def test_packed_pairs_train_too():
+    artifact = finetune(
+        model=model_artifact(),
+        pairs=pairs_artifact(finetune=40, validation=4, evaluation=4),
+        config=FinetuneConfig(**QUICK, packing=True, accumulation=2, steps=60),
+        resources=Resources(),
+    )
+    assert summary(artifact)["eval/loss"] < 3

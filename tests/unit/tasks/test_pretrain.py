@@ -7,7 +7,6 @@ import torch
 from model.data import Span
 from model.export import load_causal
 from model.precision import resolve_precision
-from model.training import NonFiniteLoss
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.store import Store
 from tasks.pretrain import PretrainConfig, build_model, pretrain
@@ -96,16 +95,6 @@ def test_too_little_text_says_what_to_do():
 def test_no_held_out_document_says_what_to_do():
     with pytest.raises(DataError, match=r"raise tokenize\.validation_share"):
         pretrain(tokens=tokens_artifact(validation=0), config=PretrainConfig(**TINY, steps=3), resources=Resources())
-
-
-def test_a_diverging_run_names_the_documents_of_the_step(monkeypatch):
-    def diverge(model, windows, *args, **options):
-        assert windows.spans_at(1)
-        raise NonFiniteLoss(1, math.nan, 1.0)
-
-    monkeypatch.setattr("tasks.pretrain.train", diverge)
-    with pytest.raises(DataError, match=r"at step 1 .*They are train-\d+, train-\d+"):
-        pretrain(tokens=tokens_artifact(), config=PretrainConfig(**TINY, steps=3), resources=Resources())
 
 
 def test_documents_of_a_span_are_named():

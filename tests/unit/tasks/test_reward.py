@@ -1,8 +1,6 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -10,51 +8,14 @@ from model.export import load_scalar
 from model.transformer import Transformer
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.store import Store
-from tasks.rank import SCHEMA
 from tasks.rankings import Ranking, held_out_figures, read_rankings
 from tasks.reward import RewardConfig, batches, build_model, loss, reward, score_all, training_pairs
 from tasks.stage import Artifact, Resources
-from tests.alignment_world import pair_rows, store, store_model, toy_config, toy_tokenizer
+from tests.alignment_world import ranking_rows, store_model, store_rankings, toy_config, toy_tokenizer
 
-WORSE = ["Write a long text about it.", "It is not known.", "file file file file", "Of the"]
 CONFIG = RewardConfig(
     num_hidden_layers=2, epochs=12, batch_size=8, optimizer="adamw", lr=3e-3, adamw_lr=None, human_weight=0.5
 )
-
-
-def answer(text: str, author: str, rank: int, score: float) -> dict[str, object]:
-    return {
-        "text": text, "author": author, "finished": True, "rank": rank, "helpfulness": score, "accuracy": score,
-        "safety": 1.0, "score": score,
-    }  # fmt: skip
-
-
-def ranking_rows() -> list[dict[str, object]]:
-    """Rankings in which a fixed taste decides: the right answer, then the four texts in the order of WORSE."""
-    rows = []
-    for number, pair in enumerate(pair_rows()):
-        responses = [
-            answer(text, "model", place + 2, 0.8 - place / 5)
-            for place, text in enumerate(WORSE[number % 4 :] + WORSE[: number % 4])
-        ]
-        order = {text: place for place, text in enumerate(WORSE)}
-        for item in responses:
-            item["rank"], item["score"] = order[str(item["text"])] + 2, 0.8 - order[str(item["text"])] / 5
-        responses.append(answer(pair["response"], "human", 1, 1.0))
-        rows.append(
-            {
-                "prompt_id": pair["pair_id"], "prompt": pair["prompt"], "origin": pair["origin"],
-                "split": "train" if number % 5 else "validation", "rater": "reference",
-                "annotator": "toy", "responses": responses,
-            }
-        )  # fmt: skip
-    return rows
-
-
-def store_rankings(folder: Path, rows: list[dict[str, object]]) -> Artifact:
-    folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / "rankings.parquet")
-    return store(folder, "rankings")
 
 
 @pytest.fixture

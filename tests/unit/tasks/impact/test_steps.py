@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.chat import render_prompt
-from model.data import ExampleBatches, Span
+from model.data import Span
 from model.export import load_causal
 from model.ppo import prompt_batch
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
-from tasks.finetune import FinetuneConfig, examples_of
+from tasks.finetune import FinetuneConfig, examples_of, make_batches
 from tasks.impact.census import StoreView
 from tasks.impact.steps import num_pretrain_steps, ranges, steps_seeing
 from tasks.lineage.record import Record
@@ -79,24 +79,30 @@ def test_the_number_of_steps_is_that_of_the_stage(tokens: int, steps: int | None
     assert num_pretrain_steps(config.model_dump()) == config.num_steps()
 
 
+def holds(row: list[int], part: list[int]) -> bool:
+    """Whether the tokens of `part` stand in the row one after the other."""
+    return any(row[start : start + len(part)] == part for start in range(len(row) - len(part) + 1))
+
+
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fine_tuning_learns_a_pair_in_the_steps_named(course: Course, data: st.DataObject) -> None:
     steps = data.draw(st.integers(1, 60))
     changed = {"batch_size": data.draw(st.integers(1, 40)), "steps": steps, "seed": data.draw(st.integers(0, 3)),
-               "max_pairs": data.draw(st.none() | st.integers(5, 60))}  # fmt: skip
+               "max_pairs": data.draw(st.none() | st.integers(5, 60)),
+               "packing": data.draw(st.booleans())}  # fmt: skip
     record = record_of(course, "finetune", **changed)
     config = FinetuneConfig(**record.config)
     pairs = read_pairs(course.made["pairs"].path, "finetune", config.max_pairs, config.seed)
     model = load(course, "pretrained")
     tokenizer = Tokenizer.load(course.made["pretrained"].path / "model")
     examples = examples_of(pairs, model, tokenizer).examples
-    made = ExampleBatches(examples, batch_size=config.batch_size, seed=config.seed, pad_token_id=tokenizer.pad_id)
+    made = make_batches(examples, config, tokenizer.pad_id, model.config.max_position_embeddings)
     pair = data.draw(st.sampled_from(pairs))
     own = examples_of([pair], model, tokenizer).examples
     brute = [
         step for step in range(steps)
-        if own and any(row[: len(own[0].ids) - 1] == own[0].ids[:-1] for row in made(step)["input_ids"].tolist())
+        if own and any(holds(row, own[0].ids[:-1]) for row in made(step)["input_ids"].tolist())
     ]  # fmt: skip
     assert seen(course, record, pair.pair_id) == brute
 

@@ -1,0 +1,88 @@
+"""`find-lr`: which learning rate suits a model and a text, by a range test."""
+
+import argparse
+import dataclasses
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from model.command.corpus import prepare, split
+from model.command.device import given_device
+from model.command.progress import Progress
+from model.command.recipe import given_recipe
+from model.command.text import given_text
+from model.command.train import Training
+from model.losses import language_modelling_loss
+from model.precision import resolve_precision, use_threads
+from model.rate_finder import RateTest, find_rate
+
+WIDTH, HEIGHT, MARGIN = 640, 360, 56
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The suggested rate, the curve, and where it is drawn."""
+    use_threads(options.threads)
+    device = given_device(options.device)
+    recipe = given_recipe(options)
+    recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
+    text, progress = given_text(options), Progress(options.quiet)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = prepare(text, split(text, recipe, progress), recipe, Path(folder), progress)
+        training = Training(recipe, corpus, device)
+        progress.say(f"range test over {options.test_steps} steps")
+        test = find_rate(
+            training.model,
+            training.windows,
+            language_modelling_loss,
+            training.config,
+            highest=options.highest,
+            steps=options.test_steps,
+            device=device,
+        )
+    if not test.broke:
+        progress.say("the loss did not break out: raise --highest or --test-steps, and judge by the curve")
+    if options.plot is not None:
+        options.plot.write_text(drawn(test), encoding="utf-8")
+    answer: dict[str, Any] = {
+        "suggested_lr": test.suggested,
+        "lr_of_lowest_loss": test.lowest,
+        "broke": test.broke,
+        "steps": len(test.points),
+    }
+    if options.json:
+        answer["curve"] = [dataclasses.asdict(point) for point in test.points]
+    return answer
+
+
+def drawn(test: RateTest) -> str:
+    """The curve as SVG: losses as points, their average as a line, the suggested rate as an upright."""
+    rates = [math.log10(point.lr) for point in test.points]
+    top = max(point.loss for point in test.points if point.smoothed <= 2 * test.points[0].smoothed)
+    bottom = min(point.loss for point in test.points)
+
+    def x(rate: float) -> float:
+        return MARGIN + (rate - rates[0]) / max(rates[-1] - rates[0], 1e-9) * (WIDTH - 2 * MARGIN)
+
+    def y(loss: float) -> float:
+        share = (min(loss, top) - bottom) / max(top - bottom, 1e-9)
+        return HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)
+
+    line = " ".join(f"{x(rate):.1f},{y(point.smoothed):.1f}" for rate, point in zip(rates, test.points, strict=True))
+    dots = "".join(
+        f'<circle cx="{x(rate):.1f}" cy="{y(point.loss):.1f}" r="2"/>'
+        for rate, point in zip(rates, test.points, strict=True)
+    )
+    decades = range(math.ceil(rates[0]), math.floor(rates[-1]) + 1)
+    ticks = "".join(f'<text x="{x(d):.1f}" y="{HEIGHT - MARGIN + 18}">1e{d}</text>' for d in decades)
+    levels = "".join(f'<text x="{MARGIN - 26}" y="{y(v):.1f}">{v:.2f}</text>' for v in (bottom, top))
+    chosen = x(math.log10(test.suggested))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="12" text-anchor="middle"><rect width="100%" height="100%" fill="white"/>'
+        f'<g fill="#9ab">{dots}</g><polyline points="{line}" fill="none" stroke="#246" stroke-width="2"/>'
+        f'<line x1="{chosen:.1f}" x2="{chosen:.1f}" y1="{MARGIN}" y2="{HEIGHT - MARGIN}" stroke="#c40"/>'
+        f'<text x="{chosen:.1f}" y="{MARGIN - 8}" fill="#c40">suggested {test.suggested:.2g}</text>'
+        f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}">learning rate</text>{ticks}{levels}'
+        f'<text x="{MARGIN}" y="{MARGIN - 24}">loss</text></svg>\n'
+    )
