@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from model.acceleration import accelerated
 from model.checkpoint import (
     CheckpointClock,
     CheckpointMismatch,
@@ -99,6 +100,7 @@ def train(
     checkpoint_seconds: float = 30,
     device: str | torch.device = "cpu",
     compile: bool = False,
+    activation_checkpointing: bool = False,
     on_step: OnStep | None = None,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
@@ -119,7 +121,8 @@ def train(
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
     clock = CheckpointClock(checkpoint_seconds)
     exact = deterministic_algorithms(compile or run.device.type == "cuda")
-    with own_random_state(config.seed), StopRequest(should_stop) as stop, exact:
+    fast = accelerated(model, compile=compile, activation_checkpointing=activation_checkpointing)
+    with own_random_state(config.seed), StopRequest(should_stop) as stop, exact, fast:
         start = run.resume(checkpoints) if checkpoints else 0
         for step in range(start, config.steps):
             figures = run.step(step)
@@ -151,7 +154,7 @@ class _Run:
     ) -> None:
         self.model = model.to(device).train()
         self.batches = batches
-        self.loss: Loss = torch.compile(loss, dynamic=False) if compile else loss
+        self.loss = loss
         self.config = config
         self.device = device
         self.numerics = numerics(device, compile)
