@@ -3,7 +3,7 @@
 Two ways to the same numbers:
 - `sdpa`: PyTorch's fused `scaled_dot_product_attention`. Best in fp32, on a GPU, and at long contexts.
 - `matmul`: product, mask, softmax and product written out. Best for bf16 on a CPU, where the fused backward is slow:
-  11.5 ms a layer against 6.4 in fp32; written out and compiled, a whole training step is 1.3 times as fast.
+  46 ms for the layer below, 31 in fp32, where written out in blocks and compiled it is no faster.
 - `auto` takes `matmul` where the queries are bf16 on a CPU (under autocast they are), and `sdpa` otherwise.
 """
 
@@ -21,6 +21,7 @@ from model.norm import RMSNorm
 from model.rotary import rotate
 
 AttentionMethod = Literal["auto", "sdpa", "matmul"]
+QUERY_BLOCK = 64  # positions; 32 and 128 were slower at 256 tokens
 
 
 def causal_mask(num_tokens: int, device: torch.device) -> Tensor:
@@ -59,17 +60,28 @@ def attention_limits(
 def grouped_matmul_attention(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None) -> Tensor:
     """Attention written out. q (B, H, T, D), k and v (B, G, T, D) with H a multiple of G → (B, H, T, D).
 
-    Queries that share a key head are stacked along T, so keys are never repeated in memory.
+    Queries are taken `QUERY_BLOCK` positions at a time, each block against the keys up to its own end: what lies
+    further on is never computed, and a block's scores stay in the cache. 256 tokens of 8 heads in bf16, forward and
+    backward, take 28 ms so and 70 ms in one piece (compiled: 17 and 35). Queries that share a key head are stacked
+    along T, so keys are never repeated in memory.
     """
     B, H, T, D = q.shape
     G = k.shape[1]
-    if limits is None:
-        limits = causal_mask(T, q.device)[None, None]  # (1, 1, T, T)
-    stacked = q.reshape(B, G, H // G * T, D)
-    scores = (stacked @ k.transpose(-2, -1)) * D**-0.5  # (B, G, H/G·T, T)
-    scores = scores.view(B, G, H // G, T, T).masked_fill(~limits[:, :, None], torch.finfo(scores.dtype).min)
-    weights = F.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
-    return (weights.view(B, G, H // G * T, T) @ v).view(B, H, T, D)
+    q = (q * D**-0.5).view(B, G, H // G, T, D)
+    keys = k.transpose(-2, -1)  # (B, G, D, T)
+    exact = torch.promote_types(q.dtype, torch.float32)
+    blocks = []
+    for start in range(0, T, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, T)
+        size = end - start
+        scores = q[:, :, :, start:end].reshape(B, G, H // G * size, D) @ keys[..., :end]
+        allowed = causal_mask(end, q.device)[None, None] if limits is None else limits[:, :, :end, :end]
+        scores = scores.view(B, G, H // G, size, end).masked_fill(
+            ~allowed[:, :, None, start:], torch.finfo(scores.dtype).min
+        )
+        weights = F.softmax(scores, dim=-1, dtype=exact).to(v.dtype).view(B, G, H // G * size, end)
+        blocks.append((weights @ v[:, :, :end]).view(B, G, H // G, size, D))
+    return torch.cat(blocks, dim=3).view(B, H, T, D)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None, method: AttentionMethod) -> Tensor:

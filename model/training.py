@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from model.acceleration import accelerated
 from model.checkpoint import (
     CheckpointClock,
     CheckpointMismatch,
@@ -97,6 +98,7 @@ def train(
     data_workers: int = 0,
     device: str | torch.device = "cpu",
     compile: bool = False,
+    activation_checkpointing: bool = False,
     on_step: OnStep | None = None,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
@@ -122,7 +124,8 @@ def train(
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
     clock = CheckpointClock(checkpoint_seconds, every_steps=checkpoint_steps)
     exact = deterministic_algorithms(compile or run.device.type == "cuda")
-    with own_random_state(config.seed), StopRequest(should_stop) as stop, exact:
+    fast = accelerated(model, compile=compile, activation_checkpointing=activation_checkpointing)
+    with own_random_state(config.seed), StopRequest(should_stop) as stop, exact, fast:
         start = run.resume(checkpoints) if checkpoints else 0
         with Prefetched(batches, start, config.steps, data_workers) as read:
             for step in range(start, config.steps):
@@ -153,7 +156,7 @@ class _Run:
         compile: bool,
     ) -> None:
         self.model = model.to(device).train()
-        self.loss: Loss = torch.compile(loss, dynamic=False) if compile else loss
+        self.loss = loss
         self.config = config
         self.device = device
         self.numerics = numerics(device, compile)

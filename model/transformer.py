@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,6 +45,15 @@ class Layer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
+RunLayer = Callable[..., Tensor]  # takes the layer, then what `Layer.forward` does
+
+
+def run_layer(layer: nn.Module, *arguments: Any) -> Tensor:
+    """The plain way; for others see `model.acceleration`."""
+    result: Tensor = layer(*arguments)
+    return result
+
+
 class Backbone(nn.Module):
     """Embedding, layers and final norm: everything but the head. Shared by `Transformer` and `ScalarModel`."""
 
@@ -52,6 +64,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.attention = attention
+        self.run_layer: RunLayer = run_layer  # while gradients are wanted; set by `model.acceleration`
         self.embed_tokens = skip_init(nn.Embedding, config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -83,8 +96,9 @@ class Backbone(nn.Module):
             for window in dict.fromkeys(self.config.windows)
         }
         x = self.embed_tokens(input_ids)  # (B, T, C)
+        run = self.run_layer if torch.is_grad_enabled() else run_layer
         for layer, window in zip(self.layers, self.config.windows, strict=True):
-            x = layer(x, cos, sin, limits[window], self.attention)
+            x = run(layer, x, cos, sin, limits[window], self.attention)
         return self.norm(x)
 
     def initialise(self, generator: torch.Generator) -> None:
