@@ -125,7 +125,7 @@ def _model(added: argparse.ArgumentParser) -> None:
 
 
 def _find_lr(commands: Any) -> None:
-    example = "  python -m model find-lr --text book.txt --preset tiny --plot rates.svg"
+    example = "  python -m model find-lr --text book.txt --preset test --plot rates.svg"
     added = _command(
         commands, "find-lr", "find a learning rate for a text and a model, by a short training at growing rates",
         f"{recipe.PRESETS_HELP}\n\nexamples:\n{example}",

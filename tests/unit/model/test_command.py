@@ -279,7 +279,7 @@ def test_batches_and_durations() -> None:
 def test_a_rate_is_found_and_its_curve_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, plot = tmp_path / "text.txt", tmp_path / "rates.svg"
     text.write_text("\n\n".join(f"Document {n} says that {n} and {n + 1} are neighbours." for n in range(400)))
-    options = ["--preset", "tiny", "--hidden-size", "16", "--context-length", "32", "--test-steps", "30", "--quiet"]
+    options = ["--preset", "test", "--hidden-size", "16", "--context-length", "32", "--test-steps", "30", "--quiet"]
     assert (
         command.main(["find-lr", "--text", str(text), *options, "--plot", str(plot), "--threads", "1", "--json"]) == 0
     )
