@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--width", action="append", type=int, metavar="N", help="this width (may be given again)")
     options = parser.parse_args()
     use_threads(1)
-    base = dataclasses.replace(PRESETS["tiny"], intermediate_size=None, steps=options.steps, held_out_bytes=30_000)
+    base = dataclasses.replace(PRESETS["test"], intermediate_size=None, steps=options.steps, held_out_bytes=30_000)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "manual.txt"
