@@ -22,6 +22,7 @@ from model.export import load_causal, save_pretrained
 from model.generation import generate
 from model.losses import language_modelling_loss
 from model.precision import Precision, resolve_device, resolve_precision, use_threads
+from model.sampling import GREEDY
 from model.tokenizer import Tokenizer
 from model.training import NonFiniteLoss, TrainingConfig, train
 from model.transformer import Transformer
@@ -179,7 +180,7 @@ def answers(
         model,
         prompts,
         max_new_tokens=config.max_new_tokens,
-        temperature=0.0,
+        sampling=GREEDY,
         eos_token_id=tokenizer.im_end_id,
         pad_token_id=tokenizer.pad_id,
         seed=config.seed,

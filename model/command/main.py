@@ -79,6 +79,16 @@ def _sample(commands: Any) -> None:
     )
     added.add_argument("--top-k", type=recipe.whole(1), metavar="N", help="draw among the N likeliest tokens")
     added.add_argument("--top-p", type=recipe.above_zero, metavar="N", help="draw among the likeliest up to this share")
+    added.add_argument(
+        "--repetition-penalty",
+        type=recipe.above_zero,
+        default=1.0,
+        metavar="N",
+        help="above 1: against repetition (1.0)",
+    )
+    added.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="stop once this was written; may be given again"
+    )
     added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
 
 

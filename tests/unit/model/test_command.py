@@ -20,11 +20,12 @@ from model.command.curve import Curve
 from model.command.errors import TextError
 from model.command.progress import Progress, duration
 from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
-from model.command.sample import pieces_of, stream
+from model.command.sample import pieces_of
 from model.command.text import TextFiles, batches
 from model.config import ModelConfig
 from model.export import load_causal
-from model.generation import Sampling, generate
+from model.generation import generate, stream
+from model.sampling import Sampling
 from model.tokenizer import Tokenizer, train_tokenizer
 
 QUIET = Progress(quiet=True)
@@ -115,12 +116,11 @@ def test_a_stream_is_what_generate_gives_and_cuts_no_character(trained: Path) ->
     model, tokenizer = load_causal(trained)
     end, prompt = tokenizer.endoftext_id, [0, *tokenizer.encode("The")]
     for seed in range(5):
-        (expected,) = generate(
-            model, [prompt], max_new_tokens=20, top_p=0.9, eos_token_id=end, pad_token_id=3, seed=seed
-        )
+        settings = {"sampling": Sampling(top_p=0.9), "eos_token_id": end, "pad_token_id": 3, "seed": seed}
+        (expected,) = generate(model, [prompt], max_new_tokens=20, **settings)
         written: list[int] = []
-        tokens = stream(model, prompt, 20, Sampling(top_p=0.9), end, seed)
-        pieces = list(pieces_of(tokens, tokenizer, written))
+        steps = stream(model, [prompt], max_new_tokens=20, **settings)
+        pieces = list(pieces_of((step[0] for step in steps), tokenizer, written))
         assert written == expected and "".join(pieces) == tokenizer.decode(expected)
 
 
