@@ -12,6 +12,7 @@ from typing import Any
 
 from model.command import recipe, text
 from model.errors import ModelError
+from model.questions import FORMS
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -86,22 +87,39 @@ def _sample(commands: Any) -> None:
         metavar="N",
         help="above 1: against repetition (1.0)",
     )
-    added.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="stop once this was written; may be given again"
-    )
+    _stop(added, "stop once this was written; may be given again")
     added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
 
 
 def _evaluate(commands: Any) -> None:
-    example = "  python -m model evaluate my-model unseen.txt --json"
-    added = _command(commands, "evaluate", "measure bits per byte on text files", f"examples:\n{example}")
+    example = (
+        "  python -m model evaluate my-model unseen.txt --json\n"
+        "  python -m model evaluate my-model --choices exam.jsonl\n"
+        "  python -m model evaluate my-model --questions quiz.jsonl --chat"
+    )
+    added = _command(
+        commands, "evaluate", "measure bits per byte on text files, or the share of right answers to questions",
+        f"{FORMS}\n\nexamples:\n{example}",
+    )  # fmt: skip
     added.add_argument("model", type=Path, metavar="DIR", help="model directory")
-    text.add_options(added)
+    text.add_options(added, required=False)
+    kind = added.add_mutually_exclusive_group()
+    kind.add_argument("--choices", type=Path, metavar="FILE", help="JSONL: is the right one of several the likeliest?")
+    kind.add_argument("--questions", type=Path, metavar="FILE", help="JSONL: does the model write the right answer?")
+    added.add_argument("--chat", action="store_true", help="put a prompt as a user's turn, not as a text's beginning")
+    added.add_argument(
+        "--max-new-tokens", type=recipe.whole(1), default=32, metavar="N", help="longest answer to --questions (32)"
+    )
+    _stop(added, "answers to --questions end before this; may be given again")
     added.add_argument(
         "--context-length", type=recipe.whole(1), metavar="N", help="tokens read at once (default: all the model can)"
     )
     added.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where fast")
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _stop(added: argparse.ArgumentParser, about: str) -> None:
+    added.add_argument("--stop", action="append", type=text.meant, default=[], metavar="TEXT", help=about)
 
 
 def main(arguments: list[str] | None = None) -> int:

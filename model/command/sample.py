@@ -7,6 +7,7 @@ from typing import Any
 
 from model.command.device import given_device
 from model.command.folder import finished_model
+from model.command.text import meant
 from model.errors import InputError
 from model.export import load_causal
 from model.generation import stop_at, stream
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     use_threads(options.threads)
     model, tokenizer = load_causal(finished_model(options.model), device=given_device(options.device))
     end = tokenizer.endoftext_id
-    given = _text(options.prompt)
+    given = meant(options.prompt)
     prompt = [end, *tokenizer.encode(given)]  # in training <|endoftext|> stands before each document
     room = model.config.max_position_embeddings - len(prompt)
     wanted = min(DEFAULT_TOKENS, room) if options.max_new_tokens is None else options.max_new_tokens
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"prompt, or ask for {max(room, 0)} new tokens at most."
         )
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.repetition_penalty)
-    stop = stop_at(tokenizer, [_text(string) for string in options.stop])
+    stop = stop_at(tokenizer, options.stop)
     tokens: list[int] = []
     pieces: list[str] = []
     if not options.json:
@@ -63,11 +64,6 @@ def pieces_of(tokens: Iterator[int], tokenizer: Tokenizer, written: list[int]) -
             shown = text
     if len(rest := tokenizer.decode(written)) > len(shown):
         yield rest[len(shown) :]
-
-
-def _text(argument: str) -> str:
-    """What a person meant: the shell gives bytes, which need not be UTF-8."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _show(text: str) -> None:
