@@ -138,14 +138,19 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tenso
 
 
 def stop_at(tokenizer: Tokenizer, strings: Sequence[str]) -> Stop:
-    """Ends an answer as soon as its text holds one of `strings`. The token that completes it may hold more text."""
+    """Ends an answer as soon as its text, special tokens left out, holds one of `strings`.
+
+    The token that completes the string is the last one; it may hold more text.
+    """
     if not all(strings):
         raise InputError("a stop string is empty: every answer holds it, so leave it out.")
     longest = max((len(string.encode()) for string in strings), default=0)
+    special = {number for number, token in tokenizer.backend.get_added_tokens_decoder().items() if token.special}
 
     def complete(answer: Sequence[int]) -> bool:
-        # A token writes a byte or more. Earlier tokens were looked at before.
-        text = tokenizer.decode(answer[-longest:], skip_special_tokens=False) if longest else ""
+        # A token that is not special writes a byte or more, and earlier ends were looked at before.
+        last = [token for token in answer if token not in special][-longest:]
+        text = tokenizer.decode(last) if longest else ""
         return any(string in text for string in strings)
 
     return complete
