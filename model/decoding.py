@@ -1,16 +1,23 @@
 """The decoder rearranged for generation: fused matrices, a preallocated key-value cache, few calls a step.
 
 The rearrangements leave the function as it is (results differ from `Transformer` by rounding only):
-- q, k and v are one matrix, gate and up another; the norms' weights and 1/sqrt(head_dim) are multiplied into them
-  (where queries and keys are normalised themselves, 1/sqrt(head_dim) into the weight of that norm instead);
+- q, k and v are one matrix, gate and up another; 1/sqrt(head_dim) and all of a norm but the division by the length of
+  its input are multiplied into the matrix that follows it (where queries and keys are normalised themselves,
+  1/sqrt(head_dim) into the weight of that norm instead);
 - rows of q and k are reordered so that the pairs that rotary positions turn are neighbours, and the rotation is one
   complex product in place. Both sides of every dot product q·k are reordered alike, so it keeps its value.
+
+A step of few rows is mostly calls: of 6 layers they took 0.45 ms on one core, and 0.26 ms since there are 16 of them a
+layer. So the order here is: few operations, in place where it can be, and views (cheap, but not free) taken once a step
+for all layers. Attention of one new position is two batched products, which take less time than the fused kernel that
+was made for many queries: at 16 rows 54–80 µs a layer against 90–150 µs.
 
 Nothing here takes gradients, and all of it computes in fp32.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import Attention, attention_limits
-from model.transformer import Layer, Transformer
+from model.transformer import Layer, RMSNorm, Transformer
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,11 @@ def transposed(weight: Tensor) -> Tensor:
     return weight.t().contiguous()
 
 
+def unit_weight(norm: RMSNorm) -> Tensor:
+    """What is left of a norm once its input has length 1, (C,): x / sqrt(mean(x²)) = sqrt(C) · x / |x|."""
+    return norm.weight.float() * math.sqrt(norm.weight.shape[0])
+
+
 def fused_bias(attention: Attention, scale: float) -> Tensor | None:
     """The biases of q, k and v as one vector in the order of their fused matrix, ((H + 2G)·D,), or None."""
     if attention.q_proj.bias is None:
@@ -71,7 +83,7 @@ def fuse(layer: Layer, window: int | None) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     D = attention.head_dim
     scale = D**-0.5 if attention.q_norm is None else 1.0
-    before_attention, before_mlp = layer.input_layernorm.weight.float(), layer.post_attention_layernorm.weight.float()
+    before_attention, before_mlp = unit_weight(layer.input_layernorm), unit_weight(layer.post_attention_layernorm)
     q = neighbour_pairs(attention.q_proj.weight.float(), D) * scale
     k = neighbour_pairs(attention.k_proj.weight.float(), D)
     return FusedLayer(
@@ -96,16 +108,17 @@ class Decoder:
     def __init__(self, model: Transformer) -> None:
         config = model.config
         self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
+        self.shortest = torch.tensor(math.sqrt(config.hidden_size * config.rms_norm_eps))  # see `_unit`
         self.eps = config.rms_norm_eps
         self.layers = [
             fuse(cast(Layer, layer), window) for layer, window in zip(model.model.layers, config.windows, strict=True)
         ]
         self.embedding = model.model.embed_tokens.weight.float()
-        self.head = transposed(model.output_weight.float() * model.model.norm.weight.float())  # (C, V)
+        self.head = transposed(model.output_weight.float() * unit_weight(model.model.norm))  # (C, V)
         self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
         self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
         self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
-        self.blocked: Tensor | None = None  # (B, 1, 1, S) added to scores, -inf over padding; None without padding
+        self.blocked: Tensor | None = None  # (B, G, 1, S) added to scores, -inf over padding; None without padding
         self.length = 0  # positions of the cache in use
 
     def start(self, input_ids: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
@@ -120,9 +133,12 @@ class Decoder:
         if bool((padding > 0).any()):
             real = index[None, :] >= padding[:, None]  # (B, S)
             seen = real[:, :T]
-            self.blocked = torch.zeros(real.shape, device=device).masked_fill_(~real, -torch.inf)[:, None, None]
-        windows = {layer.window for layer in self.layers}
-        every_limits = {window: attention_limits(T, device, seen, None, window) for window in windows}
+            blocked = torch.zeros(real.shape, device=device).masked_fill_(~real, -torch.inf)
+            self.blocked = blocked[:, None, None].repeat(1, self.G, 1, 1)
+        every_limits = {
+            window: attention_limits(T, device, seen, None, window)
+            for window in {layer.window for layer in self.layers}
+        }
         positions = (index[None, :T] - padding[:, None]).clamp(min=0)
         rotations = self.rotations[positions].view(B * T, 1, -1)  # (B·T, 1, D/2)
         x = self.embedding[input_ids]  # (B, T, C)
@@ -136,28 +152,30 @@ class Decoder:
                 q, k, v, attn_mask=limits, is_causal=limits is None, scale=1.0, enable_gqa=self.H != self.G
             )  # (B, H, T, D)
             if number == len(self.layers) - 1:  # only the last position goes on
-                x, y, T = x[:, -1:], y[:, :, -1:], 1
-            x = self._finish(x.reshape(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer).view(B, T, -1)
+                x, y, T = x[:, -1:].contiguous(), y[:, :, -1:], 1
+            self._finish(x.view(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer)
         return self._logits(x[:, -1])
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token a row, (B,) → logits (B, V) of the next."""
-        B, end = tokens.shape[0], self.length + 1
+        B, G, D, end = tokens.shape[0], self.G, self.D, self.length + 1
         rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
+        new = self.cache[:, :, :, :, self.length].unbind(0)  # (2, B, G, D) of each layer
+        used = self.cache.view(len(self.layers), 2, B * G, -1, D)[:, :, :, :end]
+        keys, values = used[:, 0].mT.unbind(0), used[:, 1].unbind(0)  # (B·G, D, end) and (B·G, end, D) of each layer
+        blocked = None if self.blocked is None else self.blocked.view(B * G, 1, -1)[..., :end]
         x = self.embedding[tokens]  # (B, C)
-        for number, layer in enumerate(self.layers):
+        for layer, new_kv, key, value in zip(self.layers, new, keys, values, strict=True):
             qkv = self._project(x, layer, rotations)  # (B, H + 2G, D)
-            cache = self.cache[number]  # (2, B, G, S, D)
-            cache[:, :, :, self.length] = qkv[:, self.H :].view(B, 2, self.G, self.D).transpose(0, 1)
-            q = qkv[:, : self.H].view(
-                B, self.G, self.H // self.G, self.D
-            )  # heads of a group stand in the query's place
-            seen = slice(0 if layer.window is None else max(0, end - layer.window), end)
-            blocked = None if self.blocked is None else self.blocked[..., seen]
-            y = F.scaled_dot_product_attention(
-                q, cache[0, :, :, seen], cache[1, :, :, seen], attn_mask=blocked, scale=1.0
-            )  # (B, G, H/G, D)
-            x = self._finish(x, y.reshape(B, self.H * self.D), layer)
+            new_kv.copy_(qkv[:, self.H :].view(B, 2, G, D).transpose(0, 1))
+            q = qkv[:, : self.H].reshape(B * G, -1, D)  # heads of a group stand in the query's place: (B·G, H/G, D)
+            hidden = blocked
+            if layer.window is not None and layer.window < end:  # of `end` positions the newest are seen
+                key, value = key[..., -layer.window :], value[:, -layer.window :]
+                hidden = None if blocked is None else blocked[..., -layer.window :]
+            scores = torch.bmm(q, key) if hidden is None else torch.baddbmm(hidden, q, key)  # (B·G, H/G, seen)
+            y = torch.bmm(scores.softmax(dim=-1), value)  # (B·G, H/G, D)
+            self._finish(x, y.view(B, -1), layer)
         self.length = end
         return self._logits(x)
 
@@ -168,27 +186,29 @@ class Decoder:
         if self.blocked is not None:
             self.blocked = self.blocked[rows]
 
-    def _norm(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], eps=self.eps)
+    def _unit(self, x: Tensor) -> Tensor:
+        """x (N, C) with rows of length 1, or below by the norm's eps: √(mean(x²) + eps)·√C = hypot(|x|, √(C·eps))."""
+        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.shortest)
 
     def _project(self, x: Tensor, layer: FusedLayer, rotations: Tensor) -> Tensor:
         """x (N, C), rotations (N, 1, D/2) → rotated queries and keys, and values: (N, H + 2G, D)."""
-        x = self._norm(x)
+        x = self._unit(x)
         qkv = x @ layer.qkv if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, x, layer.qkv)
         qkv = qkv.view(x.shape[0], -1, self.D)
         if layer.qk_norm is not None:
-            qkv[:, : self.H + self.G] = self._norm(qkv[:, : self.H + self.G]) * layer.qk_norm
-        qkv = qkv.view(x.shape[0], -1, self.D // 2, 2)
-        torch.view_as_complex(qkv[:, : self.H + self.G]).mul_(rotations)
-        return qkv.flatten(2)
+            heads = qkv[:, : self.H + self.G]
+            heads.copy_(F.rms_norm(heads, (self.D,), eps=self.eps) * layer.qk_norm)
+        pairs = qkv[:, : self.H + self.G].unflatten(-1, (-1, 2))  # (N, H + G, D/2, 2)
+        torch.view_as_complex(pairs).mul_(rotations)
+        return qkv
 
-    def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> Tensor:
-        """x (N, C) and attended heads (N, H·D) → the layer's result (N, C)."""
-        x = torch.addmm(x, attended, layer.out)
+    def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> None:
+        """Adds to x (N, C), in place, what attended heads (N, H·D) and then the feed-forward give."""
+        x.addmm_(attended, layer.out)
         if layer.out_bias is not None:
-            x = x + layer.out_bias
-        gate, up = (self._norm(x) @ layer.gate_up).chunk(2, dim=-1)  # (N, F) each
-        return torch.addmm(x, F.silu(gate).mul_(up), layer.down)
+            x.add_(layer.out_bias)
+        gate, up = (self._unit(x) @ layer.gate_up).chunk(2, dim=-1)  # (N, F) each
+        x.addmm_(F.silu(gate, inplace=True).mul_(up), layer.down)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return self._norm(x) @ self.head
+        return self._unit(x) @ self.head

@@ -42,6 +42,7 @@ from model.policy_losses import next_kl_coef, policy_loss, value_loss
 from model.ppo_settings import PPOSettings
 from model.precision import autocast
 from model.rollout import Rollout, collate, log_distribution, of_tokens, on_response_axis, state_values
+from model.sampling import Sampling
 from model.scalar import ScalarModel
 from model.schedules import Schedule, learning_rate_factor
 from model.seeding import derive, generator
@@ -170,7 +171,7 @@ class _Run:
             self.policy,
             prompts,
             max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
+            sampling=Sampling(settings.temperature),
             eos_token_id=self.eos_token_id,
             pad_token_id=self.pad_token_id,
             seed=derive(settings.seed, "ppo rollout", iteration),

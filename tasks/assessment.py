@@ -11,6 +11,7 @@ from model.answers import answer_text, encode_answer, is_finished, score_answers
 from model.bootstrap import bootstrap_interval
 from model.generation import generate
 from model.precision import Precision
+from model.sampling import Sampling
 from model.scalar import ScalarModel
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -93,7 +94,7 @@ def answer_questions(
         model,
         [question.ids for question in questions for _ in range(samples)],
         max_new_tokens=max_new_tokens,
-        temperature=temperature,
+        sampling=Sampling(temperature),
         eos_token_id=tokenizer.im_end_id,
         pad_token_id=tokenizer.pad_id,
         seed=seed,

@@ -24,6 +24,7 @@ from model.generation import generate
 from model.losses import language_modelling_loss
 from model.packing import PackedExamples
 from model.precision import Precision, resolve_device, resolve_precision, use_threads
+from model.sampling import GREEDY
 from model.tokenizer import Tokenizer
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
@@ -209,7 +210,7 @@ def answers(
         model,
         prompts,
         max_new_tokens=config.max_new_tokens,
-        temperature=0.0,
+        sampling=GREEDY,
         eos_token_id=tokenizer.im_end_id,
         pad_token_id=tokenizer.pad_id,
         seed=config.seed,

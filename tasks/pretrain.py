@@ -21,6 +21,7 @@ from model.generation import generate
 from model.losses import language_modelling_loss
 from model.ngram import KneserNey
 from model.precision import resolve_device, resolve_precision, use_threads
+from model.sampling import Sampling
 from model.seeding import derive, generator
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
@@ -259,8 +260,7 @@ def write_samples(run: StageRun, model: Transformer, source: Tokens, held_out: H
             model,
             prompts,
             max_new_tokens=length,
-            temperature=0.8,
-            top_p=0.95,
+            sampling=Sampling(0.8, top_p=0.95),
             eos_token_id=source.document_end,
             pad_token_id=source.tokenizer.pad_id,
             seed=derive(config.seed, "samples"),

@@ -17,6 +17,7 @@ from model.chat import render_prompt
 from model.export import load_causal
 from model.generation import generate
 from model.precision import resolve_device, use_threads
+from model.sampling import Sampling
 from model.seeding import derive
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -117,7 +118,7 @@ def _answer_chunk(
             model,
             [pair["prompt_ids"] for pair in pairs for _ in taken],
             max_new_tokens=config.max_new_tokens,
-            temperature=temperature,
+            sampling=Sampling(temperature),
             eos_token_id=tokenizer.im_end_id,
             pad_token_id=tokenizer.pad_id,
             seed=derive(seed, "temperature", taken[0]),

@@ -1,10 +1,11 @@
-"""`eval`: the bits that a model needs for each byte of a text."""
+"""`eval`: the bits that a model needs for each byte of a text; questions are in model/command/questions.py."""
 
 import argparse
 from typing import Any
 
 import numpy as np
 
+from model.command import questions
 from model.command.corpus import encode
 from model.command.device import given_device
 from model.command.errors import TextError
@@ -17,7 +18,9 @@ from model.precision import resolve_precision, use_threads
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures. Bits per byte with its 95% interval over documents, and what was read."""
+    """Measures. Bits per byte with its 95% interval over documents, and what was read; or what `questions` gives."""
+    if questions.given(options):
+        return questions.run(options)
     use_threads(options.threads)
     device = given_device(options.device)
     text, progress = given_text(options), Progress(options.quiet)

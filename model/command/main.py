@@ -12,6 +12,7 @@ from typing import Any
 
 from model.command import recipe, text
 from model.errors import ModelError
+from model.questions import FORMS
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 TOLD_ALREADY = ("generate", "presets")  # commands that print what they find themselves
@@ -91,14 +92,37 @@ def _generate(commands: Any) -> None:
     )
     added.add_argument("--top-k", type=recipe.whole(1), metavar="N", help="draw among the N likeliest tokens")
     added.add_argument("--top-p", type=recipe.above_zero, metavar="N", help="draw among the likeliest up to this share")
+    added.add_argument(
+        "--repetition-penalty",
+        type=recipe.above_zero,
+        default=1.0,
+        metavar="N",
+        help="above 1: against repetition (1.0)",
+    )
+    _stop(added, "stop once this was written; may be given again")
     added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
 
 
 def _eval(commands: Any) -> None:
-    example = "  python -m model eval --model my-model --text unseen.txt --json"
-    added = _command(commands, "eval", "measure bits per byte on text files", f"examples:\n{example}")
+    example = (
+        "  python -m model eval --model my-model --text unseen.txt --json\n"
+        "  python -m model eval --model my-model --choices exam.jsonl\n"
+        "  python -m model eval --model my-model --questions quiz.jsonl --chat"
+    )
+    added = _command(
+        commands, "eval", "measure bits per byte on text files, or the share of right answers to questions",
+        f"{FORMS}\n\nexamples:\n{example}",
+    )  # fmt: skip
     _model(added)
-    text.add_options(added)
+    text.add_options(added, required=False)
+    kind = added.add_mutually_exclusive_group()
+    kind.add_argument("--choices", type=Path, metavar="FILE", help="JSONL: is the right one of several the likeliest?")
+    kind.add_argument("--questions", type=Path, metavar="FILE", help="JSONL: does the model write the right answer?")
+    added.add_argument("--chat", action="store_true", help="put a prompt as a user's turn, not as a text's beginning")
+    added.add_argument(
+        "--max-new-tokens", type=recipe.whole(1), default=32, metavar="N", help="longest answer to --questions (32)"
+    )
+    _stop(added, "answers to --questions end before this; may be given again")
     added.add_argument(
         "--context-length", type=recipe.whole(1), metavar="N", help="tokens read at once (default: all the model can)"
     )
@@ -137,6 +161,10 @@ def _find_lr(commands: Any) -> None:
     added.add_argument("--test-steps", type=recipe.whole(20), default=100, metavar="N", help="steps of the test (100)")
     added.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve as SVG")
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _stop(added: argparse.ArgumentParser, about: str) -> None:
+    added.add_argument("--stop", action="append", type=text.meant, default=[], metavar="TEXT", help=about)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -76,6 +76,11 @@ class TextFiles:
         yield b"".join(lines) if self.whole_files else b"".join(lines).rstrip(b"\r\n")
 
 
+def meant(argument: str) -> str:
+    """A text given in the shell, which hands on bytes that need not be UTF-8; those become U+FFFD."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def batches(documents: Iterable[str], characters: int = 1_000_000) -> Iterator[list[str]]:
     """Documents in lists of about so many characters."""
     batch: list[str] = []
@@ -90,9 +95,11 @@ def batches(documents: Iterable[str], characters: int = 1_000_000) -> Iterator[l
         yield batch
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The texts, and how they are cut into documents."""
-    parser.add_argument("--text", nargs="+", type=Path, required=True, metavar="FILE", help="plain UTF-8 text files")
+    parser.add_argument(
+        "--text", nargs="+", type=Path, required=required, default=[], metavar="FILE", help="plain UTF-8 text files"
+    )
     cut = parser.add_mutually_exclusive_group()
     cut.add_argument(
         "--document-separator",

@@ -6,6 +6,7 @@ from model.answers import answer_text
 from model.chat import render_prompt
 from model.export import load_causal
 from model.generation import generate
+from model.sampling import GREEDY
 from tasks.lineage.errors import ConfigError
 
 MAX_NEW_TOKENS = 128
@@ -24,7 +25,7 @@ def answer(model: Path, prompt: str, max_new_tokens: int = MAX_NEW_TOKENS) -> st
         network,
         [ids],
         max_new_tokens=min(max_new_tokens, room),
-        temperature=0.0,
+        sampling=GREEDY,
         eos_token_id=tokenizer.im_end_id,
         pad_token_id=tokenizer.pad_id,
         seed=0,

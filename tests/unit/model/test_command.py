@@ -20,15 +20,17 @@ from model.command import main as command
 from model.command.corpus import split
 from model.command.curve import Curve
 from model.command.errors import TextError
-from model.command.generate import pieces_of, stream
+from model.command.generate import pieces_of
 from model.command.progress import Progress, duration
 from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
 from model.command.text import TextFiles, batches
 from model.config import ModelConfig
 from model.export import load_causal
-from model.generation import Sampling, generate
+from model.generation import generate, stream
+from model.sampling import Sampling
 from model.tokenizer import Tokenizer, train_tokenizer
 
+SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 QUIET = Progress(quiet=True)
 SMALL = ["--hidden-size", "16", "--num-hidden-layers", "1", "--vocab-size", "300", "--context-length", "32"]
 QUICK = [*SMALL, "--steps", "3", "--batch-size", "2", "--held-out-bytes", "2000", "--threads", "1", "--quiet"]
@@ -117,13 +119,49 @@ def test_a_stream_is_what_generate_gives_and_cuts_no_character(trained: Path) ->
     model, tokenizer = load_causal(trained)
     end, prompt = tokenizer.endoftext_id, [0, *tokenizer.encode("The")]
     for seed in range(5):
-        (expected,) = generate(
-            model, [prompt], max_new_tokens=20, top_p=0.9, eos_token_id=end, pad_token_id=3, seed=seed
-        )
+        settings = {"sampling": Sampling(top_p=0.9), "eos_token_id": end, "pad_token_id": 3, "seed": seed}
+        (expected,) = generate(model, [prompt], max_new_tokens=20, **settings)
         written: list[int] = []
-        tokens = stream(model, prompt, 20, Sampling(top_p=0.9), end, seed)
-        pieces = list(pieces_of(tokens, tokenizer, written))
+        steps = stream(model, [prompt], max_new_tokens=20, **settings)
+        pieces = list(pieces_of((step[0] for step in steps), tokenizer, written))
         assert written == expected and "".join(pieces) == tokenizer.decode(expected)
+
+
+def test_questions_give_shares_with_intervals_and_count_what_is_left_out(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"prompt": "The", "choices": [" def", " class", " if"], "answer": number % 3} for number in range(6)]
+    lines = [*map(json.dumps, [*rows, {"prompt": "The " * 40, "choices": ["a", "b"], "answer": 0}]), "{"]
+    (tmp_path / "choices.jsonl").write_text("\n".join(lines))
+    (tmp_path / "quiz.jsonl").write_text('{"prompt": "The", "answer": "no model writes this"}\n{"prompt": 1}\n')
+    for kind, file in (("choices", "choices.jsonl"), ("questions", "quiz.jsonl")):
+        capsys.readouterr()
+        options = ["--max-new-tokens", "8", "--stop", "\n", "--json"] if kind == "questions" else ["--json"]
+        assert command.main(["eval", "--model", str(trained), f"--{kind}", str(tmp_path / file), *options]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        jsonschema.validate(answer, json.loads((SCHEMAS / f"model-evaluate-{kind}.json").read_text()))
+        if kind == "choices":
+            assert (answer["rows"], answer["left_out"]) == (6, 2)
+            assert answer["accuracy"] == pytest.approx(1 / 3) == answer["chance"]
+            assert answer["accuracy_low"] < answer["accuracy"] < answer["accuracy_high"]
+        else:
+            assert (answer["rows"], answer["left_out"], answer["contains"]) == (1, 1, 0)
+    assert "1 × it is not JSON (first in line 8)" in caplog.text
+    assert "1 × answer is neither a text nor a list of texts (first in line 2)" in caplog.text
+
+
+def test_sampling_ends_at_a_stop_string(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def sample(*options: str) -> dict[str, object]:
+        assert command.main(["generate", "--model", str(trained), "--prompt", "The", "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    capsys.readouterr()
+    whole = str(sample()["text"])
+    mark = next(character for character in whole[3:] if character.isascii())
+    cut = sample("--stop", "never written", "--stop", mark)
+    assert cut["ended"] and mark in str(cut["text"]) and whole.startswith(str(cut["text"])[:-1])
+    assert len(str(cut["text"])) < len(whole)
+    assert str(sample("--repetition-penalty", "5")["text"]) != whole
 
 
 def test_a_character_of_several_tokens_is_shown_when_it_is_whole() -> None:
@@ -183,6 +221,11 @@ def test_mistakes_are_told_with_what_to_do(
         (["generate", "--model", str(trained), "--max-new-tokens", "32"], "31 new tokens at most"),
         (["generate", "--model", str(trained), "--prompt", "\udcff", "--max-new-tokens", "40"], "new tokens at most"),
         (["eval", "--model", str(trained), "--text", empty], "no text"),
+        (["eval", "--model", str(trained)], "name what to measure on"),
+        (["eval", "--model", str(trained), "--text", str(text), "--choices", empty], "name what to measure on"),
+        (["eval", "--model", str(trained), "--questions", empty], "it is empty"),
+        (["eval", "--model", str(trained), "--choices", str(tmp_path / "missing")], "does not exist"),
+        (["generate", "--model", str(trained), "--stop", ""], "a stop string is empty"),
         (["eval", "--model", str(trained), "--text", str(text), "--context-length", "64", "--quiet"], "32"),
     ]:
         assert command.main(arguments) == 1, arguments

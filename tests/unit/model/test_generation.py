@@ -8,11 +8,14 @@ from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, T
 from model.config import ModelConfig
 from model.decoding import Decoder
 from model.errors import InputError
-from model.generation import Sampling, choose, generate, invert, left_pad
+from model.generation import generate, left_pad, stop_at, stream
+from model.sampling import GREEDY, Sampling, choose, invert
+from model.tokenizer import train_tokenizer
 from model.transformer import Transformer
 
 EOS, PAD, V = 2, 3, 40
 LENGTHS = (3, 7, 7, 12, 1, 5)
+CALL = {"max_new_tokens": 20, "sampling": Sampling(), "eos_token_id": EOS, "pad_token_id": PAD, "seed": 0}
 
 
 def model(seed: int = 0, **change) -> Transformer:
@@ -43,9 +46,14 @@ def prompts(seed: int = 1) -> list[list[int]]:
 
 
 def call(built: Transformer, rows: list[list[int]], **change) -> list[list[int]]:
-    return generate(
-        built, rows, **{"max_new_tokens": 20, "eos_token_id": EOS, "pad_token_id": PAD, "seed": 0, **change}
-    )
+    return generate(built, rows, **{**CALL, **change})
+
+
+def in_transformers(ours: Transformer) -> LlamaForCausalLM:
+    theirs = LlamaForCausalLM(LlamaConfig(**ours.config.to_dict())).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    theirs.tie_weights()
+    return theirs
 
 
 @pytest.mark.parametrize(
@@ -60,16 +68,14 @@ def call(built: Transformer, rows: list[list[int]], **change) -> list[list[int]]
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_greedy_equals_transformers_token_for_token(change, seed):
     ours = model(seed, **change)
-    theirs = LlamaForCausalLM(LlamaConfig(**ours.config.to_dict())).eval()
-    theirs.load_state_dict(ours.state_dict(), strict=False)
-    theirs.tie_weights()
+    theirs = in_transformers(ours)
     block, padding = left_pad(prompts(seed), PAD)
     mask = (torch.arange(block.shape[1]) >= padding[:, None]).long()
     expected = theirs.generate(
         block, attention_mask=mask, max_new_tokens=20, do_sample=False, eos_token_id=EOS, pad_token_id=PAD
     )[:, block.shape[1] :].tolist()
     until_end = [row[: row.index(EOS) + 1] if EOS in row else row for row in expected]
-    assert call(ours, prompts(seed), temperature=0) == until_end
+    assert call(ours, prompts(seed), sampling=GREEDY) == until_end
     assert len({tuple(row) for row in until_end}) > 3
 
 
@@ -100,9 +106,8 @@ def by_reading_everything_again(built: Transformer, rows: list[list[int]], seed:
 def test_sampling_equals_the_plain_loop_for_every_batch_size(sampling):
     built, rows = model(), [*prompts(), prompts()[1], prompts()[1]]
     expected = by_reading_everything_again(built, rows, 7, sampling)
-    settings = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p, "seed": 7}
     for batch_size in (1, 3, 64):
-        assert call(built, rows, batch_size=batch_size, **settings) == expected
+        assert call(built, rows, batch_size=batch_size, sampling=sampling, seed=7) == expected
 
 
 def test_an_answer_does_not_depend_on_the_other_prompts():
@@ -219,6 +224,20 @@ def test_generation_leaves_the_model_as_it_was():
         ({"top_k": 0}, "top_k is 0"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty is inf"),
+    ],
+)
+def test_samplings_out_of_bounds_are_refused(change, words):
+    with pytest.raises(InputError, match=words):
+        Sampling(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sampling": [GREEDY]}, "sampling has 1 values for 6 prompts"),
+        ({"seed": [1, 2]}, "seed has 2 values for 6 prompts"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"max_new_tokens": 40}, "prompt 3 has 12 tokens, and 40 more exceed max_position_embeddings 48"),
@@ -232,3 +251,76 @@ def test_settings_out_of_bounds_are_refused(change, words):
 def test_an_empty_prompt_is_refused():
     with pytest.raises(InputError, match="prompt 1 is empty"):
         call(model(), [[5], []])
+
+
+@pytest.mark.parametrize("penalty", [1.3, 2.0, 0.7])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_repetition_penalty_equals_that_of_transformers(seed, penalty):
+    ours = model(seed)
+    theirs = in_transformers(ours)
+    expected = []
+    for row in prompts(seed):  # one by one: transformers counts padding as a token that was seen
+        written = theirs.generate(
+            torch.tensor([row]), attention_mask=torch.ones(1, len(row)), max_new_tokens=20, do_sample=False,
+            repetition_penalty=penalty, eos_token_id=EOS, pad_token_id=PAD,
+        )  # fmt: skip
+        expected.append(written[0, len(row) :].tolist())
+    assert call(ours, prompts(seed), sampling=Sampling(0, repetition_penalty=penalty)) == expected
+    assert call(ours, prompts(seed), sampling=GREEDY) != expected
+
+
+def test_each_prompt_may_have_its_own_sampling_and_seed():
+    built = model(tie_word_embeddings=False)
+    with torch.no_grad():
+        built.lm_head.weight[EOS] *= 3  # rows leave the batch at different steps
+    rows = [row for seed in range(3) for row in prompts(seed)]
+    kinds = [Sampling(), GREEDY, Sampling(0.8, top_k=5, repetition_penalty=1.5), Sampling(1.2, top_p=0.7)]
+    samplings = [kinds[number % 4] for number in range(len(rows))]
+    seeds = [100 + number for number in range(len(rows))]
+    together = call(built, rows, sampling=samplings, seed=seeds)
+    alone = [
+        call(built, [row], sampling=sampling, seed=seed)[0]
+        for row, sampling, seed in zip(rows, samplings, seeds, strict=True)
+    ]
+    assert together == alone
+    assert len({len(answer) for answer in together}) > 3
+    assert call(built, rows, sampling=samplings, seed=[seed + 1 for seed in seeds]) != together
+
+
+def test_any_of_several_tokens_ends_an_answer():
+    built, rows = model(), prompts()
+    free = call(built, rows, eos_token_id=[])
+    ends = {free[0][4], free[1][9]}
+    expected = [row[: next((i for i, token in enumerate(row) if token in ends), 20) + 1] for row in free]
+    assert call(built, rows, eos_token_id=sorted(ends)) == expected
+    assert {len(row) for row in expected} != {20}
+
+
+def test_a_stop_string_ends_an_answer_where_its_text_first_holds_it():
+    tokenizer = train_tokenizer(["abc"], 300)
+    built, rows = model(vocab_size=tokenizer.vocab_size), prompts()
+    free = call(built, rows)
+    text = tokenizer.decode(free[0])
+    wanted = next(text[i : i + 3] for i in range(4, 15) if "\ufffd" not in text[i : i + 3])
+    answers = call(built, rows, stop=stop_at(tokenizer, ["never written", wanted]))
+    for answer, whole in zip(answers, free, strict=True):
+        assert answer == whole[: len(answer)]
+        assert len(answer) == len(whole) or wanted in tokenizer.decode(answer)
+        assert wanted not in tokenizer.decode(answer[:-1])
+    assert len(answers[0]) < len(free[0])
+    assert call(built, rows, stop=stop_at(tokenizer, [])) == free
+    with pytest.raises(InputError, match="a stop string is empty"):
+        stop_at(tokenizer, ["a", ""])
+
+
+def test_a_stream_gives_each_token_when_it_is_drawn():
+    built, rows = model(), prompts()
+    steps = stream(built, rows, **CALL)
+    first = next(steps)
+    assert sorted(first) == list(range(len(rows)))
+    answers = [[first[number]] for number in range(len(rows))]
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()  # between tokens the caller is free
+    for step in steps:
+        for number, token in step.items():
+            answers[number].append(token)
+    assert answers == call(built, rows)
