@@ -61,7 +61,7 @@ class Layer(nn.Module):
 RunLayer = Callable[..., Tensor]  # takes the layer, then what `Layer.forward` does
 
 
-def run_layer(layer: Layer, *arguments: Any) -> Tensor:
+def run_layer(layer: nn.Module, *arguments: Any) -> Tensor:
     """The plain way; for others see `model.acceleration`."""
     result: Tensor = layer(*arguments)
     return result

@@ -161,6 +161,7 @@ def fit(
             checkpoint_seconds=resources.checkpoint_seconds,
             device=device,
             compile=resources.compile,
+            activation_checkpointing=resources.activation_checkpointing,
             on_step=on_step,
             evaluate=evaluate if validation else None,
             evaluate_every=batches.steps_per_epoch,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from model.acceleration import accelerated
 from model.chat import render_prompt
 from model.experience import sequence_kl
 from model.export import load_causal, load_scalar, save_pretrained
@@ -210,22 +211,24 @@ def _learn(
         shown = {name: figures[name] for name in ("reward", "gold", "kl", "tokens_per_second")}
         run.progress(iteration, config.iterations, **shown)
 
-    train_ppo(
-        course.policy,
-        course.finetuned,
-        copy.deepcopy(course.assessor.reward_model),
-        [question.ids for question in questions],
-        score,
-        config.settings(course.precision),
-        eos_token_id=tokenizer.im_end_id,
-        pad_token_id=tokenizer.pad_id,
-        checkpoint_dir=run.work / "checkpoints",
-        checkpoint_seconds=resources.checkpoint_seconds,
-        device=device,
-        on_step=on_step,
-        evaluate=watch,
-        evaluate_every=config.watch_every,
-    )
+    value = copy.deepcopy(course.assessor.reward_model)
+    with accelerated(course.policy, value, activation_checkpointing=resources.activation_checkpointing):
+        train_ppo(
+            course.policy,
+            course.finetuned,
+            value,
+            [question.ids for question in questions],
+            score,
+            config.settings(course.precision),
+            eos_token_id=tokenizer.im_end_id,
+            pad_token_id=tokenizer.pad_id,
+            checkpoint_dir=run.work / "checkpoints",
+            checkpoint_seconds=resources.checkpoint_seconds,
+            device=device,
+            on_step=on_step,
+            evaluate=watch,
+            evaluate_every=config.watch_every,
+        )
 
 
 @stage(output="model", retries=2, libraries=("torch", "pyarrow", "tokenizers", "safetensors"))

@@ -187,6 +187,7 @@ def fit(
             checkpoint_seconds=resources.checkpoint_seconds,
             device=device,
             compile=resources.compile,
+            activation_checkpointing=resources.activation_checkpointing,
             on_step=on_step,
             evaluate=evaluate,
             evaluate_every=max(1, settings.steps // config.evaluations),

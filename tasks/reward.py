@@ -239,6 +239,7 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
         checkpoint_dir=run.work / "checkpoints",
         checkpoint_seconds=resources.checkpoint_seconds,
         device=device,
+        activation_checkpointing=resources.activation_checkpointing,
         on_step=on_step,
         evaluate=lambda step: figures()[1],
         evaluate_every=config.evaluate_every,
