@@ -29,15 +29,15 @@ def _recomputing(run: RunLayer) -> RunLayer:
 
 
 @contextmanager
-def accelerated(model: nn.Module, *, compile: bool = False, activation_checkpointing: bool = False) -> Iterator[None]:
-    """Within it every `Backbone` in `model` runs its layers so wherever gradients are wanted.
+def accelerated(*models: nn.Module, compile: bool = False, activation_checkpointing: bool = False) -> Iterator[None]:
+    """Within it every `Backbone` in `models` runs its layers so wherever gradients are wanted.
 
     activation_checkpointing: activations of one layer at a time instead of all, for a third more computation.
     """
     run: RunLayer = torch.compile(run_layer, dynamic=False) if compile else run_layer
     if activation_checkpointing:
         run = _recomputing(run)
-    backbones = [module for module in model.modules() if isinstance(module, Backbone)]
+    backbones = [module for model in models for module in model.modules() if isinstance(module, Backbone)]
     for backbone in backbones:
         backbone.run_layer = run
     try:

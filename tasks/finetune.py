@@ -196,6 +196,7 @@ def fit(
             data_workers=resources.data_workers,
             device=device,
             compile=resources.compile,
+            activation_checkpointing=resources.activation_checkpointing,
             on_step=watch,
             evaluate=evaluate if validation else None,
             evaluate_every=batches.steps_per_epoch,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from model.acceleration import accelerated
 from model.chat import render_prompt
 from model.experience import sequence_kl
 from model.export import load_causal, load_scalar, save_pretrained
@@ -213,11 +214,13 @@ def _learn(
 
     shown = ("reward", "gold", "kl", "tokens_per_second", "mfu")
     told = Watch(run, "ppo", config.iterations, documents, device=device, shown=shown, prefix="ppo")
-    with told.naming_documents():
+    value = copy.deepcopy(course.assessor.reward_model)
+    frugal = accelerated(course.policy, value, activation_checkpointing=resources.activation_checkpointing)
+    with told.naming_documents(), frugal:
         train_ppo(
             course.policy,
             course.finetuned,
-            copy.deepcopy(course.assessor.reward_model),
+            value,
             [question.ids for question in questions],
             score,
             config.settings(course.precision),

@@ -207,6 +207,7 @@ def fit(
             data_workers=resources.data_workers,
             device=device,
             compile=resources.compile,
+            activation_checkpointing=resources.activation_checkpointing,
             on_step=watch,
             evaluate=evaluate,
             evaluate_every=max(1, settings.steps // config.evaluations),

@@ -249,6 +249,7 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
             checkpoint_steps=resources.checkpoint_steps,
             data_workers=resources.data_workers,
             device=device,
+            activation_checkpointing=resources.activation_checkpointing,
             on_step=watch,
             evaluate=lambda step: figures()[1],
             evaluate_every=config.evaluate_every,

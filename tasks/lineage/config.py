@@ -44,7 +44,11 @@ class Resources(BaseModel):
     )
     threads: int | None = Field(None, ge=1, title="Threads", description="for numerical libraries; default: theirs")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
-    compile: bool = Field(False, description="compile models with torch.compile")
+    compile: bool = Field(False, description="compile layers with torch.compile, which needs a C++ compiler")
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep activations of one layer at a time when training: less memory for a third more computation",
+    )
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between two checkpoints of a training stage")
     checkpoint_steps: int | None = Field(
         None, ge=1, description="steps between two checkpoints, besides; empty: by time alone"
