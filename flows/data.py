@@ -22,9 +22,9 @@ from tasks.tokenize import TokenizeConfig
 @flow(name="data", flow_run_name=run_name)
 def data(
     adopted: Adopted = DEFAULTS.adopted,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
-    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     pair: PairConfig = DEFAULTS.pair,
@@ -40,9 +40,9 @@ def data(
     """
     settings = Settings(
         adopted=adopted,
+        classifiers=classifiers,
         snapshot=snapshot,
         collect=collect,
-        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         pair=pair,

@@ -33,9 +33,9 @@ from tasks.tokenize import TokenizeConfig
 def forget(
     exclude: ExcludeConfig = DEFAULTS.exclude,
     adopted: Adopted = DEFAULTS.adopted,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
-    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     pair: PairConfig = DEFAULTS.pair,
@@ -57,9 +57,9 @@ def forget(
     settings = Settings(
         exclude=exclude,
         adopted=adopted,
+        classifiers=classifiers,
         snapshot=snapshot,
         collect=collect,
-        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         pair=pair,

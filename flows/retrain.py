@@ -34,9 +34,9 @@ from tasks.tokenize import TokenizeConfig
 @flow(name="retrain", flow_run_name=run_name)
 def retrain(
     adopted: Adopted = DEFAULTS.adopted,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
-    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     pair: PairConfig = DEFAULTS.pair,
@@ -54,9 +54,9 @@ def retrain(
     """Takes a new snapshot of the sources, runs only what changed, and compares the held-out figures."""
     settings = Settings(
         adopted=adopted,
+        classifiers=classifiers,
         snapshot=snapshot,
         collect=collect,
-        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         pair=pair,

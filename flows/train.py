@@ -28,9 +28,9 @@ from tasks.tokenize import TokenizeConfig
 @flow(name="train", flow_run_name=run_name)
 def train(
     adopted: Adopted = DEFAULTS.adopted,
+    classifiers: Classifiers = DEFAULTS.classifiers,
     snapshot: SnapshotConfig = DEFAULTS.snapshot,
     collect: CollectConfig = DEFAULTS.collect,
-    classifiers: Classifiers = DEFAULTS.classifiers,
     clean: CleanConfig = DEFAULTS.clean,
     deduplicate: DeduplicateConfig = DEFAULTS.deduplicate,
     pair: PairConfig = DEFAULTS.pair,
@@ -51,9 +51,9 @@ def train(
     """
     settings = Settings(
         adopted=adopted,
+        classifiers=classifiers,
         snapshot=snapshot,
         collect=collect,
-        classifiers=classifiers,
         clean=clean,
         deduplicate=deduplicate,
         pair=pair,

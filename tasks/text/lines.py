@@ -15,7 +15,7 @@ from tasks.text.spans import Spans, TextBatch
 
 _SENTENCE_ENDS = b'.!?"'  # C4's terminal punctuation
 _ABOUT_THE_PAGE = "(?i:javascript|terms of use|privacy policy|cookie policy|uses? (?:of )?cookies)"  # C4's words
-_LINE_ABOUT_THE_PAGE = re.compile(rf"[^\n]*{_ABOUT_THE_PAGE}[^\n]*(?:\n|\Z)")
+_LINE_ABOUT_THE_PAGE = re.compile(rf"(?m)^[^\n]*{_ABOUT_THE_PAGE}[^\n]*(?:\n|\Z)")
 
 
 def without_lines(batch: TextBatch, lines: Spans, drop: np.ndarray) -> pa.Array:

@@ -1,5 +1,7 @@
 """Lines that limits rule out, and lines that many documents share."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -73,3 +75,10 @@ def test_groups_are_counted_apart_and_a_document_once():
     texts = [f"Text {n} of its own.\n{FOOTER}" for n in range(4)]
     assert shared(texts, [1, 2, 1, 2]) == (texts, [0] * 4)
     assert shared([f"{FOOTER}\n" * 9, "x"], [0, 0]) == ([f"{FOOTER}\n" * 9, "x"], [0, 0])
+
+
+def test_a_long_line_takes_no_longer_than_many_short_ones():
+    text = "policy cookie uses " * 20_000 + "\nThis page needs JavaScript."
+    began = time.process_time()
+    drop_lines(column(text), RuleLimits(drop_page_lines=True))
+    assert time.process_time() - began < 5

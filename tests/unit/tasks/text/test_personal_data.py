@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -80,3 +81,17 @@ def test_no_planted_value_survives(before, value, after):
 def test_masking_twice_changes_nothing_more(text):
     once = apply(text)[0]
     assert apply(once) == (once, dict.fromkeys(KINDS, 0))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "a.", "a@", "a-b.", "eyJaaaaaaaa-", "eyJaaaaaaaa.", "-----BEGIN PRIVATE KEY-----", "-----BEGIN A ",
+     "1.2.3.4.", "2001:", "4111 ", "GB29 NWBK ", "+49 30 ", "sk-", "A-: b\n", "AAAAAAAAAAAAAAAAAAAAAAAA\n",
+     "secret_key=", "212-736-"],
+)  # fmt: skip
+def test_time_grows_with_the_text_whatever_it_holds(piece):
+    hints = "a@b x eyJa PRIVATE KEY secret_key 1.1.1.1 2001:a 4111111111111 AB12345678901 +491 sk-"
+    text = f"{hints} -----BEGIN PRIVATE KEY----- " + piece * (1_000_000 // len(piece))
+    began = time.process_time()
+    apply(text)
+    assert time.process_time() - began < 10
