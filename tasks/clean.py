@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.cleaner import CleanConfig, Cleaned, Cleaner
+from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, clean_batch, cleaner_of
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
+from tasks.lineage.parallel import Mapper, in_this_process
 from tasks.stage import Resources, StageRun, stage
-from tasks.text.classifier import Classifier
 from tasks.text.histograms import Histograms
 from tasks.text.language import UNDETERMINED
 from tasks.text.rule_presets import PAPERS
@@ -169,18 +170,19 @@ def clean(
     total = count_documents(corpus.path)
     if not total:
         raise DataError("there are no documents to clean: name a source of text in the snapshot's settings")
-    learned = [Classifier.read(artifact.path) if artifact else None for artifact in (quality, undesirable)]
-    cleaner = Cleaner(config, *learned)
+    parts = CleanerParts(config.model_dump_json(), *(each.path if each else None for each in (quality, undesirable)))
+    cleaner = cleaner_of(parts)
+    mapper: Mapper = run.map
     audit = Audit(cleaner, Rejects(config.rejects_per_rule))
     if config.shared_line_documents is not None:
         for table in read_corpus(corpus.path):
             cleaner.count_lines(table)
+        mapper = in_this_process  # what was counted is known in this process alone
     finds = pq.ParquetWriter(run.output / "personal_data.parquet", FINDS_SCHEMA, compression="zstd")
     size, done, began = 0, 0, time.monotonic()
     ledger = Ledger(run.output / "ledger.parquet", documents_in=total)
     with finds, ledger, CorpusWriter(run.output) as writer:
-        for table in read_corpus(corpus.path):
-            cleaned = cleaner.clean(table)
+        for table, cleaned in mapper(partial(clean_batch, parts=parts), read_corpus(corpus.path)):
             finds.write_table(audit.add(table, cleaned))
             kept = pa.array(cleaned.reasons < 0)
             ledger.add_table(ledger_rows(table, cleaned, kept))

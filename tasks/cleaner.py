@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,27 @@ class Cleaner:
         for rule, values in measured.items():
             before = held.get(rule, (np.zeros(0, np.int64), np.zeros(0)))
             held[rule] = (np.concatenate((before[0], rows)), np.concatenate((before[1], values)))
+
+
+@dataclass(frozen=True)
+class CleanerParts:
+    """What a worker makes its cleaner of: the settings as JSON, and the folders of trained classifiers, if any."""
+
+    settings: str
+    quality: Path | None = None
+    undesirable: Path | None = None
+
+
+@lru_cache(maxsize=1)
+def cleaner_of(parts: CleanerParts) -> Cleaner:
+    """The cleaner of this process; the first one only costs what its patterns take to compile."""
+    learned = (Classifier.read(folder) if folder else None for folder in (parts.quality, parts.undesirable))
+    return Cleaner(CleanConfig.model_validate_json(parts.settings), *learned)
+
+
+def clean_batch(table: pa.Table, parts: CleanerParts) -> tuple[pa.Table, Cleaned]:
+    """Documents, and what became of them."""
+    return table, cleaner_of(parts).clean(table)
 
 
 def _threshold(classifier: Classifier | None, given: float | None) -> float | None:

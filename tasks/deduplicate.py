@@ -11,8 +11,10 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +32,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
+from tasks.lineage.parallel import Mapper, in_this_process
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text.clusters import ShingleStore, components
 from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
@@ -117,30 +120,43 @@ def survey(
     config: DeduplicateConfig,
     memory: SignatureMemory,
     on_batch: Callable[[int], None] = lambda documents: None,
+    mapper: Mapper = in_this_process,
 ) -> Survey:
-    """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`."""
+    """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`.
+
+    mapper: signs the batches.
+    """
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows)
     numbers: dict[bytes, int] = {}  # digest of a text → its number
     texts = array("q")
     num_signed = 0
-    for column in columns:
-        lowered = pc.utf8_lower(column).combine_chunks()
-        fresh, digests = [], []
-        for row, digest in enumerate(normalised_digests(lowered)):
-            known = len(numbers)
-            number = numbers.setdefault(digest, known)
-            if number == known:
-                fresh.append(row)
-                digests.append(digest)
-            texts.append(number)
-        recognised, recalled, its_signatures = memory.recall(np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2))
-        missing = np.setdiff1d(np.arange(len(fresh)), recognised)
-        signed, signatures = sign(lowered.take(pa.array(np.array(fresh, np.int64)[missing])), config)
+    recalls: deque[tuple[int, np.ndarray, tuple[np.ndarray, Shingles, np.ndarray]]] = (
+        deque()
+    )  # of the batches that are being signed
+
+    def unsigned() -> Iterator[pa.Array]:
+        for column in columns:
+            lowered = pc.utf8_lower(column).combine_chunks()
+            fresh, digests = [], []
+            for row, digest in enumerate(normalised_digests(lowered)):
+                known = len(numbers)
+                number = numbers.setdefault(digest, known)
+                if number == known:
+                    fresh.append(row)
+                    digests.append(digest)
+                texts.append(number)
+            recall = memory.recall(np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2))
+            missing = np.setdiff1d(np.arange(len(fresh)), recall[0])
+            recalls.append((len(texts), missing, recall))
+            yield lowered.take(pa.array(np.array(fresh, np.int64)[missing]))
+
+    for signed, its_own in mapper(partial(sign, config=config), unsigned()):
+        seen, missing, (recognised, recalled, its_signatures) = recalls.popleft()
         num_signed += len(missing)
         order = np.argsort(np.concatenate((missing, recognised)))
-        store.add(signed.followed_by(recalled).take(order), np.concatenate((signatures, its_signatures))[order])
-        on_batch(len(texts))
+        store.add(signed.followed_by(recalled).take(order), np.concatenate((its_own, its_signatures))[order])
+        on_batch(seen)
     store.seal()
     digests_of_texts = np.frombuffer(b"".join(numbers), np.uint64).reshape(-1, 2)
     return Survey(store, np.frombuffer(texts, np.int64), digests_of_texts, num_signed)
@@ -188,7 +204,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     memory = signature_memory(config)
     columns = (table["text"] for table in read_corpus(corpus.path, ["text"]))
     place = run.work / "shingles"
-    found = survey(columns, place, config, memory, lambda documents: run.progress(documents, 2 * total))
+    found = survey(columns, place, config, memory, lambda documents: run.progress(documents, 2 * total), run.map)
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)
     )

@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +30,8 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text.encoder import PlainEncoder, encoder_of
-from tasks.text.fertility import BY, Fertility, metrics_of
+from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
+from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.points import hash_points
 from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, read_corpus, shard_paths
@@ -37,7 +41,7 @@ from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter, token
 HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
 MANY_CHARACTERS = 1000  # of a script; so many that are written in parts are worth a warning
 BATCH_TEXTS = 2048  # whose words are counted at once
-CHECKED_DOCUMENTS = 64  # per run, encoded by `tokenizers` too and compared
+CHECKED_DOCUMENTS = 8  # per batch, encoded by `tokenizers` too and compared
 
 
 class TokenizeConfig(StageConfig):
@@ -170,15 +174,68 @@ def given_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Ids (T,) of documents end to end, the tokens of each, (N,), its bytes, (N,), and what Fertility adds up."""
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    sizes: np.ndarray
+    tally: dict[str, Any]
+
+
+class Encoding(NamedTuple):
+    """A tokenizer and what goes through texts with it."""
+
+    tokenizer: Tokenizer
+    encoder: BatchEncoder | PlainEncoder
+    pieces: Pieces
+
+
+@lru_cache(maxsize=1)
+def encoding_of(folder: Path) -> Encoding:
+    """That of this process. folder: where tokenizer.json lies."""
+    tokenizer = Tokenizer.load(folder)
+    return Encoding(tokenizer, encoder_of(tokenizer.backend), Pieces.of(tokenizer))
+
+
+def encode_parts(parts: list[pa.Table], folder: Path) -> list[Encoded | None]:
+    """The documents of each table in tokens; None for one without any."""
+    return [encode(part, encoding_of(folder)) if part.num_rows else None for part in parts]
+
+
+def encode(part: pa.Table, encoding: Encoding) -> Encoded:
+    """Documents in tokens; of the first ones it is checked that `tokenizers` gives the same. Raises StageError."""
+    batch = TextBatch(part["text"])
+    ids, lengths = encoding.encoder.encode(batch)
+    first = part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist()
+    check_identity(encoding.tokenizer, first, ids, lengths[:CHECKED_DOCUMENTS])
+    fertility = Fertility(encoding.pieces)
+    fertility.add(part, batch, ids, lengths)
+    return Encoded(ids, lengths, np.diff(batch.offsets), fertility.tally())
+
+
 def write_shards(
     run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = token_dtype(tokenizer.vocab_size)
-    encoder, fertility = encoder_of(tokenizer.backend), Fertility(tokenizer)
-    if isinstance(encoder, PlainEncoder):
-        run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoder.reason)
-    began, done, checked = time.monotonic(), 0, False
+    encoding = encoding_of(run.output)
+    fertility = Fertility(encoding.pieces)
+    if isinstance(encoding.encoder, PlainEncoder):
+        run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoding.encoder.reason)
+    began, done = time.monotonic(), 0
+    tables: deque[pa.Table] = deque()  # that are being encoded
+
+    def by_split() -> Iterator[list[pa.Table]]:
+        begin = 0
+        for table in read_corpus(corpus, ["doc_id", "text", "source", "license", "split", *BY.values()]):
+            rows = slice(begin, begin + table.num_rows)
+            begin = rows.stop
+            tables.append(table)
+            train, held_out = trained_on[rows] & ~validation[rows], validation[rows]
+            yield [table.filter(pa.array(chosen)) for chosen in (train, held_out)]
+
     with ExitStack() as stack:
         shards = {
             split: stack.enter_context(closing(ShardWriter(run.output, split, dtype))) for split in (TRAIN, VALIDATION)
@@ -186,28 +243,19 @@ def write_shards(
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for table in read_corpus(corpus, ["doc_id", "text", "source", "license", "split", *BY.values()]):
+        for encoded in run.map(partial(encode_parts, folder=run.output), by_split()):
+            table = tables.popleft()
             rows = slice(begin, begin + table.num_rows)
-            for split, chosen in ((TRAIN, trained_on[rows] & ~validation[rows]), (VALIDATION, validation[rows])):
-                part = table.filter(pa.array(chosen))
-                if not part.num_rows:
-                    continue
-                batch = TextBatch(part["text"])
-                ids, lengths = encoder.encode(batch)
-                if not checked:
-                    check_identity(
-                        tokenizer,
-                        part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist(),
-                        ids,
-                        lengths[:CHECKED_DOCUMENTS],
-                    )
-                    checked = True
-                fertility.add(part, batch, ids, lengths)
-                ids, lengths = with_ends(ids, lengths, tokenizer.endoftext_id)
-                index.write_table(shards[split].write(part["doc_id"], ids, lengths, np.diff(batch.offsets)))
-                done += batch.num_bytes
+            train, held_out = trained_on[rows] & ~validation[rows], validation[rows]
+            for split, chosen, part in zip((TRAIN, VALIDATION), (train, held_out), encoded, strict=True):
+                if part is not None:
+                    fertility.merge(part.tally)
+                    ids, lengths = with_ends(part.ids, part.lengths, tokenizer.endoftext_id)
+                    doc_ids = table["doc_id"].filter(pa.array(chosen))
+                    index.write_table(shards[split].write(doc_ids, ids, lengths, part.sizes))
+                    done += int(part.sizes.sum())
             ledger.add_table(ledger_rows(table, trained_on[rows]))
-            begin += table.num_rows
+            begin = rows.stop
             run.progress(begin, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
         counts = ledger.close()
     meta: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "dtype": "uint16" if dtype.itemsize == 2 else "uint32"}

@@ -27,6 +27,11 @@ class Mapper(Protocol):
     def __call__(self, function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]: ...
 
 
+def in_this_process(function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
+    """One after the other."""
+    return map(function, pieces)
+
+
 def on_this_machine(resources: Resources) -> Mapper:
     """In processes of this machine."""
 

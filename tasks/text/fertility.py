@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,29 @@ class Scripts:
         name = NO_LETTER
         if unicodedata.category(character)[0] in "LM":
             name = unicodedata.name(character, NO_LETTER).split(" ")[0].split("-")[0]
+        return self.named(name)
+
+    def named(self, name: str) -> int:
         if name not in self._numbers and len(self.names) == MOST_SCRIPTS:
             name = NO_LETTER
         number = self._numbers.setdefault(name, len(self.names))
         if number == len(self.names):
             self.names.append(name)
         return number
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """partial: (V,) whether a token writes less than a character. wholes: tokens that write beyond ASCII, and what."""
+
+    partial: np.ndarray
+    wholes: list[tuple[int, bytes]]
+
+    @staticmethod
+    def of(tokenizer: Tokenizer) -> Pieces:
+        written = pieces_of(tokenizer)
+        wholes = [(number, piece) for number, piece in enumerate(written) if max(piece, default=0) > 0x7F]
+        return Pieces(np.array([_is_partial(piece) for piece in written]), wholes)
 
 
 def pieces_of(tokenizer: Tokenizer) -> list[bytes]:
@@ -67,12 +85,10 @@ def pieces_of(tokenizer: Tokenizer) -> list[bytes]:
 class Fertility:
     """Adds up what a tokenizer makes of texts."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        pieces = pieces_of(tokenizer)
+    def __init__(self, pieces: Pieces) -> None:
         self._scripts = Scripts()
-        self._partial = np.array([_is_partial(piece) for piece in pieces])
-        self._wholes = [(number, piece) for number, piece in enumerate(pieces) if max(piece, default=0) > 0x7F]
-        self._used = np.zeros(len(pieces), np.int64)
+        self._pieces = pieces
+        self._used = np.zeros(len(pieces.partial), np.int64)
         self._characters = np.zeros(256, np.int64)  # beyond ASCII, by script
         self._groups: dict[tuple[str, str], np.ndarray] = {}
         self._all = np.zeros(len(_COUNTS), np.int64)
@@ -80,7 +96,7 @@ class Fertility:
     def add(self, table: pa.Table, batch: TextBatch, ids: np.ndarray, lengths: np.ndarray) -> None:
         """Documents of `table` (N,) with their texts, their ids end to end (T,), and how many each has (N,)."""
         words = np.bincount(batch.words().documents, minlength=len(batch))
-        before = np.concatenate(([0], np.cumsum(self._partial[ids])))
+        before = np.concatenate(([0], np.cumsum(self._pieces.partial[ids])))
         partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
         counts = np.stack([np.ones(len(batch), np.int64), np.diff(batch.offsets), words, lengths, partial], axis=1)
         self._all += counts.sum(axis=0)
@@ -96,6 +112,20 @@ class Fertility:
             found = self._scripts.table.of_batch(batch)[batch.wide_characters[0]]
             self._characters += np.bincount(found, minlength=256)
 
+    def tally(self) -> dict[str, Any]:
+        """What was added up, to be merged elsewhere."""
+        return {"scripts": self._scripts.names, "used": self._used, "characters": self._characters,
+                "groups": self._groups, "all": self._all}  # fmt: skip
+
+    def merge(self, tally: dict[str, Any]) -> None:
+        """Add what another one of the same tokenizer added up."""
+        self._used += tally["used"]
+        self._all += tally["all"]
+        for number, name in enumerate(tally["scripts"]):
+            self._characters[self._scripts.named(name)] += tally["characters"][number]
+        for group, counts in tally["groups"].items():
+            self._groups[group] = self._groups.get(group, 0) + counts
+
     def rows(self) -> list[dict[str, Any]]:
         """The table: all text, then languages, kinds and origins, then scripts; those with the most text first."""
         groups = sorted(self._groups.items(), key=lambda group: (list(BY).index(group[0][0]), -group[1][1], group[0]))
@@ -109,7 +139,7 @@ class Fertility:
 
     def _script_rows(self) -> Iterator[dict[str, Any]]:
         whole: Counter[int] = Counter()
-        for number, piece in self._wholes:
+        for number, piece in self._pieces.wholes:
             times = int(self._used[number])
             if times:
                 for character in piece.decode("utf-8", "ignore"):

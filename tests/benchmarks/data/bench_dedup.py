@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xxhash
+from tests.benchmarks.data.bench_pipeline import write_sample
 
 from tasks.deduplicate import DeduplicateConfig, survey
 from tasks.text.clusters import components
 from tasks.text.shards import BATCH_BYTES, BATCH_ROWS, slices_by_bytes
 from tasks.text.signature_memory import SignatureMemory
 from tests.benchmarks.data import dedup_sides
-from tests.benchmarks.data.bench_pipeline import write_sample
 from tests.benchmarks.rows import ONE_THREAD, Row, environment, folder, in_process, plot, show, write
 
 WORK = "MinHash dedup from text, 128 permutations"

@@ -7,7 +7,7 @@ from tokenizers import models, pre_tokenizers
 
 from model.tokenizer import Tokenizer, train_tokenizer
 from tasks.text.encoder import encoder_of
-from tasks.text.fertility import Fertility, metrics_of, pieces_of
+from tasks.text.fertility import Fertility, Pieces, metrics_of, pieces_of
 from tasks.text.spans import TextBatch
 
 
@@ -18,7 +18,7 @@ def measured(tokenizer: Tokenizer, *documents: tuple[str, str | None, str, str])
         name: pa.chunked_array([[row[place] for row in documents]], pa.string()) for place, name in enumerate(names)
     }
     batch = TextBatch(columns["text"])
-    fertility = Fertility(tokenizer)
+    fertility = Fertility(Pieces.of(tokenizer))
     ids, lengths = encoder_of(tokenizer.backend).encode(batch)
     fertility.add(pa.table(columns), batch, ids, lengths)
     return fertility.rows()
