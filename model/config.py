@@ -122,18 +122,16 @@ class ModelConfig:
         self._check_family()
 
     def _check_family(self) -> None:
-        if self.model_type not in FAMILIES:
+        if not isinstance(self.model_type, str) or self.model_type not in FAMILIES:
             raise ModelConfigError(
                 f"model_type={self.model_type!r} is not computed here: use a checkpoint of {', '.join(FAMILIES)}."
             )
         if self.sliding_window is not None:
             self._check_count("sliding_window")
-        if (
-            isinstance(self.max_window_layers, bool)
-            or not isinstance(self.max_window_layers, int)
-            or self.max_window_layers < 0
-        ):
-            raise ModelConfigError(f"max_window_layers is {self.max_window_layers!r}: it must be a whole number.")
+        if self.max_window_layers != 0:
+            self._check_count("max_window_layers")
+        if not isinstance(self.attention_bias, bool):
+            raise ModelConfigError(f"attention_bias is {self.attention_bias!r}: it must be true or false.")
         for name in ("attention_bias", "sliding_window", "max_window_layers"):
             value = getattr(self, name)
             if value and name not in FAMILIES[self.model_type].keys:
@@ -216,10 +214,10 @@ class ModelConfig:
                 del content[name]
         if "max_window_layers" in keys:
             content["use_sliding_window"] = self.sliding_window is not None
+        del content["rope_scaling"]  # files without any stay as they always were
         scaling = self.rope_scaling.to_dict() if self.rope_scaling else {}
-        content["rope_scaling"] = scaling
-        if not scaling:  # files without it stay as they always were
-            del content["rope_scaling"]
+        if scaling:
+            content["rope_scaling"] = scaling
         return {**content, "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default", **scaling}}
 
     @classmethod
@@ -231,13 +229,14 @@ class ModelConfig:
                     f"config.json says {name}={content[name]!r}, but only {value!r} is computed here: "
                     "use another checkpoint."
                 )
-        family = FAMILIES.get(content.get("model_type", cls.model_type), FAMILIES["llama"])  # refused below, if none
+        family = FAMILIES.get(str(content.get("model_type", cls.model_type)), FAMILIES["llama"])  # none: refused below
+        scaling = RopeScaling.from_config({**family.left_out, **content})
         known = {field.name for field in dataclasses.fields(cls)}
         values = {name: value for name, value in content.items() if name in known}
         values = {**family.left_out, "tie_word_embeddings": False, "rms_norm_eps": 1e-6, **values}
         rope = content.get("rope_parameters") or {}
         values["rope_theta"] = float(rope.get("rope_theta") or content.get("rope_theta") or cls.rope_theta)
-        values["rope_scaling"] = RopeScaling.from_config({**family.left_out, **content})
+        values["rope_scaling"] = scaling
         if "max_window_layers" in family.keys:
             values |= _window_of_qwen(content)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):

@@ -88,22 +88,22 @@ class RopeScaling:
 
         Raises `ModelConfigError` for what would be computed otherwise here, and for what is not known.
         """
-        asked = {
-            name: value
-            for part in (content.get("rope_parameters"), content.get("rope_scaling"))
-            for name, value in (part or {}).items()
-            if value is not None and name != "rope_theta"
-        }
+        asked: dict[str, Any] = {}
+        for key in ("rope_parameters", "rope_scaling"):
+            part = content.get(key) or {}
+            if not isinstance(part, Mapping):
+                raise ModelConfigError(f"config.json's {key} is {part!r}, which is of the wrong kind.")
+            asked |= {name: value for name, value in part.items() if value is not None and name != "rope_theta"}
         older = asked.pop("type", None)
-        kind = asked.pop("rope_type", None) or older or "default"
+        kind = str(asked.pop("rope_type", None) or older or "default")
         rotated = asked.pop("partial_rotary_factor", content.get("partial_rotary_factor"))
         if rotated not in (None, 1, 1.0):
             raise ModelConfigError(f"config.json turns {rotated} of each head only: use a checkpoint that turns all.")
+        unknown = sorted(asked.keys() - {field.name for field in dataclasses.fields(cls)})
+        if unknown and (kind == "default" or kind in NEEDED):
+            raise ModelConfigError(f"the rotary scaling says {unknown[0]}, which is not known here: use another model.")
         if kind == "default":
             return None
-        unknown = sorted(asked.keys() - {field.name for field in dataclasses.fields(cls)})
-        if unknown and kind in NEEDED:
-            raise ModelConfigError(f"the rotary scaling says {unknown[0]}, which is not known here: use another model.")
         if kind in ("llama3", "yarn"):
             original = content.get("original_max_position_embeddings")  # of the file first, as in transformers
             original = original or asked.get("original_max_position_embeddings")

