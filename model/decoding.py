@@ -50,8 +50,8 @@ def neighbour_pairs(weight: Tensor, head_dim: int) -> Tensor:
 
 
 def transposed(weight: Tensor) -> Tensor:
-    """A copy of weight (out, in) as (in, out)."""
-    return weight.t().contiguous()
+    """A copy of weight (out, in) as (in, out), which may be changed in place."""
+    return weight.t().clone(memory_format=torch.contiguous_format)
 
 
 def unit_weight(norm: RMSNorm) -> Tensor:
@@ -87,9 +87,11 @@ def fuse(layer: Layer, window: int | None) -> FusedLayer:
     q = neighbour_pairs(attention.q_proj.weight.float(), D) * scale
     k = neighbour_pairs(attention.k_proj.weight.float(), D)
     return FusedLayer(
-        qkv=transposed(torch.cat((q, k, attention.v_proj.weight.float())) * before_attention),
+        qkv=transposed(torch.cat((q, k, attention.v_proj.weight.float()))).mul_(before_attention[:, None]),
         out=transposed(attention.o_proj.weight.float()),
-        gate_up=transposed(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())) * before_mlp),
+        gate_up=transposed(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float()))).mul_(
+            before_mlp[:, None]
+        ),
         down=transposed(mlp.down_proj.weight.float()),
         qkv_bias=fused_bias(attention, scale),
         out_bias=None if attention.o_proj.bias is None else attention.o_proj.bias.float(),
@@ -114,7 +116,7 @@ class Decoder:
             fuse(cast(Layer, layer), window) for layer, window in zip(model.model.layers, config.windows, strict=True)
         ]
         self.embedding = model.model.embed_tokens.weight.float()
-        self.head = transposed(model.output_weight.float() * unit_weight(model.model.norm))  # (C, V)
+        self.head = transposed(model.output_weight.float()).mul_(unit_weight(model.model.norm)[:, None])  # (C, V)
         self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
         self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
         self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
