@@ -145,6 +145,7 @@ def test_conversations_read_as_dialogues(fields: dict, text: str | None) -> None
         ("\\documentclass{article}\n\\begin{document}Hello\\end{document}", True),
         ("\\section{One}\n" + "As \\emph{shown} in \\cite{a}, \\textbf{all} of it. " * 5, True),
         ("The energy is $E = mc^2$, or \\frac{1}{2} of it. " + ARTICLE, False),
+        (ARTICLE * 4 + "It begins with \\documentclass{article}.", False),
         ("A path such as C:\\section\\item is no command. " + ARTICLE, False),
         (ARTICLE, False),
     ],
