@@ -45,8 +45,10 @@ def _with_collected(given: Settings) -> Settings:
     `source` and `path`, every other field of a source may follow, such as `collect.text_field=body`.
     """
     collect = given.get("collect")
-    if not isinstance(collect, dict) or "source" not in collect:
+    if not isinstance(collect, dict) or not {"source", "path"} & collect.keys():
         return given
+    if "source" not in collect:
+        raise SettingsError("collect.path: say of what kind it is, too: collect.source=local for files or a folder.")
     # Here, not at the top: the command line reads settings without loading the stages.
     from tasks.collect import CollectConfig
     from tasks.text.sources import Source

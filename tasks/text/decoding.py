@@ -1,6 +1,7 @@
 """Bytes to text without losing a document to its encoding, and without letting binary data through as text."""
 
 import codecs
+import contextlib
 import re
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
@@ -15,6 +16,9 @@ BINARY = "binary data, not text"
 _TEXT_BYTES = bytes([*b"\t\n\x0c\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
+_BOM_STARTS = frozenset(mark[:1] for mark, _ in _BOMS)
+
+
 class NotText(ValueError):
     """The bytes are no text in any encoding that is tried."""
 
@@ -25,9 +29,13 @@ def decode(data: bytes) -> str:
     What a wrong guess garbles, the cleaning stage can mend, since every byte is kept. Raises NotText if more than a
     tenth of the characters are control characters.
     """
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            return _checked(data[len(mark) :].decode(encoding, errors="replace"))
+    if data[:1] in _BOM_STARTS:
+        for mark, encoding in _BOMS:
+            if data.startswith(mark):
+                return _checked(data[len(mark) :].decode(encoding, errors="replace"))
+    if b"\xc2" not in data and not data.translate(None, _TEXT_BYTES):  # no control character, however it is read
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode()
     for encoding in ("utf-8", "cp1252"):
         try:
             return _checked(data.decode(encoding))
@@ -50,6 +58,8 @@ def _checked(text: str) -> str:
 
 def without_surrogates(text: str) -> str:
     r"""Text that can be written as UTF-8: surrogate pairs joined, lone surrogates (``\ud800`` in JSON) made U+FFFD."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from uuid import uuid4
 
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
@@ -71,8 +72,8 @@ class DraftCache:
         self._whole: dict[str, int | None] = {}  # file → its bytes, None if it is gone
 
     def file(self, keys: Sequence[bytes]) -> Path:
-        """Where to put the drafts of these items."""
-        return self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()}.parquet"
+        """Where to put the drafts of these items: a new place, since another process may read the same at this time."""
+        return self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}-{uuid4().hex[:8]}.parquet"
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Segment]:
         """Where the drafts of those items lie that were read before, as far as their files are whole."""

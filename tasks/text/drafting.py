@@ -25,8 +25,8 @@ class SourceDrafts:
 
 @dataclass
 class Reading:
-    """What was read. read: items that had to be read, of all; changed: URIs of those that were not as in the snapshot;
-    complete: whether nothing was, so that the drafts follow from the snapshot alone."""
+    """What was read. read: items that had to be read, of all; changed: how many of them were not what the snapshot saw,
+    so that the drafts do not follow from the snapshot alone."""
 
     drafts: list[SourceDrafts]
     items: int = 0

@@ -26,6 +26,7 @@ from tasks.text.tex import is_tex
 from tasks.text.webarchive import Page, read_pages
 
 _LANGUAGES, _DATES = ("language", "lang"), ("date", "timestamp", "created")
+_SAYING = frozenset({"license", *_LANGUAGES, *_DATES})
 _MOST_CHARS = 100  # of a licence, language or date that a row states
 
 
@@ -122,15 +123,17 @@ def _of_row(row: Row, source: Source, blank: Draft, word: str) -> Draft:
         text = conversation_of(fields)
     if not isinstance(text, str):
         return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
-    identifier = fields.get("id")
-    has_id = isinstance(identifier, str | int) and str(identifier)
-    place = f"{blank.source}#{quote(without_surrogates(str(identifier)))}" if has_id else blank.source
-    return Draft(
-        without_surrogates(text), place, origin_of(row, source, blank.origin),
-        _stated(fields, "license") or blank.license, blank.kind, blank.split,
-        language=_stated(fields, *_LANGUAGES), place=f"{word}={row.line - 1},{row.line}" if word == "line"
-        else f"row={row.line}", date=_stated(fields, *_DATES),
+    draft = Draft(
+        without_surrogates(text), blank.source, origin_of(row, source, blank.origin), blank.license, blank.kind,
+        blank.split, place=f"line={row.line - 1},{row.line}" if word == "line" else f"row={row.line}",
     )  # fmt: skip
+    identifier = fields.get("id")
+    if isinstance(identifier, (str, int)) and str(identifier):
+        draft.source = f"{blank.source}#{quote(without_surrogates(str(identifier)))}"
+    if not _SAYING.isdisjoint(fields):
+        draft.license = _stated(fields, "license") or blank.license
+        draft.language, draft.date = _stated(fields, *_LANGUAGES), _stated(fields, *_DATES)
+    return draft
 
 
 def _stated(fields: dict[str, Any], *names: str) -> str | None:

@@ -82,6 +82,9 @@ def _hub_splits(source: Source) -> dict[str, DatasetSplit]:
     try:
         info = HfApi().dataset_info(name, revision=source.revision)
         builder = datasets.load_dataset_builder(name, source.subset, revision=info.sha)
+        splits = builder.info.splits or dict.fromkeys(
+            datasets.get_dataset_split_names(name, source.subset, revision=info.sha)
+        )
     except Exception as error:  # the hub's client raises errors of several libraries, none with a common base
         raise ConfigError(
             f"the data set {name!r} is neither a folder here nor to be had from the hub: {error}. "
@@ -90,11 +93,11 @@ def _hub_splits(source: Source) -> dict[str, DatasetSplit]:
     card = getattr(info, "card_data", None)
     named = card.get("license") if card is not None else None
     found = {}
-    for split, details in (builder.info.splits or {}).items():
+    for split, details in splits.items():
         uri = f"hf://{quote(name)}@{info.sha}/{quote(builder.config.name, safe='')}/{quote(split, safe='')}"
         digest = hashlib.sha256(uri.encode()).hexdigest()  # the commit fixes the content
         licence = named if isinstance(named, str) else None
-        found[split] = DatasetSplit(uri, details.num_bytes or 0, digest, f"hf://{quote(name)}", licence)
+        found[split] = DatasetSplit(uri, (details and details.num_bytes) or 0, digest, f"hf://{quote(name)}", licence)
     return found
 
 
@@ -105,7 +108,9 @@ def read_dataset(item: Item) -> Iterator[Row | Rejected]:
     if item.uri.startswith("hf://"):
         name, _, rest = item.uri.removeprefix("hf://").partition("@")
         commit, subset, split = rest.split("/")
-        dataset = datasets.load_dataset(unquote(name), unquote(subset), split=unquote(split), revision=commit)
+        dataset = datasets.load_dataset(
+            unquote(name), unquote(subset), split=unquote(split), revision=commit, streaming=True
+        )
     else:
         folder = path_of(item)
         try:

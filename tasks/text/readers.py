@@ -32,7 +32,7 @@ class Rejected:
     size: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Row:
     """An object of a JSON line, or a row of a table."""
 

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -134,9 +135,10 @@ def _name(path: str) -> PurePosixPath:
 
 def _digest(filesystem: Any, path: str, info: dict[str, Any]) -> str:
     size = info.get("size")
-    for names in (_VERSIONS, _TIMES):
-        known = {name: str(info[name]) for name in names if info.get(name) not in (None, "")}
-        if known and size is not None:
-            return hashlib.sha256(json.dumps([size, known], sort_keys=True).encode()).hexdigest()
+    said = next((name for name in (*_VERSIONS, *_TIMES) if info.get(name) not in (None, "")), None)
+    if said is not None and size is not None:
+        value = info[said]
+        value = value.timestamp() if isinstance(value, datetime) else value  # a listing may say it in another form
+        return hashlib.sha256(json.dumps([size, str(value)]).encode()).hexdigest()
     with filesystem.open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ _COMMAND = re.compile(
     r"textbf|textit|texttt|emph|item|newcommand|renewcommand|def|includegraphics|caption|bibitem|title|author|"
     r"maketitle|frac|left|right|mathbf|mathrm|mathcal)\b"
 )
+_BEGINS_WITHIN = 2000  # characters: further on, a text may well speak of TeX
 _FEWEST, _CHARS_A_COMMAND = 8, 150  # commands that make a text TeX source: so many, and one in so many characters
 
 
@@ -19,7 +20,7 @@ def is_tex(text: str) -> bool:
     """Whether a text is TeX source: it says so, or a command of TeX stands in every 150 characters or oftener."""
     if "\\" not in text:
         return False
-    if _BEGINNING.search(text):
+    if _BEGINNING.search(text, 0, _BEGINS_WITHIN):
         return True
     commands = sum(1 for _ in _COMMAND.finditer(text))
     return commands >= max(_FEWEST, len(text) / _CHARS_A_COMMAND)

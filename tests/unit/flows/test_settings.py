@@ -100,3 +100,32 @@ def test_align_takes_a_model_to_start_from() -> None:
     given = overrides.parameters("align", "test", None, ['start.pretrained="3fa9"'])
     assert given["start"] == {"pretrained": "3fa9"}
     assert "collect" not in given, "a preset gives a flow only its own sections"
+
+
+def test_collect_source_and_path_stand_for_the_one_source_of_text(tmp_path: Path) -> None:
+    given = ["collect.source=local", "collect.path=texts", "collect.license=MIT", "collect.max_documents=9"]
+    spelled_out = {
+        "snapshot": {"sources": [{"kind": "files", "path": "texts", "license": "MIT"}]},
+        "collect": {"max_documents": 9},
+    }
+    assert overrides.parameters("data", "demo", None, given) == spelled_out
+    config = tmp_path / "mine.yaml"
+    config.write_text("collect: {source: local, path: texts, license: MIT, max_documents: 9}\n")
+    assert overrides.parameters("data", "demo", config, []) == spelled_out
+    preset = overrides.parameters("data", "test", None, given[:2])["snapshot"]
+    assert preset == {"sources": [{"kind": "files", "path": "texts"}], "evaluation_share": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["collect.source=local"], "needs 'path'"),
+        (["collect.source=locally", "collect.path=x"], "'packages', 'files' or 'huggingface'"),
+        (["collect.source=local", "collect.pth=x"], r"collect\.pth: there is no such field"),
+        (["collect.path=x"], r"collect\.path: .*collect\.source=local for files"),
+        (["collect.source=local", "collect.path=x", 'snapshot.sources=[{"kind":"packages"}]'], "give one of them"),
+    ],
+)
+def test_a_wrong_short_form_is_named(given: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        overrides.parameters("data", "demo", None, given)

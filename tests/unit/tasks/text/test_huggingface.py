@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.lineage.errors import ConfigError
@@ -39,10 +41,26 @@ def test_a_hub_data_set_is_named_by_its_commit(tmp_path, monkeypatch):
         splits_of(SOURCE.model_copy(update={"split": "dev"}), tmp_path, lambda path: "")
 
 
-def test_a_hub_split_is_loaded_at_that_commit(monkeypatch):
-    def load(name, subset, split, revision):
+def test_the_splits_of_a_hub_data_set_that_does_not_describe_them_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    undescribed = SimpleNamespace(info=SimpleNamespace(splits=None), config=SimpleNamespace(name="small"))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: undescribed)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, subset, revision: ["train"])
+    [train] = splits_of(SOURCE, tmp_path, lambda path: "")
+    assert (train.uri, train.size) == ("hf://someone/some-data@abc123/small/train", 0)
+
+
+def test_a_hub_split_is_streamed_at_that_commit(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"text": ["one", "two"]}), tmp_path / "a.parquet")
+    streamed = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "a.parquet"), split="train", streaming=True, cache_dir=str(tmp_path / "c")
+    )
+    assert isinstance(streamed, datasets.IterableDataset)
+
+    def load(name, subset, split, revision, streaming):
         assert (name, subset, split, revision) == ("someone/some-data", "small", "train", "abc123")
-        return datasets.Dataset.from_dict({"text": ["one", "two"]})
+        assert streaming
+        return streamed
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     uri = "hf://someone/some-data@abc123/small/train"
