@@ -67,6 +67,8 @@ class Features:
     @cached_property
     def num_broken(self) -> np.ndarray:
         """U+FFFD, which stands where bytes could not be decoded."""
+        if self.batch.is_ascii:
+            return np.zeros(len(self.batch), np.int64)
         return self.batch.per_document(self._starting_with(("\ufffd",)))
 
     @cached_property
@@ -104,9 +106,9 @@ class Features:
     @cached_property
     def share_worded(self) -> np.ndarray:
         """Share of words with a letter."""
-        words = self.words
-        before = np.concatenate(([0], np.cumsum(self._has(LETTER), dtype=np.int64)))
-        with_letter = before[words.starts + words.lengths] > before[words.starts]
+        if not len(self.words):
+            return np.zeros(len(self.batch))
+        with_letter = np.logical_or.reduceat(self._has(LETTER), self.words.starts)  # between words there are no letters
         return share(sum_by_offsets(with_letter, self.word_offsets), self.num_words)
 
     @cached_property
