@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -33,15 +33,16 @@ from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
 from tasks.lineage.parallel import Mapper, in_this_process
-from tasks.stage import Resources, StageConfig, StageRun, stage
+from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
 from tasks.text.clusters import ShingleStore, components
 from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
+from tasks.text.paragraphs import RepeatedParagraphs
 from tasks.text.shards import CorpusWriter, count_documents, read_corpus, shard_paths
 from tasks.text.shingles import Shingles, shingle, unique_shingles
 from tasks.text.signature_memory import PLACE, SignatureMemory
 from tasks.text.spans import TextBatch
 
-EXACT, NEAR = "exact_duplicate", "near_duplicate"
+EXACT, NEAR, REPEATED = "exact_duplicate", "near_duplicate", "repeated_paragraphs"
 
 
 class DeduplicateConfig(StageConfig):
@@ -65,6 +66,11 @@ class DeduplicateConfig(StageConfig):
     bands: int = Field(BANDS, ge=1, le=512, description="more bands find more pairs and cost more comparisons")
     rows: int = Field(ROWS, ge=1, le=64, title="Rows per band", description="more rows find fewer dissimilar pairs")
     seed: int = Field(1, ge=0, lt=2**32, description="draws the permutations")
+    paragraph_chars: int | None = Field(
+        None, ge=1, title="Repeated paragraphs", json_schema_extra=neutral(None),
+        description="Paragraphs of at least so many characters that another kept document holds are taken out. Empty: "
+        "paragraphs stay.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _check_banding(self) -> Self:
@@ -90,15 +96,17 @@ class Survey:
     num_signed: int
 
 
-def normalised_digests(lowered: pa.Array) -> list[bytes]:
+def normalised_digests(lowered: TextBatch) -> list[bytes]:
     """128-bit digests of texts already in lower case, blind to how their words are spaced."""
-    return [blake2b(" ".join(text.split()).encode(), digest_size=16).digest() for text in lowered.to_pylist()]
+    data, offsets = lowered.evenly_spaced()
+    view, bounds = data.data, offsets.tolist()
+    return [blake2b(view[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
 
 
-def sign(lowered: pa.Array, config: DeduplicateConfig) -> tuple[Shingles, np.ndarray]:
+def sign(lowered: TextBatch, config: DeduplicateConfig) -> tuple[Shingles, np.ndarray]:
     """Shingles, each once, and signatures (N, K) uint32 of texts in lower case. What earlier runs signed is taken from
     them under the digest of the code that this function reaches, so all that shapes a signature belongs here."""
-    shingles = unique_shingles(shingle(TextBatch(lowered), config.shingle_words))
+    shingles = unique_shingles(shingle(lowered, config.shingle_words))
     factors, summands = permutations(config.num_permutations, config.seed)
     return shingles, signatures(shingles.hashes, shingles.offsets, factors, summands)
 
@@ -112,6 +120,16 @@ def signature_memory(config: DeduplicateConfig) -> SignatureMemory:
         "settings": [config.shingle_words, config.num_permutations, config.seed],
     }
     return SignatureMemory(home() / PLACE, canonical.digest(depends), config.num_permutations)
+
+
+class _Recall(NamedTuple):
+    """Of a batch: its documents, the rows that no earlier run signed, and rows, shingles, signatures of the others."""
+
+    documents: int
+    missing: np.ndarray
+    rows: np.ndarray
+    shingles: Shingles
+    signatures: np.ndarray
 
 
 def survey(
@@ -129,46 +147,44 @@ def survey(
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows)
     numbers: dict[bytes, int] = {}  # digest of a text → its number
-    texts = array("q")
-    num_signed = 0
-    recalls: deque[tuple[int, np.ndarray, tuple[np.ndarray, Shingles, np.ndarray]]] = (
-        deque()
-    )  # of the batches that are being signed
+    texts: list[np.ndarray] = [np.zeros(0, np.int64)]
+    num_documents = num_signed = 0
+    recalls: deque[_Recall] = deque()  # of the batches that are being signed
 
-    def unsigned() -> Iterator[pa.Array]:
+    def unsigned() -> Iterator[TextBatch]:
         for column in columns:
             lowered = pc.utf8_lower(column).combine_chunks()
-            fresh, digests = [], []
-            for row, digest in enumerate(normalised_digests(lowered)):
-                known = len(numbers)
-                number = numbers.setdefault(digest, known)
-                if number == known:
-                    fresh.append(row)
-                    digests.append(digest)
-                texts.append(number)
-            recall = memory.recall(np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2))
-            missing = np.setdiff1d(np.arange(len(fresh)), recall[0])
-            recalls.append((len(texts), missing, recall))
-            yield lowered.take(pa.array(np.array(fresh, np.int64)[missing]))
+            batch = TextBatch(lowered)
+            digests, num_known = normalised_digests(batch), len(numbers)
+            texts.append(np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], np.int64))
+            earlier = np.maximum.accumulate(np.concatenate(([num_known - 1], texts[-1])))[:-1]
+            fresh = np.flatnonzero(texts[-1] > earlier)  # numbers rise with each text that was not met before
+            digests = [digests[row] for row in fresh.tolist()]
+            recalled = memory.recall(np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2))
+            missing = np.setdiff1d(np.arange(len(fresh)), recalled[0])
+            recalls.append(_Recall(len(batch), missing, *recalled))
+            yield batch if len(missing) == len(batch) else TextBatch(lowered.take(pa.array(fresh[missing])))
 
     for signed, its_own in mapper(partial(sign, config=config), unsigned()):
-        seen, missing, (recognised, recalled, its_signatures) = recalls.popleft()
-        num_signed += len(missing)
-        order = np.argsort(np.concatenate((missing, recognised)))
-        store.add(signed.followed_by(recalled).take(order), np.concatenate((its_own, its_signatures))[order])
-        on_batch(seen)
+        recall = recalls.popleft()
+        num_signed += len(recall.missing)
+        order = np.argsort(np.concatenate((recall.missing, recall.rows)))
+        store.add(signed.followed_by(recall.shingles).take(order), np.concatenate((its_own, recall.signatures))[order])
+        num_documents += recall.documents
+        on_batch(num_documents)
     store.seal()
     digests_of_texts = np.frombuffer(b"".join(numbers), np.uint64).reshape(-1, 2)
-    return Survey(store, np.frombuffer(texts, np.int64), digests_of_texts, num_signed)
+    return Survey(store, np.concatenate(texts), digests_of_texts, num_signed)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """For each document, (N,): the document kept for its cluster, its cluster, and whether it is an exact copy."""
+    """For each document, (N,): the document kept for its cluster, whether it is an exact copy, and its place in the
+    order in which documents are preferred."""
 
     keeper: np.ndarray
-    cluster: np.ndarray
     exact: np.ndarray
+    rank: np.ndarray
 
 
 def read_names(corpus: Path) -> Iterator[pa.Table]:
@@ -192,7 +208,9 @@ def decide(names: pa.Table, texts: np.ndarray, labels: np.ndarray) -> Verdict:
     best[texts[order[::-1]]] = order[::-1]
     exact = best[texts] != np.arange(len(texts))
     best[cluster[order[::-1]]] = order[::-1]
-    return Verdict(best[cluster], cluster, exact)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return Verdict(best[cluster], exact, rank)
 
 
 @stage(output="corpus", retries=2, libraries=("numpy", "pyarrow", "scipy", "xxhash"))
@@ -212,7 +230,8 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     memory.keep(found.store, found.digests)
     names = pa.concat_tables(list(read_names(corpus.path)))
     verdict = decide(names, found.texts, labels)
-    counts = write_kept(run, corpus.path, total, names["doc_id"].combine_chunks(), verdict)
+    paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
+    counts = write_kept(run, corpus.path, total, names["doc_id"].combine_chunks(), verdict, paragraphs)
     sizes = write_clusters(run.output / "clusters.parquet", names["doc_id"].combine_chunks(), verdict)
     run.log_metrics(
         {
@@ -227,7 +246,28 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     run.logger.info("kept %d of %d documents; %s", counts.documents_kept, total, counts.dropped)
 
 
-def write_kept(run: StageRun, corpus: Path, total: int, doc_ids: pa.Array, verdict: Verdict) -> LedgerCounts:
+def repeated_paragraphs(corpus: Path, verdict: Verdict, min_chars: int | None) -> RepeatedParagraphs | None:
+    """The paragraphs that several of the kept documents hold, if they are to be taken out."""
+    if min_chars is None:
+        return None
+    found, begin = RepeatedParagraphs(min_chars), 0
+    for table in read_corpus(corpus, ["text"]):
+        rows = np.arange(begin, begin + table.num_rows)
+        kept = np.flatnonzero(verdict.keeper[rows] == rows)
+        found.show(table["text"].take(pa.array(kept)).to_pylist(), verdict.rank[rows[kept]].tolist())
+        begin += table.num_rows
+    found.seal()
+    return found
+
+
+def write_kept(
+    run: StageRun,
+    corpus: Path,
+    total: int,
+    doc_ids: pa.Array,
+    verdict: Verdict,
+    paragraphs: RepeatedParagraphs | None,
+) -> LedgerCounts:
     """Write the kept documents and the ledger."""
     begin = 0
     with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, CorpusWriter(run.output) as writer:
@@ -236,7 +276,15 @@ def write_kept(run: StageRun, corpus: Path, total: int, doc_ids: pa.Array, verdi
             keeper = verdict.keeper[rows]
             kept = keeper == rows
             reasons = np.where(verdict.exact[rows], EXACT, NEAR)
-            sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
+            duplicate_of = doc_ids.take(pa.array(keeper, mask=kept))
+            sizes = left = pc.cast(pc.binary_length(table["text"]), pa.int64())
+            if paragraphs is not None:
+                told = zip(table["text"].to_pylist(), verdict.rank[rows].tolist(), kept.tolist(), strict=True)
+                texts = [paragraphs.without(text, rank) if keep else text for text, rank, keep in told]
+                emptied = kept & np.array([not text.strip() for text in texts]) & (sizes.to_numpy() > 0)
+                kept, reasons = kept & ~emptied, np.where(emptied, REPEATED, reasons)
+                table = table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.large_string()))
+                left = pc.cast(pc.binary_length(table["text"]), pa.int64())
             ledger.add_table(
                 pa.table(
                     {
@@ -245,9 +293,9 @@ def write_kept(run: StageRun, corpus: Path, total: int, doc_ids: pa.Array, verdi
                         "license": table["license"],
                         "language": table["language"],
                         "reason": pa.array(reasons, pa.string(), mask=kept),
-                        "duplicate_of": doc_ids.take(pa.array(keeper, mask=kept)),
+                        "duplicate_of": duplicate_of,
                         "bytes_in": sizes,
-                        "bytes_out": pc.if_else(pa.array(kept), sizes, 0),
+                        "bytes_out": pc.if_else(pa.array(kept), left, 0),
                     }
                 )
             )

@@ -1,6 +1,7 @@
 """Drawings for people, as SVG and PNG with the same bytes every time. No window, no global state of pyplot."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -196,6 +197,28 @@ def funnel(stages: Sequence[Funnel]) -> Figure:
         axes.set_xlabel("documents")
         axes.set_title("What became of the documents")
         axes.legend(ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.03))
+    return figure
+
+
+def cluster_sizes(sizes: Sequence[int]) -> Figure:
+    """How many clusters of copies have how many documents, in classes that double: 2, 3–4, 5–8, …"""
+    counts = Counter((size - 1).bit_length() for size in sizes)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(5.2, 3.0)
+        axes = figure.add_subplot()
+        classes = list(range(1, max(counts) + 1))
+        heights = [counts[number] for number in classes]
+        axes.bar(classes, heights, color=COLOURS[1], width=0.72)
+        for number, height in zip(classes, heights, strict=True):
+            axes.annotate(f"{height:,}", (number, height), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+        named = ["2", *(f"{2 ** (number - 1) + 1}–{2**number}" for number in classes[1:])]
+        axes.set_xticks(classes, named)
+        axes.set_yscale("symlog", linthresh=10)
+        axes.grid(axis="x", visible=False)
+        axes.margins(y=0.16)
+        axes.set_xlabel("documents in a cluster")
+        axes.set_ylabel("clusters")
+        axes.set_title("Copies: how large the clusters are")
     return figure
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from tasks.lineage.ancestry import ancestors
 from tasks.lineage.files import write_atomically
 from tasks.lineage.record import Record
@@ -44,9 +46,9 @@ def _report(subject: Record, evaluation: Path, records: Mapping[str, Record]) ->
 
 
 def write_plots(record: Mapping[str, Any], folder: Path) -> None:
-    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents, cleaning.html
-    for one that measured them, plots/classifier for a classifier, plots/mixture for one that mixed sources,
-    plots/fertility for one that tokenised."""
+    """plots/curves for a stage that logged over steps, plots/documents for one that dropped documents, plots/clusters
+    for one that found copies, cleaning.html for one that measured them, plots/classifier for a classifier,
+    plots/mixture for one that mixed sources, plots/fertility for one that tokenised."""
     subject = Record.model_validate(record)
     rows = _rows(subject)
     if plots.has_curves(subject.stage, rows):
@@ -65,6 +67,8 @@ def write_plots(record: Mapping[str, Any], folder: Path) -> None:
     panels = fertility_of(subject.metrics)
     if panels:
         plots.write(plots.bar_groups(panels), folder / "plots" / "fertility")
+    if sizes := cluster_sizes(subject):
+        plots.write(plots.cluster_sizes(sizes), folder / "plots" / "clusters")
 
 
 def _cleaning(subject: Record, output: Path, folder: Path) -> str:
@@ -114,6 +118,15 @@ def mixture_of(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return found
 
 
+def cluster_sizes(record: Record) -> list[int]:
+    """The sizes of the clusters of copies that a stage found, if it tells and its output is there."""
+    path = Store().object_path(record.output.digest) / "clusters.parquet"
+    if not path.is_file():
+        return []
+    sizes: list[int] = pq.read_table(path, columns=["documents"])["documents"].to_pylist()
+    return sizes
+
+
 def funnel_of(records: Mapping[str, Record]) -> list[Funnel]:
     """What each data stage kept and dropped, in the order of the work."""
     found = []
@@ -134,6 +147,10 @@ def _course_pictures(records: Mapping[str, Record]) -> list[Picture]:
     kept = funnel_of(records)
     if kept:
         pictures.append(Picture("Documents that each data stage kept and dropped.", plots.svg(plots.funnel(kept))))
+    for record in records.values():
+        if sizes := cluster_sizes(record):
+            drawn = plots.svg(plots.cluster_sizes(sizes))
+            pictures.append(Picture("Clusters of copies: of each, one document was kept.", drawn))
     for record in sorted(records.values(), key=lambda record: record.created):
         rows = _rows(record) if record.stage in plots.PANELS else []
         if plots.has_curves(record.stage, rows):

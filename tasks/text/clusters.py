@@ -120,6 +120,10 @@ def bucket_pairs(hashes: np.ndarray, usable: np.ndarray) -> Iterator[tuple[np.nd
     A bucket of up to `NEIGHBOURS` + 1 documents gives all its pairs; in a larger one (boilerplate) each document is
     paired with the first and with the `NEIGHBOURS` after it, so the work stays linear.
     """
+    found = hashes[usable]
+    ordered = np.sort(found)
+    several = ordered[1:][ordered[1:] == ordered[:-1]]  # most hashes occur once and need no order
+    usable = usable[is_among(found, several)]
     order = usable[np.argsort(hashes[usable], kind="stable")]
     keys = hashes[order]
     same = np.flatnonzero(keys[1:] == keys[:-1])
@@ -186,9 +190,12 @@ def join(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Labels after joining the clusters of each pair; a cluster's label is its least document."""
     if not len(left):
         return labels
-    size = len(labels)
-    graph = coo_array((np.ones(len(left), np.int8), (labels[left], labels[right])), shape=(size, size))
+    joined, ends = np.unique(np.stack((labels[left], labels[right])), return_inverse=True)
+    graph = coo_array((np.ones(len(left), np.int8), tuple(ends)), shape=(len(joined), len(joined)))
     _, groups = connected_components(graph, directed=False)
-    least = np.full(size, size)
-    np.minimum.at(least, groups, np.arange(size))
-    return least[groups[labels]]
+    least = np.full(groups.max() + 1, len(labels))
+    np.minimum.at(least, groups, joined)
+    renamed = np.arange(len(labels))
+    renamed[joined] = least[groups]
+    result: np.ndarray = renamed[labels]
+    return result

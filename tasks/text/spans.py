@@ -129,6 +129,10 @@ class TextBatch:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __getstate__(self) -> dict[str, np.ndarray]:
+        """Without what was found in it, for another process: that is sooner found anew than sent."""
+        return {"data": self.data, "offsets": self.offsets}
+
     @property
     def num_bytes(self) -> int:
         """Bytes of all texts."""
@@ -220,6 +224,22 @@ class TextBatch:
         unspaced = (self.classes & UNSPACED) != 0
         alone = unspaced if not self.is_ascii and unspaced.any() else None
         return self.runs((self.classes & WORD) != 0, alone)
+
+    def evenly_spaced(self) -> tuple[np.ndarray, np.ndarray]:
+        """The texts as `" ".join(text.split())` gives them: their bytes (uint8) and offsets (N + 1,)."""
+        if not self.num_bytes:
+            return self.bytes, self.offsets
+        space = (self.classes & SPACE) != 0
+        drop = space & self.first_bytes
+        drop[1:] |= space[1:] & space[:-1]  # of a run of white space only the first byte stays; at either end none
+        blanks = np.flatnonzero(space & ~drop)
+        ending = np.flatnonzero((np.diff(self.offsets) > 0) & space[np.maximum(self.offsets[1:] - 1, 0)])
+        last = np.searchsorted(blanks, self.offsets[1:][ending]) - 1
+        within = (last >= 0) & (blanks[np.maximum(last, 0)] >= self.offsets[ending]) if len(blanks) else last >= 0
+        drop[blanks[last[within]]] = True
+        data = self.bytes.copy()
+        data[blanks] = ord(" ")
+        return data[~drop], self.offsets - np.searchsorted(np.flatnonzero(drop), self.offsets)
 
     def hashes(self, spans: Spans) -> np.ndarray:
         """64-bit hashes of the bytes of spans, (S,) uint64."""

@@ -123,3 +123,42 @@ def test_an_empty_corpus_says_what_to_do():
 def test_banding_beyond_the_signature_is_refused():
     with pytest.raises(ValidationError, match="lower bands or rows"):
         DeduplicateConfig(bands=64, rows=8, num_permutations=128)
+
+
+def test_paragraphs_that_another_kept_document_holds_are_taken_out():
+    licence = "Permission is granted  to copy this text, word for word,\nas often as you like."
+    rows = [
+        document(f"{' '.join(prose(21))}\n\n{licence}\n\nEnd of the first.", "file:///b"),
+        document(f"{licence.upper()}\n \n{' '.join(prose(22))}\n\nshort one\n\nshort one", "file:///a"),
+        document(licence.replace("  ", " "), "file:///c"),
+        document(f"{' '.join(prose(23))}\n\n{licence}", "file:///z", split="evaluation"),
+    ]
+    kept = {row["source"]: row["text"] for row in read(run(rows, paragraph_chars=40))}
+    assert kept == {
+        "file:///b": f"{' '.join(prose(21))}\n\nEnd of the first.",
+        "file:///a": f"{' '.join(prose(22))}\n\nshort one\n\nshort one",
+        "file:///z": rows[3]["text"],
+    }
+    told = ledger(run(rows, paragraph_chars=40))
+    assert told[rows[2]["doc_id"]]["reason"] == "repeated_paragraphs"
+    assert told[rows[2]["doc_id"]]["duplicate_of"] is None
+    assert told[rows[0]["doc_id"]]["bytes_out"] == len(kept["file:///b"]) < told[rows[0]["doc_id"]]["bytes_in"]
+    assert len(read(run(rows))) == 4 and {row["text"] for row in read(run(rows))} == {row["text"] for row in rows}
+
+
+@pytest.mark.parametrize("text", [
+    "灯塔看守人在奥姆斯维克发现了一只被关在笼子里的金翅雀，他把它养了十一年。冬天的船只都记在他的本子里，每一条都有时间、风向和船的颜色。",
+    "灯台守は檻に入れられたゴシキヒワを見つけて、十一年のあいだ飼いました。冬に通った船はすべて帳面に書いてあります。",
+    "ผู้ดูแลประภาคารพบนกฟินช์สีทองในกรงและเลี้ยงไว้สิบเอ็ดปี เรือทุกลำที่ผ่านในฤดูหนาวถูกจดไว้ในสมุดของเขา",
+    "등대지기는 새장에 갇힌 오색방울새를 발견하고 열한 해 동안 길렀다 겨울에 지나간 모든 배는 그의 공책에 적혀 있다 "
+    "거기에는 시간과 바람과 배의 색깔이 적혀 있고 가끔은 짐에 대한 말도 덧붙어 있다 그는 혼자 노를 저어 나갔다",
+    "وجد حارس المنارة طائرا ذهبيا في قفص واحتفظ به أحد عشر عاما وكل سفينة مرت في الشتاء مكتوبة في دفتره مع الساعة "
+    "والريح ولون البدن وفي التاسع من شباط خرج وحده في قاربه ولم يجد أحدا على متن السفينة سوى طائر صغير في قفص",
+    "प्रकाशस्तंभ के रखवाले को पिंजरे में एक सुनहरी चिड़िया मिली और उसने उसे ग्यारह साल तक रखा सर्दियों में गुज़रा हर जहाज़ उसकी कॉपी "
+    "में दर्ज है साथ में समय हवा और पतवार का रंग और कभी कभी माल के बारे में एक छोटी टिप्पणी भी लिखी हुई मिलती है",
+])  # fmt: skip
+def test_near_copies_are_found_in_any_script(text):
+    """A copy with its end changed goes; another text of the same letters stays."""
+    other = " ".join(reversed(text.split())) if text.count(" ") > 9 else text[::-1]
+    rows = [document(text, "file:///a"), document(text[:-2] + "x", "file:///b"), document(other, "file:///c")]
+    assert [row["source"] for row in read(run(rows))] == ["file:///a", "file:///c"]

@@ -1,6 +1,7 @@
 """Positions and hashes in a batch against the same computed one text at a time."""
 
 import re
+from itertools import pairwise
 
 import pyarrow as pa
 from hypothesis import given
@@ -53,3 +54,10 @@ def test_slices_chunks_and_nulls_of_arrow_columns():
     batch = TextBatch(column.slice(0, 3))
     assert pieces(batch, batch.words()) == [(0, "äb"), (0, "c"), (2, "d")]
     assert pieces(TextBatch(column.slice(2)), TextBatch(column.slice(2)).words()) == [(0, "d")]
+
+
+@given(st.lists(st.text(st.sampled_from(" \n\t\u3000\xa0ab東é\u2028\x1c\x85"), max_size=8), max_size=6))
+def test_even_spacing_is_pythons(texts):
+    data, offsets = TextBatch(texts).evenly_spaced()
+    found = [data[begin:end].tobytes().decode() for begin, end in pairwise(offsets.tolist())]
+    assert found == [" ".join(text.split()) for text in texts]
