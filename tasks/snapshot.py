@@ -186,7 +186,7 @@ def _remote_items(index: int, source: Source, seen: Seen) -> list[Item]:
 
 def _is_taken(path: PurePath, source: Source, seen: Seen) -> bool:
     """Of a source of pairs only tables hold any."""
-    taken = source.role == "text" or _format(path) in (*TABLES, "text")
+    taken = source.role != "pairs" or _format(path) in (*TABLES, "text")
     seen.left += not taken
     return taken
 

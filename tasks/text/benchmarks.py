@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tasks.lineage.errors import DataError
 from tasks.text.decoding import without_surrogates
 from tasks.text.documents import Limits
 from tasks.text.file_documents import passages_of, rows_of
@@ -64,6 +65,9 @@ def benchmark_items(seen: Snapshot, max_bad_share: float, setting: str) -> list[
                 else:
                     found.append(read)
     check(list(counts.values()), max_bad_share, setting)
+    for count in counts.values():
+        if count.rejected == count.rows:
+            raise DataError(f"{count.described} holds no text that could be read; first: {count.examples[0]}")
     return found
 
 

@@ -36,7 +36,7 @@ def run(script: str, *arguments: str, home: Path) -> object:
 
 
 def test_a_plan_without_the_libraries_is_the_plan_with_them(tmp_path: Path) -> None:
-    asked = [("train", preset, []) for preset in PRESETS] + [("data", "demo", ["clean.mask_emails=false"])]
+    asked = [("train", preset, []) for preset in PRESETS] + [("data", "demo", ["clean.rejects_per_rule=3"])]
     same, loaded, stages = run(PLAN, json.dumps(asked), home=tmp_path)  # type: ignore[misc]
     assert same
     assert loaded == []
