@@ -145,3 +145,11 @@ def test_it_learns_survives_a_kill_to_the_same_bytes_samples_and_measures(alone:
     (alone.work / "unseen.txt").write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
     measured = alone.answer("eval", "--model", "whole", "--text", "unseen.txt", "--json")
     assert measured["bits_per_byte"] < 8 and measured["documents"] > 10
+
+
+def test_what_needs_one_more_package_says_which(alone: Alone) -> None:
+    process = alone.start("-m", "model", "import", "--gguf", "model.gguf", "--out", "imported")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert f"pip install gguf=={distribution('gguf').version}" in errors and "Traceback" not in errors
+    assert len(alone.answer("presets", "--json")["presets"]) > 2
