@@ -37,8 +37,12 @@ def rows() -> list[Row]:
         encoded, _ = in_process([*own, "encode", str(text), str(vocabulary)], ONE)
         settings = {"text": str(text), "tokenizer": str(vocabulary), "vocabulary": VOCABULARY}
         theirs = {}
-        for work, megabytes in (("train_rustbpe", TRAIN_MEGABYTES), ("train_tokenizers", TRAIN_MEGABYTES),
-                                ("encode_tiktoken", ENCODE_MEGABYTES), ("encode_tokenizers", ENCODE_MEGABYTES)):  # fmt: skip
+        for work, megabytes in (
+            ("train_rustbpe", TRAIN_MEGABYTES),
+            ("train_tokenizers", TRAIN_MEGABYTES),
+            ("encode_tiktoken", ENCODE_MEGABYTES),
+            ("encode_tokenizers", ENCODE_MEGABYTES),
+        ):
             asked = json.dumps({**settings, "work": work, "megabytes": megabytes})
             theirs[work], _ = in_process([python, str(OTHERS), asked], ONE)
     if trained["sha256"] != theirs["train_tokenizers"]["sha256"]:
