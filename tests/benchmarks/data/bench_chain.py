@@ -1,0 +1,127 @@
+"""The whole data chain on one core: read → clean → deduplicate → tokenise → write, against datatrove's usual blocks.
+
+Both sides read the same JSONL file of docstrings (datatrove its first megabytes, compared by rate) and write token
+shards with the same tokenizer. Ours goes through every stage as a user's run does, with snapshot, locks, digests,
+ledgers and records. datatrove: JsonlReader, FTFYFormatter, GopherRepetitionFilter and GopherQualityFilter, the four
+stages of MinHash, DocumentTokenizer. Gopher's limits are as loose as our rules for docstrings, since with its own hardly
+any docstring is left to work on. Time is processor time of the whole process, imports left out.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.data.sample import part, sample, texts
+from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process
+
+MEGABYTES, THEIR_MEGABYTES = 30.0, 2.0
+VOCABULARY, LEARNT_FROM = 8192, 8.0
+DATATROVE = ["datatrove[io,processing]==0.10.1", "spacy"]
+OTHER = Path(__file__).parent / "others" / "datatrove_chain.py"
+
+
+def rows() -> list[Row]:
+    text = sample()
+    python = str(environment("datatrove", DATATROVE))
+    own = [sys.executable, "-m", "tests.benchmarks.data.bench_chain"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        in_process([*own, "--tokenizer", str(folder / "tokenizer"), "--text", str(text)], ONE_THREAD)
+        files = {size: part(text, size, folder / f"{size:g}.jsonl") for size in (MEGABYTES, THEIR_MEGABYTES)}
+        home = {"PEDIGREE_HOME": str(folder / "home")}
+        tokenizer = str(folder / "tokenizer" / "tokenizer.json")
+        ours, _ = in_process([*own, "--tokenizer", tokenizer, "--chain", str(files[MEGABYTES])], {**ONE_THREAD, **home})
+        asked = json.dumps({"text": str(files[THEIR_MEGABYTES]), "tokenizer": tokenizer, "work": str(folder / "work")})
+        theirs, _ = in_process([python, str(OTHER), asked], {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"})
+    rate, other = (side["bytes"] / 1e6 / side["seconds"] for side in (ours, theirs))
+    note = (
+        f"{ours['bytes'] / 1e6:.0f} and {theirs['bytes'] / 1e6:.0f} MB of docstrings; kept {ours['kept']} of "
+        f"{ours['documents']} and {theirs['kept']} of {theirs['documents']} documents; peak {ours['peak_mib']:.0f} and "
+        f"{theirs['peak_mib']:.0f} MiB; seconds by stage: {ours['stages']}"
+    )
+    return [
+        Row(
+            "read → clean → dedup → tokenise → write, one core", "datatrove", rate, other, rate / other, "MB/s",
+            theirs["versions"], 80.0, note,
+        )
+    ]  # fmt: skip
+
+
+def learn(text: Path, target: Path) -> dict[str, Any]:
+    """The tokenizer of both sides, learnt before."""
+    from model.tokenizer import tokenizer_of_words
+    from tasks.text.pretokens import count_words
+    from tasks.text.spans import TextBatch
+
+    target.mkdir()
+    tokenizer_of_words(count_words([TextBatch(texts(text, LEARNT_FROM))]), VOCABULARY).save(target / "tokenizer.json")
+    return {}
+
+
+def chain(text: Path, vocabulary: Path) -> dict[str, Any]:
+    """The stages of the flow `data` up to the tokens, each timed."""
+    import pyarrow as pa
+
+    from tasks.adopt.tokenizer import AdoptTokenizerConfig, adopt_tokenizer, look
+    from tasks.clean import clean
+    from tasks.collect import collect
+    from tasks.deduplicate import deduplicate
+    from tasks.snapshot import SnapshotConfig, snapshot
+    from tasks.stage import Resources
+    from tasks.text.sources import Source
+    from tasks.tokenize import tokenize
+
+    warnings.simplefilter("ignore")
+    pa.set_cpu_count(1)
+    one = Resources(workers=1, threads=1)
+    adopted = adopt_tokenizer(
+        config=AdoptTokenizerConfig(origin="file:///benchmark", given=look(vocabulary).digest),
+        resources=one.model_copy(update={"root": vocabulary}),
+    )
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, stage: Callable[..., Any], **arguments: Any) -> Any:
+        began = time.process_time()
+        made = stage(**arguments, resources=one)
+        seconds[name] = time.process_time() - began
+        return made
+
+    source = Source(kind="files", path=str(text), text_kind="docstring", origin_field="origin")
+    outside = timed("snapshot", snapshot, config=SnapshotConfig(sources=(source,), evaluation_share=0))
+    collected = timed("collect", collect, snapshot=outside)
+    cleaned = timed("clean", clean, corpus=collected)
+    kept = timed("deduplicate", deduplicate, corpus=cleaned)
+    tokens = timed("tokenize", tokenize, corpus=kept, tokenizer=adopted)
+    documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
+    meta = json.loads((tokens.path / "meta.json").read_text())
+    return {
+        "bytes": sum(len(document.encode()) for document in documents),
+        "documents": len(documents),
+        "kept": meta["train_documents"] + meta["validation_documents"],
+        "seconds": sum(seconds.values()),
+        "stages": ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--tokenizer", type=Path, required=True)
+    options.add_argument("--text", type=Path)
+    options.add_argument("--chain", type=Path)
+    chosen = options.parse_args()
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    done = chain(chosen.chain, chosen.tokenizer) if chosen.chain else learn(chosen.text, chosen.tokenizer)
+    print(json.dumps(done))
+
+
+if __name__ == "__main__":
+    main()
