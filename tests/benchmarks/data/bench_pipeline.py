@@ -37,7 +37,7 @@ from tasks import tokenize as tokenize_stage
 from tasks.clean import clean
 from tasks.deduplicate import deduplicate
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
-from tasks.text.shards import SCHEMA, CorpusWriter, slices_by_bytes
+from tasks.text.shards import CorpusWriter, slices_by_bytes
 
 
 class JSONLConfig(StageConfig):
@@ -61,7 +61,7 @@ def read_jsonl(run: StageRun, config: JSONLConfig, resources: Resources) -> None
             }
             columns |= {name: part[name] for name in ("text", "source", "origin", "kind")}
             columns |= {name: pa.nulls(len(ids), pa.string()) for name in ("license", "language")}
-            writer.write(pa.table({name: columns[name] for name in SCHEMA.names}))
+            writer.write(pa.table(columns))
 
 
 def docstrings() -> Iterator[dict[str, str]]:
