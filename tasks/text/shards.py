@@ -87,12 +87,14 @@ class CorpusWriter:
         self.documents = self.bytes = 0
 
     def write(self, table: pa.Table) -> None:
-        """Append documents (columns as in `SCHEMA`)."""
+        """Append documents (columns as in `SCHEMA`; null where one is not given)."""
         if not table.num_rows:
             return
         size = pc.sum(pc.binary_length(table["text"])).as_py() or 0
         self.documents += table.num_rows
         self.bytes += size
+        for missing in [field for field in SCHEMA if field.name not in table.column_names]:
+            table = table.append_column(missing, pa.nulls(table.num_rows, missing.type))
         self._pending.append(table.select(SCHEMA.names).cast(SCHEMA))
         self._pending_bytes += size
         if self._pending_bytes >= BATCH_BYTES:

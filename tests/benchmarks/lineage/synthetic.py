@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from flows import course
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.ledger import DROPPED, KEPT
 from tasks.lineage.ledger import SCHEMA as LEDGER_SCHEMA
 from tasks.lineage.recipe import Use
 from tasks.lineage.record import Output, Record, StoredFile
@@ -28,6 +29,7 @@ from tasks.lineage.store import Store
 from tasks.pair import SCHEMA as PAIR_SCHEMA
 from tasks.rank import SCHEMA as RANKING_SCHEMA
 from tasks.stage import Stage
+from tasks.text.shards import COLLECTED_FROM
 from tasks.text.shards import SCHEMA as CORPUS_SCHEMA
 from tasks.text.token_shards import INDEX, SHARD_TOKENS
 
@@ -175,7 +177,10 @@ def _chain(world: Synthetic, folders: dict[str, Path], number: int, documents: i
             copy = before if stage == "deduplicate" else pa.nulls(len(rows), pa.string())
             copy = pa.compute.if_else(pa.array(dropped), copy, None)
             sizes = pa.array(np.full(len(rows), 60))
-            ledger = pa.table([ids, sources, pa.array(~dropped), reason, copy, sizes, sizes], schema=LEDGER_SCHEMA)
+            told = pa.nulls(len(rows), pa.string())  # licence and language
+            decision = pa.compute.if_else(pa.array(dropped), DROPPED, KEPT)
+            columns = [ids, sources, told, told, decision, reason, copy, sizes, sizes]
+            ledger = pa.table(columns, schema=LEDGER_SCHEMA)
             ledgers[stage].write_table(ledger.filter(pa.array(alive)))
             alive &= ~dropped
             if stage in corpora:
@@ -210,6 +215,7 @@ def _texts(rows: np.ndarray, ids: pa.Array, sources: pa.Array) -> pa.Table:
         "origin": pa.array([f"origin {number}" for number in range(50)]).take(pa.array(rows % 50)),
         "license": constant("MIT"), "kind": constant("text"), "language": constant("en"),
         "collector": constant("files"), "split": constant("train"),
+        "collected_from": pa.nulls(len(rows), COLLECTED_FROM),
     }  # fmt: skip
     return pa.table(names, schema=CORPUS_SCHEMA)
 
