@@ -64,7 +64,10 @@ def main() -> None:
     )  # fmt: skip
     spent = seconds() - began
     documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
-    kept = sum(1 for path in (folder / "kept").iterdir() for _ in gzip.open(path))
+    kept = 0
+    for path in (folder / "kept").iterdir():
+        with gzip.open(path) as lines:
+            kept += sum(1 for _ in lines)
     print(json.dumps({
         "bytes": sum(len(document.encode()) for document in documents),
         "documents": len(documents),
