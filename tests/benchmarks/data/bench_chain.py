@@ -66,8 +66,8 @@ def learn(text: Path, target: Path) -> dict[str, Any]:
     return {}
 
 
-def chain(text: Path, vocabulary: Path) -> dict[str, Any]:
-    """The stages of the flow `data` up to the tokens, each timed."""
+def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
+    """The stages of the flow `data` up to the tokens, each timed: processor seconds of this process, and the clock's."""
     import pyarrow as pa
 
     from tasks.adopt.tokenizer import AdoptTokenizerConfig, adopt_tokenizer, look
@@ -81,16 +81,17 @@ def chain(text: Path, vocabulary: Path) -> dict[str, Any]:
 
     warnings.simplefilter("ignore")
     pa.set_cpu_count(1)
-    one = Resources(workers=1, threads=1)
+    resources = Resources(workers=workers, threads=1)
     adopted = adopt_tokenizer(
         config=AdoptTokenizerConfig(origin="file:///benchmark", given=look(vocabulary).digest),
-        resources=one.model_copy(update={"root": vocabulary}),
+        resources=resources.model_copy(update={"root": vocabulary}),
     )
     seconds: dict[str, float] = {}
+    started = time.perf_counter()
 
     def timed(name: str, stage: Callable[..., Any], **arguments: Any) -> Any:
         began = time.process_time()
-        made = stage(**arguments, resources=one)
+        made = stage(**arguments, resources=resources)
         seconds[name] = time.process_time() - began
         return made
 
@@ -100,6 +101,7 @@ def chain(text: Path, vocabulary: Path) -> dict[str, Any]:
     cleaned = timed("clean", clean, corpus=collected)
     kept = timed("deduplicate", deduplicate, corpus=cleaned)
     tokens = timed("tokenize", tokenize, corpus=kept, tokenizer=adopted)
+    elapsed, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
     meta = json.loads((tokens.path / "meta.json").read_text())
     return {
@@ -107,8 +109,10 @@ def chain(text: Path, vocabulary: Path) -> dict[str, Any]:
         "documents": len(documents),
         "kept": meta["train_documents"] + meta["validation_documents"],
         "seconds": sum(seconds.values()),
+        "elapsed": elapsed,
         "stages": ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak,
+        "digest": tokens.digest,
     }
 
 
@@ -117,9 +121,13 @@ def main() -> None:
     options.add_argument("--tokenizer", type=Path, required=True)
     options.add_argument("--text", type=Path)
     options.add_argument("--chain", type=Path)
+    options.add_argument("--workers", type=int, default=1)
     chosen = options.parse_args()
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
-    done = chain(chosen.chain, chosen.tokenizer) if chosen.chain else learn(chosen.text, chosen.tokenizer)
+    if chosen.chain:
+        done = chain(chosen.chain, chosen.tokenizer, chosen.workers)
+    else:
+        done = learn(chosen.text, chosen.tokenizer)
     print(json.dumps(done))
 
 

@@ -1,0 +1,61 @@
+"""The data chain on two cores against one, and its memory at ten times the text.
+
+Two cores: seconds by the clock, of the same text, to the same bytes. Memory: the peak of one process, imports and all;
+ten times the text is the text in ten wordings, since copies would be dropped on the way.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.data.bench_chain import VOCABULARY
+from tests.benchmarks.data.sample import part, sample
+from tests.benchmarks.rows import ONE_THREAD, Row, in_process
+
+MEGABYTES, TIMES = 25.0, 10
+CHANGED = 3  # every so manieth word is another in each wording
+
+
+def rows() -> list[Row]:
+    text = sample()
+    own = [sys.executable, "-m", "tests.benchmarks.data.bench_chain"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        in_process([*own, "--tokenizer", str(folder / "tokenizer"), "--text", str(text)], ONE_THREAD)
+        once = part(text, MEGABYTES, folder / "once.jsonl")
+        tenfold = reworded(once, folder / "tenfold.jsonl")
+
+        def measured(corpus: Path, workers: int) -> dict[str, Any]:
+            home = {"PEDIGREE_HOME": str(folder / f"home-{corpus.stem}-{workers}")}
+            tokenizer = ["--tokenizer", str(folder / "tokenizer" / "tokenizer.json")]
+            asked = [*own, *tokenizer, "--chain", str(corpus), "--workers", str(workers)]
+            return in_process(asked, {**ONE_THREAD, **home})[0]
+
+        small, large, parallel = measured(once, 1), measured(tenfold, 1), measured(tenfold, 2)
+    if large["digest"] != parallel["digest"]:
+        raise AssertionError("two workers gave other bytes than one")
+    rate, serial = (side["bytes"] / 1e6 / side["elapsed"] for side in (parallel, large))
+    size = f"{large['bytes'] / 1e6:.0f} MB, vocabulary {VOCABULARY}"
+    return [
+        Row("the same chain on two cores", "one core", rate, serial, rate / serial, "MB/s", {}, 1.8, size),
+        Row(
+            f"peak memory, {TIMES}× the text", "1× the text", large["peak_mib"], small["peak_mib"],
+            small["peak_mib"] / large["peak_mib"], "MiB", {}, 1 / 1.3, f"{size}; may grow to 1.3 times",
+        ),
+    ]  # fmt: skip
+
+
+def reworded(text: Path, target: Path) -> Path:
+    """The documents in TIMES wordings, one wording after the other."""
+    with target.open("w", encoding="utf-8") as output:
+        for wording in range(TIMES):
+            with text.open(encoding="utf-8") as file:
+                for line in file:
+                    row = json.loads(line)
+                    words = row["text"].split(" ")
+                    words[::CHANGED] = [f"{word}{wording or ''}" for word in words[::CHANGED]]
+                    row |= {"text": " ".join(words), "source": f"{row['source']}?{wording}"}
+                    output.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return target
