@@ -41,7 +41,9 @@ from tasks.text.shards import CorpusWriter, count_documents, read_corpus, shard_
 from tasks.text.shingles import Shingles, shingle, unique_shingles
 from tasks.text.signature_memory import PLACE, SignatureMemory
 from tasks.text.spans import TextBatch
+from tasks.text.text_numbers import TextNumbers
 
+SIGNED_BYTES = 1 << 20  # of text worked on at once: its words and shingles take fifty times as much
 EXACT, NEAR, REPEATED = "exact_duplicate", "near_duplicate", "repeated_paragraphs"
 
 
@@ -96,11 +98,12 @@ class Survey:
     num_signed: int
 
 
-def normalised_digests(lowered: TextBatch) -> list[bytes]:
-    """128-bit digests of texts already in lower case, blind to how their words are spaced."""
+def normalised_digests(lowered: TextBatch) -> np.ndarray:
+    """128-bit digests of texts already in lower case, blind to how their words are spaced, (N, 2) uint64."""
     data, offsets = lowered.evenly_spaced()
     view, bounds = data.data, offsets.tolist()
-    return [blake2b(view[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
+    digests = [blake2b(view[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
 def sign(lowered: TextBatch, config: DeduplicateConfig) -> tuple[Shingles, np.ndarray]:
@@ -146,7 +149,7 @@ def survey(
     """
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows)
-    numbers: dict[bytes, int] = {}  # digest of a text → its number
+    numbers = TextNumbers()
     texts: list[np.ndarray] = [np.zeros(0, np.int64)]
     num_documents = num_signed = 0
     recalls: deque[_Recall] = deque()  # of the batches that are being signed
@@ -155,12 +158,10 @@ def survey(
         for column in columns:
             lowered = pc.utf8_lower(column).combine_chunks()
             batch = TextBatch(lowered)
-            digests, num_known = normalised_digests(batch), len(numbers)
-            texts.append(np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], np.int64))
-            earlier = np.maximum.accumulate(np.concatenate(([num_known - 1], texts[-1])))[:-1]
-            fresh = np.flatnonzero(texts[-1] > earlier)  # numbers rise with each text that was not met before
-            digests = [digests[row] for row in fresh.tolist()]
-            recalled = memory.recall(np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2))
+            digests = normalised_digests(batch)
+            found, fresh = numbers.number(digests)
+            texts.append(found)
+            recalled = memory.recall(digests[fresh])
             missing = np.setdiff1d(np.arange(len(fresh)), recalled[0])
             recalls.append(_Recall(len(batch), missing, *recalled))
             yield batch if len(missing) == len(batch) else TextBatch(lowered.take(pa.array(fresh[missing])))
@@ -173,44 +174,57 @@ def survey(
         num_documents += recall.documents
         on_batch(num_documents)
     store.seal()
-    digests_of_texts = np.frombuffer(b"".join(numbers), np.uint64).reshape(-1, 2)
-    return Survey(store, np.concatenate(texts), digests_of_texts, num_signed)
+    return Survey(store, np.concatenate(texts), numbers.digests(), num_signed)
 
 
 @dataclass(frozen=True)
 class Verdict:
     """For each document, (N,): the document kept for its cluster, whether it is an exact copy, and its place in the
-    order in which documents are preferred."""
+    order in which documents are preferred, −1 where there was nothing to choose. doc_ids: by that place."""
 
     keeper: np.ndarray
     exact: np.ndarray
     rank: np.ndarray
+    doc_ids: pa.Array
+
+    def named(self, documents: np.ndarray, unless: np.ndarray | None = None) -> pa.Array:
+        """The doc_ids of documents among which there was something to choose; null where `unless` holds."""
+        return self.doc_ids.take(pa.array(self.rank[documents], mask=unless))
 
 
-def read_names(corpus: Path) -> Iterator[pa.Table]:
-    """doc_id, source and trained_on of all documents, in corpus order."""
+def read_names(corpus: Path, wanted: np.ndarray) -> Iterator[pa.Table]:
+    """doc_id, source and trained_on of the documents where `wanted`, (N,) bool, holds, in corpus order."""
+    begin = 0
     for path in shard_paths(corpus):
-        table = pq.read_table(path, columns=["doc_id", "source", "split"], use_threads=False)
-        trained_on = pc.not_equal(table["split"], "evaluation")
-        yield table.select(["doc_id", "source"]).append_column("trained_on", trained_on)
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(1 << 14, columns=["doc_id", "source", "split"], use_threads=False):
+                table = pa.Table.from_batches([batch]).filter(pa.array(wanted[begin : begin + batch.num_rows]))
+                begin += batch.num_rows
+                trained_on = pc.not_equal(table["split"], "evaluation")
+                yield table.select(["doc_id", "source"]).append_column("trained_on", trained_on)
 
 
-def decide(names: pa.Table, texts: np.ndarray, labels: np.ndarray) -> Verdict:
+def decide(names: pa.Table, documents: np.ndarray, texts: np.ndarray, labels: np.ndarray) -> Verdict:
     """Choose the document to keep of each cluster.
 
-    texts: (N,) number of each document's text. labels: cluster of each distinct text.
+    names: of `documents`, (D,), those that are not alone in their cluster, or more. texts: (N,) number of each
+    document's text. labels: cluster of each distinct text.
     """
     order = pc.sort_indices(
         names, sort_keys=[("trained_on", "ascending"), ("source", "ascending"), ("doc_id", "ascending")]
-    ).to_numpy()
-    cluster = labels[texts]
-    best = np.empty(len(labels), np.int64)  # of each text or cluster, the document that comes first in `order`
-    best[texts[order[::-1]]] = order[::-1]
-    exact = best[texts] != np.arange(len(texts))
-    best[cluster[order[::-1]]] = order[::-1]
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return Verdict(best[cluster], exact, rank)
+    )
+    preferred = documents[order.to_numpy()]
+    clusters = labels[texts]
+    best = np.empty(len(labels), np.int64)  # of each text or cluster, the document that is preferred
+    best[texts[preferred[::-1]]] = preferred[::-1]
+    exact = np.zeros(len(texts), bool)
+    exact[documents] = best[texts[documents]] != documents
+    best[clusters[preferred[::-1]]] = preferred[::-1]
+    keeper = np.arange(len(texts))
+    keeper[documents] = best[clusters[documents]]
+    rank = np.full(len(texts), -1)
+    rank[preferred] = np.arange(len(preferred))
+    return Verdict(keeper, exact, rank, names["doc_id"].combine_chunks().take(order))
 
 
 @stage(output="corpus", retries=2, libraries=("numpy", "pyarrow", "scipy", "xxhash"))
@@ -220,7 +234,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     if not total:
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
     memory = signature_memory(config)
-    columns = (table["text"] for table in read_corpus(corpus.path, ["text"]))
+    columns = (table["text"] for table in read_corpus(corpus.path, ["text"], SIGNED_BYTES))
     place = run.work / "shingles"
     found = survey(columns, place, config, memory, lambda documents: run.progress(documents, 2 * total), run.map)
     labels, num_pairs = components(
@@ -228,11 +242,13 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     )
     found.store.remove_bands()
     memory.keep(found.store, found.digests)
-    names = pa.concat_tables(list(read_names(corpus.path)))
-    verdict = decide(names, found.texts, labels)
+    clusters = labels[found.texts]
+    wanted = (np.bincount(clusters) > 1)[clusters] | (config.paragraph_chars is not None)
+    names = pa.concat_tables(list(read_names(corpus.path, wanted)))
+    verdict = decide(names, np.flatnonzero(wanted), found.texts, labels)
     paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
-    counts = write_kept(run, corpus.path, total, names["doc_id"].combine_chunks(), verdict, paragraphs)
-    sizes = write_clusters(run.output / "clusters.parquet", names["doc_id"].combine_chunks(), verdict)
+    counts = write_kept(run, corpus.path, total, verdict, paragraphs)
+    sizes = write_clusters(run.output / "clusters.parquet", verdict)
     run.log_metrics(
         {
             **counts.metrics(),
@@ -261,12 +277,7 @@ def repeated_paragraphs(corpus: Path, verdict: Verdict, min_chars: int | None) -
 
 
 def write_kept(
-    run: StageRun,
-    corpus: Path,
-    total: int,
-    doc_ids: pa.Array,
-    verdict: Verdict,
-    paragraphs: RepeatedParagraphs | None,
+    run: StageRun, corpus: Path, total: int, verdict: Verdict, paragraphs: RepeatedParagraphs | None
 ) -> LedgerCounts:
     """Write the kept documents and the ledger."""
     begin = 0
@@ -276,7 +287,7 @@ def write_kept(
             keeper = verdict.keeper[rows]
             kept = keeper == rows
             reasons = np.where(verdict.exact[rows], EXACT, NEAR)
-            duplicate_of = doc_ids.take(pa.array(keeper, mask=kept))
+            duplicate_of = verdict.named(keeper, unless=kept)
             sizes = left = pc.cast(pc.binary_length(table["text"]), pa.int64())
             if paragraphs is not None:
                 told = zip(table["text"].to_pylist(), verdict.rank[rows].tolist(), kept.tolist(), strict=True)
@@ -305,7 +316,7 @@ def write_kept(
         return ledger.close()
 
 
-def write_clusters(path: Path, doc_ids: pa.Array, verdict: Verdict) -> np.ndarray:
+def write_clusters(path: Path, verdict: Verdict) -> np.ndarray:
     """Write the clusters of two or more documents: the kept doc_id, and how many there are. Gives the sizes."""
     keepers, sizes = np.unique(verdict.keeper, return_counts=True)
     _, distinct = np.unique(verdict.keeper[~verdict.exact], return_counts=True)
@@ -313,7 +324,7 @@ def write_clusters(path: Path, doc_ids: pa.Array, verdict: Verdict) -> np.ndarra
     pq.write_table(
         pa.table(
             {
-                "doc_id": doc_ids.take(pa.array(keepers[several])),
+                "doc_id": verdict.named(keepers[several]),
                 "documents": pa.array(sizes[several]),
                 "distinct_texts": pa.array(distinct[several]),
             }

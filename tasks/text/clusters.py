@@ -13,9 +13,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks.text.mapped import MappedArray
 from tasks.text.minhash import band_hashes, estimate
-from tasks.text.shingles import Shingles
+from tasks.text.row_file import RowFile
+from tasks.text.shingles import Shingles, is_among
 
 NEIGHBOURS = 31  # in a bucket, each document is compared with the first and with so many that follow it
 PAIR_BLOCK = 1 << 12  # pairs whose signatures are compared at once
@@ -53,8 +53,8 @@ class ShingleStore:
             file.close()
         self.sizes = np.fromfile(self.directory / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
-        self._shingles = MappedArray(self.directory / SHINGLES, np.uint32)
-        self._signatures = MappedArray(self.directory / SIGNATURES, np.uint32, self._permutations)
+        self._shingles = RowFile(self.directory / SHINGLES, np.uint32)
+        self._signatures = RowFile(self.directory / SIGNATURES, np.uint32, self._permutations)
 
     def band(self, band: int) -> np.ndarray:
         """Hashes of one band, (N,) uint64."""
@@ -67,7 +67,9 @@ class ShingleStore:
 
     def estimates(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Similarity of pairs by their signatures, (P,)."""
-        return estimate(self._signatures.take(left), self._signatures.take(right))
+        documents, places = np.unique(np.concatenate((left, right)), return_inverse=True)
+        found = self._signatures.rows(documents)
+        return estimate(found[places[: len(left)]], found[places[len(left) :]])
 
     def similarities(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Exact Jaccard similarity of the shingle sets of pairs, (P,) float64."""
@@ -89,8 +91,7 @@ class ShingleStore:
         for documents in (left, right):
             sizes = self.sizes[documents].astype(np.int64)
             pairs = np.repeat(np.arange(len(documents)), sizes)
-            within = np.arange(len(pairs)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            hashes = self._shingles.take(np.repeat(self.offsets[documents], sizes) + within)
+            hashes = self._shingles.ranges(self.offsets[documents], self.offsets[documents + 1])
             sides.append(pairs.astype(np.uint64) << np.uint64(32) | hashes)
         keys = np.sort(np.concatenate(sides))
         shared = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)
@@ -176,14 +177,6 @@ def components(
 def pair_keys(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """A number for each pair of documents, whichever of them comes first, (P,) uint64."""
     return np.minimum(left, right).astype(np.uint64) << np.uint64(32) | np.maximum(left, right).astype(np.uint64)
-
-
-def is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Whether each key is among `known`, which rises, (P,) bool."""
-    if not len(known):
-        return np.zeros(len(keys), bool)
-    found: np.ndarray = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
-    return found
 
 
 def join(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -70,7 +70,7 @@ def read_corpus(
 ) -> Iterator[pa.Table]:
     """Documents in order, a few megabytes of text at a time. `columns` must include "text" if given."""
     for path in shard_paths(directory):
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
                 yield from slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes)
 

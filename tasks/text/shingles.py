@@ -90,3 +90,11 @@ def unique_shingles(shingles: Shingles) -> Shingles:
     keys = keys[keep]
     bounds = np.arange(len(shingles.offsets), dtype=np.uint64) << _HIGH
     return Shingles(keys.astype(np.uint32), np.searchsorted(keys, bounds))
+
+
+def is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each key is among `known`, which rises, (P,) bool."""
+    if not len(known):
+        return np.zeros(len(keys), bool)
+    found: np.ndarray = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+    return found

@@ -17,14 +17,14 @@ import numpy as np
 import xxhash
 
 from tasks.text.clusters import SHINGLES, SIGNATURES, SIZES, ShingleStore
-from tasks.text.mapped import MappedArray
+from tasks.text.row_file import RowFile
 from tasks.text.shingles import Shingles
+from tasks.text.text_numbers import find
 
 PLACE = Path("cache") / "signatures"  # below the folder of state
 DIGESTS, CHECKSUMS = "digests.bin", "checksums.json"
 FILES = (SHINGLES, SIGNATURES, SIZES, DIGESTS)
 MOST_KEPT = 2
-DIGEST_BYTES = 16
 
 
 class _Run:
@@ -34,24 +34,21 @@ class _Run:
         told = json.loads((folder / CHECKSUMS).read_text())
         if told != _checksums(folder):
             raise ValueError(f"{folder} is damaged")
-        digests = np.fromfile(folder / DIGESTS, f"V{DIGEST_BYTES}")
-        self._order = np.argsort(digests.view(np.uint64)[::2], kind="stable")  # by the first half
-        self._digests = digests.view(np.uint64).reshape(-1, 2)[self._order]
+        digests = np.fromfile(folder / DIGESTS, np.uint64).reshape(-1, 2)
+        self._order = np.lexsort((digests[:, 1], digests[:, 0]))
+        self._digests = digests[self._order]
         self.sizes = np.fromfile(folder / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
-        self.shingles = MappedArray(folder / SHINGLES, np.uint32)
-        self.signatures = MappedArray(folder / SIGNATURES, np.uint32, num_permutations)
+        self.shingles = RowFile(folder / SHINGLES, np.uint32)
+        self.signatures = RowFile(folder / SIGNATURES, np.uint32, num_permutations)
         if not len(self.sizes) == len(self._digests) == len(self.signatures) or self.offsets[-1] != len(self.shingles):
             raise ValueError(f"{folder} is damaged")
 
     def find(self, digests: np.ndarray) -> np.ndarray:
         """Row of each digest, (N, 2) uint64 → (N,), −1 where there is none."""
+        places = find(self._digests, digests)
         rows = np.full(len(digests), -1)
-        if len(self._order):
-            slots = np.searchsorted(self._digests[:, 0], digests[:, 0])
-            slots = np.minimum(slots, len(self._order) - 1)
-            met = (self._digests[slots] == digests).all(axis=1)  # first halves that are equal by chance are missed
-            rows[met] = self._order[slots[met]]
+        rows[places >= 0] = self._order[places[places >= 0]]
         return rows
 
 
@@ -77,10 +74,8 @@ class SignatureMemory:
             known = found[found >= 0]
             rows.append(missing[found >= 0])
             sizes.append(run.sizes[known].astype(np.int64))
-            own = np.concatenate(([0], np.cumsum(sizes[-1])))
-            places = np.repeat(run.offsets[known] - own[:-1], sizes[-1]) + np.arange(own[-1])
-            hashes.append(run.shingles.take(places))
-            signatures.append(run.signatures.take(known))
+            hashes.append(run.shingles.ranges(run.offsets[known], run.offsets[known + 1]))
+            signatures.append(run.signatures.rows(known))
             missing = missing[found < 0]
         offsets = np.concatenate(([0], np.cumsum(np.concatenate(sizes))))
         return np.concatenate(rows), Shingles(np.concatenate(hashes), offsets), np.concatenate(signatures)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.text.shingles import runs_of_sizes, shingle, unique_shingles
+from tasks.text.shingles import is_among, runs_of_sizes, shingle, unique_shingles
 from tasks.text.spans import Spans, TextBatch
 
 Texts: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str]"
@@ -130,8 +130,9 @@ class Likeness:
     def near(self, words: Words) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Pairs of a row of these texts and an evaluation text that are alike enough, and how alike, (P,) each."""
         shingles = shingle(words.batch, SHINGLE_WORDS)
-        likely = self._flags[shingles.hashes & np.uint32(len(self._flags) - 1)]
-        rows = np.flatnonzero(_any(likely, shingles.offsets))
+        likely = np.flatnonzero(self._flags[shingles.hashes & np.uint32(len(self._flags) - 1)])
+        met = likely[is_among(shingles.hashes[likely], self._hashes)]
+        rows = np.flatnonzero(np.diff(np.searchsorted(met, shingles.offsets)))  # texts that share any shingle
         own = unique_shingles(shingles.take(rows))
         sizes = np.diff(own.offsets)
         holders = np.repeat(np.arange(len(rows)), sizes)
@@ -145,11 +146,6 @@ class Likeness:
         alike = common / (sizes[pairs[0]] + self._sizes[pairs[1]] - common)
         enough = alike >= self._similarity
         return rows[pairs[0][enough]], pairs[1][enough], alike[enough]
-
-
-def _any(flags: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    reached = np.concatenate(([0], np.cumsum(flags)))
-    return reached[offsets[1:]] > reached[offsets[:-1]]
 
 
 def shared_words(text: str, passage: str, num_words: int) -> str:

@@ -67,7 +67,7 @@ def learn(text: Path, target: Path) -> dict[str, Any]:
 
 
 def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
-    """The stages of the flow `data` up to the tokens, each timed: processor seconds of this process, and the clock's."""
+    """The stages of the flow `data` up to the tokens. seconds: of this process's computing; elapsed: by the clock."""
     import pyarrow as pa
 
     from tasks.adopt.tokenizer import AdoptTokenizerConfig, adopt_tokenizer, look

@@ -15,7 +15,7 @@ from tests.benchmarks.data.sample import part, sample
 from tests.benchmarks.rows import ONE_THREAD, Row, in_process
 
 MEGABYTES, TIMES = 25.0, 10
-CHANGED = 3  # every so manieth word is another in each wording
+CHANGED = 3  # every third word is another in each wording
 
 
 def rows() -> list[Row]:

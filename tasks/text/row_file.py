@@ -1,0 +1,47 @@
+"""Reading single rows of arrays in files. A memory map would count every page it touches, and its neighbours, as this
+process's memory; so rows are read, those that lie together at once."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+
+class RowFile:
+    """A one-dimensional array, or rows of `columns` values, in a file."""
+
+    def __init__(self, path: Path, dtype: type, columns: int = 1) -> None:
+        self._dtype, self._columns = np.dtype(dtype), columns
+        self._row_bytes = self._dtype.itemsize * columns
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._count = os.fstat(self._file).st_size // self._row_bytes
+
+    def __len__(self) -> int:
+        return self._count
+
+    def ranges(self, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The values of the rows begins[i]:ends[i], one range after the other. Raises ValueError where there are none.
+
+        begins, ends: (R,) int64.
+        """
+        if not len(begins):
+            return np.zeros(0, self._dtype)
+        starts = np.ones(len(begins), bool)
+        starts[1:] = begins[1:] != ends[:-1]  # ranges that touch are one
+        firsts = np.flatnonzero(starts)
+        low = begins[firsts] * self._row_bytes
+        high = ends[np.append(firsts[1:], len(begins)) - 1] * self._row_bytes
+        places = zip(low.tolist(), high.tolist(), strict=True)
+        pieces = [os.pread(self._file, end - begin, begin) for begin, end in places]
+        found = np.frombuffer(b"".join(pieces), self._dtype)
+        if found.nbytes != (high - low).sum():
+            raise ValueError("the file is shorter than its index says")
+        return found
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Some rows, (R, columns)."""
+        return self.ranges(numbers, numbers + 1).reshape(len(numbers), self._columns)

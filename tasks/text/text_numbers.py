@@ -1,0 +1,66 @@
+"""Numbers for texts by their 128-bit digests, in the order in which they are first met, in 24 bytes of memory each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class TextNumbers:
+    """The digests met so far. They lie in sorted runs whose sizes at least halve, as in a log-structured merge tree."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []  # (digests (T, 2), numbers (T,)), by first half
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def number(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The number of each text, (N, 2) uint64 → (N,), and the places of those not met before, rising."""
+        numbers = np.full(len(digests), -1)
+        for known, theirs in self._runs:
+            unknown = np.flatnonzero(numbers < 0)
+            places = find(known, digests[unknown])
+            numbers[unknown[places >= 0]] = theirs[places[places >= 0]]
+        unknown = np.flatnonzero(numbers < 0)
+        order = unknown[np.lexsort((unknown, digests[unknown, 1], digests[unknown, 0]))]
+        first = np.ones(len(order), bool)
+        first[1:] = (digests[order[1:]] != digests[order[:-1]]).any(axis=1)
+        fresh = np.sort(order[first])
+        numbers[fresh] = self._count + np.arange(len(fresh))
+        numbers[order] = numbers[order[first]][np.cumsum(first) - 1]
+        self._count += len(fresh)
+        self._keep(digests[order[first]], numbers[order[first]])
+        return numbers, fresh
+
+    def _keep(self, digests: np.ndarray, numbers: np.ndarray) -> None:
+        while self._runs and len(self._runs[-1][1]) < 2 * len(numbers):
+            others, theirs = self._runs.pop()
+            digests, numbers = np.concatenate((others, digests)), np.concatenate((theirs, numbers))
+            order = np.lexsort((digests[:, 1], digests[:, 0]))
+            digests, numbers = digests[order], numbers[order]
+        if len(numbers):
+            self._runs.append((digests, numbers))
+
+    def digests(self) -> np.ndarray:
+        """All digests by their numbers, (T, 2) uint64."""
+        result = np.empty((self._count, 2), np.uint64)
+        for digests, numbers in self._runs:
+            result[numbers] = digests
+        return result
+
+
+def find(known: np.ndarray, digests: np.ndarray) -> np.ndarray:
+    """Place of each digest, (N, 2) uint64, in `known`, (T, 2), which rises; −1 where it is not there, (N,)."""
+    if not len(known):
+        return np.full(len(digests), -1)
+    places = np.minimum(np.searchsorted(known[:, 0], digests[:, 0]), len(known) - 1)
+    met = (known[places] == digests).all(axis=1)
+    doubtful = np.flatnonzero(~met & (known[places, 0] == digests[:, 0]))  # first halves that are equal by chance
+    for row in doubtful.tolist():
+        place = int(places[row])
+        while place < len(known) and known[place, 0] == digests[row, 0] and not met[row]:
+            met[row] = known[place, 1] == digests[row, 1]
+            places[row] = place
+            place += 1
+    return np.where(met, places, -1)
