@@ -13,21 +13,8 @@ from torch.nn.utils import skip_init
 from model.attention import Attention, AttentionMethod, attention_limits
 from model.config import ModelConfig
 from model.errors import InputError
+from model.norm import RMSNorm
 from model.rotary import rotary_tables
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich 2019), in at least fp32."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(x.dtype)
 
 
 class FeedForward(nn.Module):
