@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -27,39 +28,32 @@ INTERVAL = 30.0  # seconds: the default of every training stage
 SECONDS = 2 * INTERVAL + 5
 
 
-class Timed(Checkpoints):
-    """Checkpoints that count the seconds of their periodic saves."""
-
-    periodic: list[float] = []
-
-    def save(self, *arguments: Any, **options: Any) -> Path:
-        """Save, and count."""
-        began = time.perf_counter()
-        path = super().save(*arguments, **options)
-        self.periodic.append(time.perf_counter() - began)
-        return path
-
-
 def rows() -> list[Row]:
     """The one row."""
-    import model.training
+    took: list[float] = []
+    save, began = Checkpoints.save, time.perf_counter()
 
-    began = time.perf_counter()
-    model.training.Checkpoints = Timed  # type: ignore[misc]
-    try:
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(TrainingStopped):
-            train(
-                Transformer(ModelConfig(**SHAPE)),  # type: ignore[arg-type]
-                batch,
-                language_modelling_loss,
-                TrainingConfig(steps=1_000_000),
-                checkpoint_dir=Path(folder),
-                checkpoint_seconds=INTERVAL,
-                should_stop=lambda: time.perf_counter() - began > SECONDS,
-            )
-    finally:
-        model.training.Checkpoints = Checkpoints  # type: ignore[misc]
-    *periodic, _ = Timed.periodic  # the last is that of the stop
+    def timed(*arguments: Any) -> Path:
+        start = time.perf_counter()
+        path = save(*arguments)
+        took.append(time.perf_counter() - start)
+        return path
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(Checkpoints, "save", timed),
+        contextlib.suppress(TrainingStopped),
+    ):
+        train(
+            Transformer(ModelConfig(**SHAPE)),  # type: ignore[arg-type]
+            batch,
+            language_modelling_loss,
+            TrainingConfig(steps=1_000_000),
+            checkpoint_dir=Path(folder),
+            checkpoint_seconds=INTERVAL,
+            should_stop=lambda: time.perf_counter() - began > SECONDS,
+        )
+    *periodic, _ = took  # the last is that of the stop
     share = 100 * sum(periodic) / (2 * INTERVAL)
     note = f"{len(periodic)} checkpoints of {1000 * sum(periodic) / len(periodic):.0f} ms in {2 * INTERVAL:.0f} s"
     versions = {"torch": torch.__version__}
