@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 CODE := flows tasks model
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types unit bench-lineage bench-kills down clean
+.PHONY: help install run test lint types unit bench-data bench-lineage bench-training bench-kills down clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -49,11 +49,17 @@ unit: $(INSTALLED)  ## unit, fault and end-to-end tests
 			echo "chromium could not be installed; the browser tests will be skipped." >&2; fi
 	$(BIN)/python -m pytest -q $(ARGS)
 
+bench-data: $(INSTALLED)  ## speed, memory and accuracy of the data stages, beside other programs
+	$(BIN)/python -m tests.benchmarks.data.bench_data $(ARGS)
+
 bench-lineage: $(INSTALLED)  ## seconds and memory of questions about lineage, on 10,000 records and 10 million documents
 	$(BIN)/python -m tests.benchmarks.lineage.bench_lineage --overhead $(ARGS)
 
 bench-kills: $(INSTALLED)  ## every training stage killed twenty times at random moments: the same bytes?
 	$(BIN)/python -m tests.benchmarks.training.bench_kills $(ARGS)
+
+bench-training: $(INSTALLED)  ## speed, memory and learning of training steps, beside other programs
+	$(BIN)/python -m tests.benchmarks.training.bench_training $(ARGS)
 
 clean: down  ## delete .pedigree: every model, record and log
 	rm -rf .pedigree

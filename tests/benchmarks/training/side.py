@@ -3,7 +3,8 @@
     python -m tests.benchmarks.training.side ours --precision bf16 --compile --threads 2
 
 Reads a number of steps a line, answers each with a line of JSON: seconds by the clock and by the processor, the last
-loss, and the peak of memory. `Side` is the other end of the pipe. All sides read the same random batches.
+loss, and the peak of memory above that of the loaded libraries. `Side` is the other end of the pipe. All sides read the
+same random batches.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import psutil
 
 SHAPE = {
     "vocab_size": 4096,
@@ -60,18 +63,27 @@ class Side:
         self.process.communicate()
 
 
+def processor_seconds() -> float:
+    """Of this process and of those it started, compilers among them."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
 class Told:
     """The near end of the pipe: how many steps are asked for, and the answers."""
 
     def __init__(self) -> None:
         self.left = 0
+
+    def loaded(self) -> None:
+        """Every library is imported and no model is made: wait for the first order."""
+        self.start_mib = psutil.Process().memory_info().rss / 2**20
         self.read()
 
     def read(self) -> None:
         """Wait for the next order; `left` stays 0 where there is none."""
         line = sys.stdin.readline()
         self.left = int(line) if line else 0
-        self.began = time.perf_counter(), time.process_time()
+        self.began = time.perf_counter(), processor_seconds()
 
     def made_step(self, loss: float) -> bool:
         """Count a step, answer the order if that was its last; whether there is more to do."""
@@ -79,9 +91,9 @@ class Told:
         if self.left == 0:
             answer = {
                 "seconds": time.perf_counter() - self.began[0],
-                "processor_seconds": time.process_time() - self.began[1],
+                "processor_seconds": processor_seconds() - self.began[1],
                 "loss": loss,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - self.start_mib,
             }
             print(json.dumps(answer), flush=True)
             self.read()
@@ -103,6 +115,7 @@ def ours(options: argparse.Namespace, told: Told) -> None:
     from model.training import TrainingConfig, TrainingStopped, train
     from model.transformer import Transformer
 
+    told.loaded()
     more = [True]
     with contextlib.suppress(TrainingStopped):
         train(
@@ -137,6 +150,7 @@ def hugging_face(options: argparse.Namespace, told: Told) -> None:
     """transformers' Llama of the same shape with its own loss."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    told.loaded()
     model = LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True, use_cache=False))
     # `labels` are shifted inside, so the ids themselves are given: one position of 256 less to predict than ours.
     plain(model, lambda given: model(input_ids=given["input_ids"], labels=given["input_ids"]).loss, options, told)
@@ -146,6 +160,7 @@ def nanogpt(options: argparse.Namespace, told: Told) -> None:
     """A GPT-2 shaped model with as many weights in its layers as ours has."""
     from tests.benchmarks.training.nanogpt_block import GPT
 
+    told.loaded()
     width, heads = SHAPE["hidden_size"], SHAPE["num_attention_heads"]
     keys = SHAPE["num_key_value_heads"] * width // heads
     ours = 2 * width * (width + keys) + 3 * width * SHAPE["intermediate_size"]
@@ -177,9 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     torch.set_num_threads(chosen.threads)
-    told = Told()
-    if told.left:
-        SIDES[chosen.side](chosen, told)
+    SIDES[chosen.side](chosen, Told())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""All figures of training and generation, into `.pedigree/bench/training.json` and a plot beside it.
+
+    make bench-training [ARGS="--only speed loss"]
+
+Runs `rows()` of every `bench_*.py` of this folder that has one, each of which can be run by itself too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from tests.benchmarks.rows import Row, plot, show, write
+
+PREFIX = "bench_"
+
+
+def main() -> None:
+    """Run, write after each file, and show all."""
+    names = sorted(path.stem.removeprefix(PREFIX) for path in Path(__file__).parent.glob(f"{PREFIX}*.py"))
+    names.remove("training")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--only", nargs="+", choices=names, default=names)
+    rows: list[Row] = []
+    for name in options.parse_args().only:
+        module = importlib.import_module(f"tests.benchmarks.training.{PREFIX}{name}")
+        if hasattr(module, "rows"):
+            rows += module.rows()
+            write("training", rows)
+    show("Training and generation", rows)
+    plot("training", "Training and generation on a processor", rows)
+
+
+if __name__ == "__main__":
+    main()
