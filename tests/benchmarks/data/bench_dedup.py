@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xxhash
-from tests.benchmarks.data.bench_pipeline import write_sample
 
 from tasks.deduplicate import DeduplicateConfig, survey
 from tasks.text.clusters import components
 from tasks.text.shards import BATCH_BYTES, BATCH_ROWS, slices_by_bytes
 from tasks.text.signature_memory import SignatureMemory
 from tests.benchmarks.data import dedup_sides
+from tests.benchmarks.data.sample import part
+from tests.benchmarks.data.sample import sample as whole_sample
 from tests.benchmarks.rows import ONE_THREAD, Row, environment, folder, in_process, plot, show, write
 
 WORK = "MinHash dedup from text, 128 permutations"
@@ -119,7 +120,7 @@ def rows(documents: int = 20_000) -> list[Row]:
     """Speed against each program, accuracy against exact similarity."""
     sample = folder() / "docstrings.jsonl"
     if not sample.is_file() or len(texts_of(sample, documents)) < documents:
-        write_sample(sample, documents / 1900)
+        part(whole_sample(), documents / 1900, sample)
     documents = min(documents, len(texts_of(sample, documents)))
     own = [sys.executable, "-m", "tests.benchmarks.data.bench_dedup", "--ours", str(sample)]
     mine, _ = in_process([*own, "--documents", str(documents)], ONE_THREAD)
