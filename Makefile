@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 CODE := flows tasks model
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types unit bench-lineage down clean
+.PHONY: help install run test lint types unit bench-lineage bench-data down clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ unit: $(INSTALLED)  ## unit, fault and end-to-end tests
 
 bench-lineage: $(INSTALLED)  ## seconds and memory of questions about lineage, on 10,000 records and 10 million documents
 	$(BIN)/python -m tests.benchmarks.lineage.bench_lineage --overhead $(ARGS)
+
+bench-data: $(INSTALLED)  ## the data stages against other programs, installed in environments of their own; ARGS: some of them
+	$(BIN)/python -m tests.benchmarks.data.bench_data $(ARGS)
 
 clean: down  ## delete .pedigree: every model, record and log
 	rm -rf .pedigree
