@@ -242,6 +242,7 @@ def bar_groups(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figur
             axes.invert_yaxis()
             axes.grid(axis="y", visible=False)
             axes.margins(x=0.15)
+            axes.set_xlim(left=0)
             axes.set_title(title)
             if len(series) > 1:
                 axes.legend(loc="best")

@@ -95,7 +95,7 @@ def fertility_of(metrics: Mapping[str, float]) -> dict[str, dict[str, dict[str, 
     titles = {
         "tokens_per_word": "Tokens a word",
         "bytes_per_token": "Bytes a token",
-        "whole_share": "Characters with a token of their own (share)",
+        "whole_share": "Characters known whole (share)",
     }
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, value in metrics.items():

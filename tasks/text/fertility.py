@@ -27,6 +27,7 @@ UNKNOWN = "unknown"
 MOST_GROUPS = 50  # of each sort in the table: those with the most text
 MOST_SCRIPTS = 250
 NO_LETTER = "no letter"
+OF_NO_SCRIPT = {"no", "COMBINING", "MODIFIER", "VARIATION"}  # how names of marks begin that go with any script
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 _COUNTS = ("documents", "bytes", "words", "tokens", "part_tokens")
 
@@ -43,6 +44,7 @@ class Scripts:
         name = NO_LETTER
         if unicodedata.category(character)[0] in "LM":
             name = unicodedata.name(character, NO_LETTER).split(" ")[0].split("-")[0]
+            name = NO_LETTER if name in OF_NO_SCRIPT else name
         return self.named(name)
 
     def named(self, name: str) -> int:
@@ -75,7 +77,7 @@ def pieces_of(tokenizer: Tokenizer) -> list[bytes]:
     byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
     byte_level = '"ByteLevel"' in tokenizer.to_json()
     for token, number in vocabulary.items():
-        if byte_level and all(character in byte_of for character in token):
+        if byte_level and byte_of.keys() >= set(token):
             pieces[number] = bytes(byte_of[character] for character in token)
         elif not _BYTE_TOKEN.fullmatch(token):
             pieces[number] = token.encode()

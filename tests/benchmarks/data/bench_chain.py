@@ -3,8 +3,8 @@
 Both sides read the same JSONL file of docstrings (datatrove its first megabytes, compared by rate) and write token
 shards with the same tokenizer. Ours goes through every stage as a user's run does, with snapshot, locks, digests,
 ledgers and records. datatrove: JsonlReader, FTFYFormatter, GopherRepetitionFilter and GopherQualityFilter, the four
-stages of MinHash, DocumentTokenizer. Gopher's limits are as loose as our rules for docstrings, since with its own
-hardly any docstring is left to work on. Time is processor time of the whole process, imports left out.
+stages of MinHash, DocumentTokenizer. The limits of Gopher's quality rules are as loose as our rules for docstrings:
+with its own, hardly any docstring is left to work on. Time is processor time of the process, imports left out.
 """
 
 import argparse

@@ -64,10 +64,7 @@ def main() -> None:
     )  # fmt: skip
     spent = seconds() - began
     documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
-    kept = 0
-    for path in (folder / "kept").iterdir():
-        with gzip.open(path) as lines:
-            kept += sum(1 for _ in lines)
+    kept = sum(gzip.decompress(path.read_bytes()).count(b"\n") for path in (folder / "kept").iterdir())
     print(json.dumps({
         "bytes": sum(len(document.encode()) for document in documents),
         "documents": len(documents),

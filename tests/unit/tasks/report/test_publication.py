@@ -111,6 +111,6 @@ def test_fertility_is_drawn_by_group_and_by_script(tmp_path: Path) -> None:
                "fertility/language/de/bytes_per_token": 3.0, "fertility/script/CJK/whole_share": 0.1}  # fmt: skip
     panels = publication.fertility_of(figures)
     assert panels["Tokens a word"] == {"language: de": {"tokens_per_word": 2.0}}
-    assert panels["Characters with a token of their own (share)"] == {"script: CJK": {"whole_share": 0.1}}
+    assert panels["Characters known whole (share)"] == {"script: CJK": {"whole_share": 0.1}}
     publication.write_plots(put("tokenize", "tokens", metrics=figures).model_dump(mode="json"), tmp_path)
     assert [file.name for file in sorted((tmp_path / "plots").iterdir())] == ["fertility.png", "fertility.svg"]

@@ -5,10 +5,10 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
-from tasks.text.encoder import BatchEncoder, UnsupportedTokenizer
+from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of
 from tasks.text.pretokens import WordTable, split_words
 from tasks.text.spans import TextBatch
 
@@ -46,6 +46,28 @@ HOSTILE = [
     "\uffff",
     "_",
     "--",
+    "\ud7ff",  # the characters beside the surrogates
+    "\ue000",
+    "\ufdd0",  # no characters
+    "\U0010ffff",
+    "\ufeff",
+    "\u2028",
+    "\u2003",
+    "\u180e",
+    "\u202e",  # turns the direction of writing
+    "שלום",
+    "مرحبا",
+    "\u0301\u0301\u0301",
+    "नमस्ते",
+    "한국어",
+    "日本語の文章には空白がない",
+    "۱۲۳",
+    "ﬁ",
+    "x" * 700,
+    "7" * 300,
+    " " * 300,
+    "\n" * 300,
+    "=" * 300,
     *SPECIAL_TOKENS,
 ]
 
@@ -75,6 +97,24 @@ any_text = st.one_of(
 @given(texts=st.lists(any_text, max_size=4))
 def test_ids_are_those_of_tokenizers(tokenizer, encoder, texts):
     assert encoded(encoder, texts) == [tokenizer.encode(text) for text in texts]
+
+
+def test_ids_of_every_character_are_those_of_tokenizers(tokenizer, encoder):
+    codes = [code for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
+    texts = ["".join(map(chr, codes[begin : begin + 4096])) for begin in range(0, len(codes), 4096)]
+    assert encoded(encoder, texts) == tokenizer.encode_batch(texts)
+    beside = [
+        "".join(f"a{chr(code)} {chr(code)}'s {chr(code)}\n" for code in codes[place::37][:9000]) for place in (0, 5)
+    ]
+    assert encoded(encoder, beside) == tokenizer.encode_batch(beside)
+
+
+@pytest.mark.parametrize(
+    "run", ["a", "é", "中", "\u0301", " ", "\u3000", "\n", "'", "=", "🙂", "\u200b", "ab", "a ", " \n"]
+)
+def test_long_runs_are_encoded_as_tokenizers_does(tokenizer, encoder, run):
+    texts = [run * 20_000, "x" + run * 3000 + "x", run * 255, run * 256, run * 257]
+    assert encoded(encoder, texts) == tokenizer.encode_batch(texts)
 
 
 @settings(max_examples=200, deadline=None)
@@ -120,9 +160,59 @@ def test_the_table_grows_and_survives_colliding_slots():
     assert table.find(np.array([17, 3], np.uint64)).tolist() == [-1, -1]
 
 
-@pytest.mark.parametrize("change", ["normalizer", "prefix", "split"])
+def word_piece() -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.train_from_iterator(SAMPLES * 3, trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[UNK]"]))
+    return backend
+
+
+def unigram() -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.train_from_iterator(
+        SAMPLES * 3, trainers.UnigramTrainer(vocab_size=90, unk_token="<unk>", special_tokens=["<unk>"])
+    )
+    return backend
+
+
+def with_other_words() -> tokenizers.Tokenizer:
+    """Byte-level, with another pattern than GPT-2's, as most newer models have."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    pattern = tokenizers.Regex(r"\p{N}{1,3}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+")
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(SAMPLES * 3, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet))
+    return backend
+
+
+def with_added_words(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    backend.add_tokens(["they'll", "東京"])
+    return backend
+
+
+@pytest.mark.parametrize("kind", ["word piece", "unigram", "other words", "added words"])
+def test_any_other_tokenizer_is_used_through_the_library(kind, tokenizer):
+    makers = {"word piece": word_piece, "unigram": unigram, "other words": with_other_words}
+    other = Tokenizer(with_added_words(tokenizer) if kind == "added words" else makers[kind]())
+    encoder = encoder_of(other.backend)
+    assert isinstance(encoder, PlainEncoder) and encoder.reason
+    texts = [*SAMPLES, "", "".join(HOSTILE), *HOSTILE]
+    assert encoded(encoder, texts) == [other.encode(text) for text in texts]
+    ids, lengths = encoder.encode(TextBatch(texts))
+    assert ids.tolist() == [number for text in texts for number in other.encode(text)] and len(lengths) == len(texts)
+
+
+@pytest.mark.parametrize("change", ["normalizer", "prefix", "split", "added"])
 def test_other_tokenizers_are_refused(change):
     backend = tokenizers.Tokenizer(models.BPE())
+    if change == "added":
+        backend.add_tokens(["word"])
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=change == "prefix")
     if change == "normalizer":
         backend.normalizer = normalizers.NFC()
