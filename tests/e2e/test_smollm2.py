@@ -29,27 +29,34 @@ from model.export import load_causal
 from model.generation import generate
 
 file, ours = Path(sys.argv[1]), sys.argv[2]
-reference = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).eval()
-reading = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-opened = AutoModelForCausalLM.from_pretrained(ours).eval()
+greedy = {"max_new_tokens": 32, "eos_token_id": 2, "pad_token_id": 2}
+reading, opened = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name), AutoTokenizer.from_pretrained(ours)
+questions = ("What is the capital of France?", "Write one sentence about rivers.", "What is 17 plus 25?")
+chats = [[{"role": "user", "content": question}] for question in questions]
+rows = [reading.apply_chat_template(chat, add_generation_prompt=True)["input_ids"] for chat in chats]
+
+
+@torch.inference_mode()
+def answers(model):  # one model in memory at a time
+    logits = [model(torch.tensor([row])).logits for row in rows]
+    written = [model.generate(torch.tensor([row]), do_sample=False, **greedy)[0, len(row) :].tolist() for row in rows]
+    return logits, written
+
+
+expected, written = answers(AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).eval())
+exported, written_by_exported = answers(AutoModelForCausalLM.from_pretrained(ours).eval())
 model, tokenizer = load_causal(ours)
+with torch.inference_mode():
+    found = [model(torch.tensor([row])) for row in rows]
 texts = ["abc 1234, 5,678.9 x²", "  two  spaces\\n\\n\\ttab", "日本 größer 🙂 don't I'LL", "print(f'{x:03d}')", ""]
-found = {"texts": [tokenizer.encode(text) == reading(text)["input_ids"] for text in texts], "answers": []}
-for question in ("What is the capital of France?", "Write one sentence about rivers.", "What is 17 plus 25?"):
-    chat = [{"role": "user", "content": question}]
-    ids = reading.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
-    same = AutoTokenizer.from_pretrained(ours).apply_chat_template(chat, add_generation_prompt=True)["input_ids"] == ids
-    tokens = torch.tensor([ids])
-    with torch.no_grad():
-        expected, logits = reference(tokens).logits, model(tokens)
-    greedy = {"max_new_tokens": 32, "eos_token_id": 2, "pad_token_id": 2}
-    theirs = reference.generate(tokens, do_sample=False, **greedy)[0, len(ids) :].tolist()
-    answer = generate(model, [ids], temperature=0, seed=0, **greedy)[0]
-    found["answers"].append({
-        "prompt": same, "logits": (logits - expected).abs().max().item(), "greedy": answer == theirs,
-        "opened": (opened(tokens).logits - expected).abs().max().item(), "text": tokenizer.decode(answer),
-    })
-print(json.dumps(found))
+print(json.dumps({
+    "texts": [tokenizer.encode(text) == reading(text)["input_ids"] for text in texts],
+    "chats": [opened.apply_chat_template(c, add_generation_prompt=True)["input_ids"] for c in chats] == rows,
+    "logits": max((a - b).abs().max().item() for a, b in zip(found, expected)),
+    "exported": max((a - b).abs().max().item() for a, b in zip(exported, expected)),
+    "greedy": generate(model, rows, temperature=0, seed=0, **greedy) == written == written_by_exported,
+    "first": tokenizer.decode(written[0]),
+}))
 """
 
 
@@ -79,11 +86,9 @@ def test_it_answers_as_in_transformers_and_can_be_fine_tuned(
     ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
-    assert found["texts"] == [True] * 5
-    for answer in found["answers"]:
-        assert answer["prompt"] and answer["greedy"], answer
-        assert answer["logits"] < 1e-4 and answer["opened"] < 1e-4, answer
-    assert "Paris" in found["answers"][0]["text"]
+    assert found["texts"] == [True] * 5 and found["chats"] and found["greedy"], found
+    assert found["logits"] < 1e-4 and found["exported"] < 1e-4, found
+    assert "Paris" in found["first"]
 
     config = FinetuneConfig(
         steps=2, batch_size=2, optimizer="adamw", lr=1e-5, adamw_lr=1e-5, validation_pairs=2, eval_prompts=2,
