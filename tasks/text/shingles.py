@@ -45,17 +45,21 @@ class Shingles:
 def shingle(batch: TextBatch, size: int) -> Shingles:
     """Shingles of `size` words. The texts should be lower-cased already."""
     words = batch.words()
-    counts = np.bincount(words.documents, minlength=len(batch)).astype(np.int64)
+    return shingle_words(batch.hashes(words), words.documents, len(batch), size)
+
+
+def shingle_words(hashes: np.ndarray, documents: np.ndarray, num_texts: int, size: int) -> Shingles:
+    """Shingles of `size` words, given the words' hashes (W,) uint64 and the text that each belongs to (W,), rising."""
+    counts = np.bincount(documents, minlength=num_texts).astype(np.int64)
     first = np.concatenate(([0], np.cumsum(counts)))
-    hashes = batch.hashes(words)
     per_text = np.where(counts >= size, counts - size + 1, np.minimum(counts, 1))
     offsets = np.concatenate(([0], np.cumsum(per_text)))
     result = np.zeros(offsets[-1], np.uint32)
     if len(hashes) >= size:
         rolled = hash_runs(hashes, size)
         starts = np.arange(len(rolled))
-        starts = starts[starts + size <= first[1:][words.documents[: len(rolled)]]]  # the run ends in its own text
-        texts = words.documents[starts]
+        starts = starts[starts + size <= first[1:][documents[: len(rolled)]]]  # the run ends in its own text
+        texts = documents[starts]
         result[offsets[texts] + starts - first[texts]] = (rolled[starts] >> _HIGH).astype(np.uint32)
     for short in range(1, size):
         texts = np.flatnonzero(counts == short)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.text.shingles import is_among, runs_of_sizes, shingle, unique_shingles
+from tasks.text.shingles import Shingles, is_among, runs_of_sizes, shingle_words, unique_shingles
 from tasks.text.spans import Spans, TextBatch
 
 Texts: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str]"
@@ -112,13 +112,17 @@ def _each_size(
         yield size, hashes[places], documents[places], places
 
 
+def _shingles(words: Words) -> Shingles:
+    return shingle_words(words.hashes, words.spans.documents, len(words.batch), SHINGLE_WORDS)
+
+
 class Likeness:
     """Evaluation texts by their shingles, to find training texts that are nearly the same."""
 
     def __init__(self, texts: Texts, similarity: float, min_words: int) -> None:
         self._similarity = similarity
         words = words_of(texts)
-        shingles = unique_shingles(shingle(words.batch, SHINGLE_WORDS))
+        shingles = unique_shingles(_shingles(words))
         enough = np.bincount(words.spans.documents, minlength=len(words.batch)) >= max(min_words, 1)
         self._sizes = np.diff(shingles.offsets)
         owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
@@ -129,7 +133,7 @@ class Likeness:
 
     def near(self, words: Words) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Pairs of a row of these texts and an evaluation text that are alike enough, and how alike, (P,) each."""
-        shingles = shingle(words.batch, SHINGLE_WORDS)
+        shingles = _shingles(words)
         likely = np.flatnonzero(self._flags[shingles.hashes & np.uint32(len(self._flags) - 1)])
         met = likely[is_among(shingles.hashes[likely], self._hashes)]
         rows = np.flatnonzero(np.diff(np.searchsorted(met, shingles.offsets)))  # texts that share any shingle
