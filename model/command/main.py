@@ -132,8 +132,6 @@ def explain(error: Exception) -> str | None:
         return "the disk is full: free some and run the same command again; training goes on from its last checkpoint"
     if kind == "OutOfMemoryError":
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
-    if kind == "InductorError" and "InvalidCxxCompiler" in str(error):
-        return "--compile needs a C++ compiler, and none is found: install one (g++ or clang), or leave --compile out"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, ModelError) or kind in ("NonFiniteLoss", "CheckpointMismatch"):
