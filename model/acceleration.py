@@ -7,14 +7,31 @@ stands outside (embedding, final norm, the chunked loss) is a few large operatio
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model.errors import CompilerMissing
 from model.transformer import Backbone, RunLayer, run_layer
+
+
+def _compiled(run: RunLayer) -> RunLayer:
+    compiled = torch.compile(run, dynamic=False)
+
+    def run_compiled(*arguments: Any) -> Tensor:
+        try:
+            return compiled(*arguments)
+        except RuntimeError as error:
+            if "InvalidCxxCompiler" not in str(error):
+                raise
+            raise CompilerMissing(
+                "compiling needs a C++ compiler, and none is found: install one (g++ or clang), or leave compiling out"
+            ) from error
+
+    return run_compiled
 
 
 def _recomputing(run: RunLayer) -> RunLayer:
@@ -32,18 +49,19 @@ def _recomputing(run: RunLayer) -> RunLayer:
 def accelerated(*models: nn.Module, compile: bool = False, activation_checkpointing: bool = False) -> Iterator[None]:
     """Within it every `Backbone` in `models` runs its layers so wherever gradients are wanted.
 
+    compile: raises CompilerMissing at the first layer where there is no C++ compiler.
     activation_checkpointing: activations of one layer at a time instead of all, for a third more computation.
     """
-    run: RunLayer = torch.compile(run_layer, dynamic=False) if compile else run_layer
+    run: RunLayer = _compiled(run_layer) if compile else run_layer
     if activation_checkpointing:
         run = _recomputing(run)
     backbones = [module for model in models for module in model.modules() if isinstance(module, Backbone)]
     for backbone in backbones:
         backbone.run_layer = run
     try:
-        with warnings.catch_warnings():
-            # Dynamo looks at the .grad of a layer's input as it traces, and PyTorch warns that there is none.
-            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+        with warnings.catch_warnings() if compile else nullcontext():
+            if compile:  # Dynamo looks at the .grad of a layer's input as it traces; PyTorch warns that there is none
+                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
             yield
     finally:
         for backbone in backbones:

@@ -5,6 +5,7 @@ ModelError
 ├── InputError           token ids, masks or settings of a call that cannot be used
 ├── TokenizerError       a tokenizer file that cannot be read, or one that lacks a token the caller needs
 ├── ChatError            a conversation that cannot be written in the chat format
+├── CompilerMissing      compiling was asked for where no C++ compiler is
 └── ModelFormatError     a model directory that is incomplete, damaged or of another kind
 """
 
@@ -33,3 +34,7 @@ class ChatError(ModelError):
 
 class ModelFormatError(ModelError):
     """A model directory that is incomplete, damaged or of another kind."""
+
+
+class CompilerMissing(ModelError):
+    """Compiling was asked for where no C++ compiler is."""

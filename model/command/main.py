@@ -206,8 +206,6 @@ def explain(error: Exception) -> str | None:
         return "the disk is full: free some and run the same command again; training goes on from its last checkpoint"
     if kind == "OutOfMemoryError":
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
-    if kind == "InductorError" and "InvalidCxxCompiler" in str(error):
-        return "--compile needs a C++ compiler, and none is found: install one (g++ or clang), or leave --compile out"
     if isinstance(error, ModuleNotFoundError) and error.name == "gguf":
         return "reading GGUF needs one more package: pip install gguf==0.19.0"
     if isinstance(error, OSError):

@@ -1,5 +1,9 @@
 """Ways to run the layers while learning: each leaves the values, and says what it saves."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -93,3 +97,18 @@ def test_all_layers_share_one_compiled_graph():
     assert counters["stats"]["unique_graphs"] == 1
     for name in plain:
         torch.testing.assert_close(compiled[name], plain[name], atol=1e-6, rtol=1e-4)
+
+
+def test_without_a_compiler_the_error_says_what_to_do():
+    code = (
+        "from tests.unit.model.test_acceleration import *\n"
+        "with accelerated(model := Transformer(SIZES), compile=True):\n"
+        "    model(batch()['input_ids'])"
+    )
+    nowhere = {**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=nowhere, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "model.errors.CompilerMissing: compiling needs a C++ compiler, and none is found: install one (g++ or clang), "
+        "or leave compiling out"
+    )
