@@ -11,6 +11,7 @@ from typing import Any, Self
 from model.errors import ModelConfigError
 from model.rope_scaling import RopeScaling
 
+LONGEST = 1 << 24  # positions; tables of more take gigabytes, and no model has read more than 10 million
 # What a `config.json` may say that would change the result; any other value is refused, not ignored.
 FIXED = {"hidden_act": "silu", "mlp_bias": False}
 
@@ -108,6 +109,10 @@ class ModelConfig:
             )
         if self.head_size % 2:
             raise ModelConfigError(f"head_dim {self.head_size} is odd: rotary positions turn pairs, so make it even.")
+        if self.max_position_embeddings > LONGEST:
+            raise ModelConfigError(
+                f"max_position_embeddings is {self.max_position_embeddings}, but {LONGEST} are the most computed here."
+            )
         for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):

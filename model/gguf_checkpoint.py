@@ -71,6 +71,12 @@ def load_gguf(path: str | Path) -> GGUFCheckpoint:
         raise ModelFormatError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:  # a name where a number belongs, or the like
         raise ModelFormatError(f"the settings in {path} make no sense ({str(error)!r}): download it again.") from error
+    numbers = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    if numbers != config.num_parameters():  # before memory is taken for what the settings ask for
+        raise ModelFormatError(
+            f"{path} stores {numbers:,} numbers, its settings ask for {config.num_parameters():,}: the model is none "
+            "that is computed here, or the file is damaged. Use another file."
+        )
     model = Transformer(config)
     _load_tensors(model, reader, Path(path))
     kinds = Counter(tensor.tensor_type.name for tensor in reader.tensors)

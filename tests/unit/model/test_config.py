@@ -22,6 +22,7 @@ SMALL = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidd
         ({"hidden_size": 18}, "not a multiple of num_attention_heads"),
         ({"num_key_value_heads": 3}, "not a multiple of num_key_value_heads"),
         ({"hidden_size": 12}, "head_dim 3 is odd"),
+        ({"max_position_embeddings": 10**12}, "max_position_embeddings is 1000000000000"),
         ({"rope_theta": 0.0}, "rope_theta"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
         ({"eos_token_id": 50}, "eos_token_id is 50, outside the vocabulary of 50"),

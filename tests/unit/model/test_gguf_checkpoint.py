@@ -113,14 +113,41 @@ def test_the_same_file_gives_the_same_bytes(tokenizer, tmp_path):
         ({"llama.embedding_length": "wide"}, "hidden_size is 'wide'"),
         ({"llama.rope.freq_base": [1, 2]}, "make no sense"),
         ({"llama.embedding_length": None}, "hidden_size is None"),
-        ({"llama.feed_forward_length": 64}, "has shape"),
-        ({"llama.block_count": 3}, "lacks 9 tensors"),
-        ({"llama.block_count": 1}, "has 9 that are not computed here"),
+        ({"llama.feed_forward_length": 64}, r"stores \d+,\d+ numbers, its settings ask for \d+,\d+"),
+        ({"llama.feed_forward_length": 2**31}, r"numbers, its settings ask for [\d,]{15}"),
+        ({"llama.block_count": 2**31}, r"numbers, its settings ask for [\d,]{15}"),
+        ({"llama.block_count": 1}, "numbers, its settings ask for"),
+        ({"llama.context_length": 2**31}, "max_position_embeddings is 2147483648"),
         ({"llama.block_count": 0}, "num_hidden_layers is 0"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(tokenizer, tmp_path, change, words):
     write(tmp_path / "m.gguf", theirs("llama", tokenizer.vocab_size), tokenizer, **change)
+    with pytest.raises(ModelFormatError, match=words):
+        load_gguf(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([(b"blk.1.ffn_up", b"blk.1.ffn_UP")], r"lacks 1 tensors \['model.layers.1.mlp.up_proj.weight'\] and has 1"),
+        (
+            [
+                (b"blk.1.attn_q", b"blk.1.attn_X"),
+                (b"blk.1.attn_k", b"blk.1.attn_q"),
+                (b"blk.1.attn_X", b"blk.1.attn_k"),
+            ],
+            r"q_proj.weight in .* has shape \(32, 64\), its settings say \(64, 64\)",
+        ),
+    ],
+)
+def test_tensors_of_other_names_or_shapes_are_refused(tokenizer, tmp_path, changes, words):
+    write(tmp_path / "m.gguf", theirs("llama", tokenizer.vocab_size), tokenizer)
+    content = (tmp_path / "m.gguf").read_bytes()
+    for old, new in changes:
+        assert content.count(old) == 1
+        content = content.replace(old, new)
+    (tmp_path / "m.gguf").write_bytes(content)
     with pytest.raises(ModelFormatError, match=words):
         load_gguf(tmp_path / "m.gguf")
 
