@@ -19,8 +19,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        factor = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        factor = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
         y = x * factor
         ctx.save_for_backward(y, factor)
         return y

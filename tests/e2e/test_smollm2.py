@@ -27,6 +27,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from model.export import load_causal
 from model.generation import generate
+from model.sampling import Sampling
 
 file, ours = Path(sys.argv[1]), sys.argv[2]
 greedy = {"max_new_tokens": 32, "eos_token_id": 2, "pad_token_id": 2}
@@ -54,7 +55,7 @@ print(json.dumps({
     "chats": [opened.apply_chat_template(c, add_generation_prompt=True)["input_ids"] for c in chats] == rows,
     "logits": max((a - b).abs().max().item() for a, b in zip(found, expected)),
     "exported": max((a - b).abs().max().item() for a, b in zip(exported, expected)),
-    "greedy": generate(model, rows, temperature=0, seed=0, **greedy) == written == written_by_exported,
+    "greedy": generate(model, rows, sampling=Sampling(0.0), seed=0, **greedy) == written == written_by_exported,
     "first": tokenizer.decode(written[0]),
 }))
 """

@@ -28,7 +28,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     # A stage's own file reruns that stage; another stage's file does not.
     ("tasks/snapshot.py", "_file_items"): {"snapshot"},
     ("tasks/collect.py", "collect"): {"collect"},
-    ("tasks/clean.py", "clean_table"): {"clean"},
+    ("tasks/cleaner.py", "clean_batch"): {"clean"},
     ("tasks/deduplicate.py", "deduplicate"): {"deduplicate"},
     ("tasks/decontaminate.py", "decontaminate"): {"decontaminate"},
     ("tasks/tokenize.py", "tokenize"): {"tokenize"},
@@ -48,7 +48,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/preference.py", "pairwise_loss"): {"reward"},
     ("model/bpe.py", "learn"): {"tokenize"},
     # The sampler: whoever writes text with it.
-    ("model/generation.py", "choose"): MODELS - {"reward"},
+    ("model/sampling.py", "choose"): MODELS - {"reward"},
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
     # How text is processed.
     ("tasks/text/minhash.py", "signatures"): {"collect", "pair", "deduplicate"},  # what is forgotten is known by them

@@ -16,6 +16,7 @@ from model.decoding import Decoder
 from model.errors import ModelConfigError
 from model.export import load_causal, load_scalar, save_pretrained
 from model.generation import generate, left_pad
+from model.sampling import Sampling
 from model.scalar import ScalarModel
 from model.tokenizer import Tokenizer, train_tokenizer
 from model.transformer import Transformer
@@ -176,7 +177,7 @@ def test_greedy_answers_equal_transformers_token_for_token(theirs):
     )[:, block.shape[1] :].tolist()
     until_end = [row[: row.index(EOS) + 1] if EOS in row else row for row in expected]
     answers = generate(
-        taken_over(theirs), rows, max_new_tokens=20, temperature=0, eos_token_id=EOS, pad_token_id=PAD, seed=0
+        taken_over(theirs), rows, max_new_tokens=20, sampling=Sampling(0.0), eos_token_id=EOS, pad_token_id=PAD, seed=0
     )
     assert answers == until_end
 

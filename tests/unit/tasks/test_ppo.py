@@ -27,7 +27,7 @@ CONFIG = PPOConfig(
     iterations=3, batch_size=8, max_new_tokens=12, lr=1e-3, evaluation_prompts=6, watch_every=2, watch_prompts=3,
     precision="fp32",
 )  # fmt: skip
-RESOURCES = Resources(checkpoint_seconds=0.001, threads=1)
+RESOURCES = Resources(checkpoint_seconds=0.001, checkpoint_steps=1, threads=1)
 
 
 class World:

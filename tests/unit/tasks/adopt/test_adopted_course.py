@@ -129,7 +129,8 @@ def test_the_course_takes_adopted_text_pairs_and_tokenizer(texts: Path, checkpoi
     answer = questions.documents(data.tokens.digest)
     assert any(name.startswith("https://example.org/data/") for name in answer["origins"]) and answer["unknown"] == []
     declared = questions.lineage(data.tokens.digest)["declared"]
-    assert {made["stage"] for made in declared} == {"adopt_text", "adopt_tokenizer"}
+    # the pairs too: what of them is held out is kept out of the text
+    assert {made["stage"] for made in declared} == {"adopt_text", "adopt_tokenizer", "adopt_pairs"}
 
 
 def test_a_tokenizer_that_is_not_gpt2s_is_used_as_it_is(checkpoint: Path) -> None:
