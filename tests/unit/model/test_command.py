@@ -139,7 +139,7 @@ def test_questions_give_shares_with_intervals_and_count_what_is_left_out(
         options = ["--max-new-tokens", "8", "--stop", "\n", "--json"] if kind == "questions" else ["--json"]
         assert command.main(["eval", "--model", str(trained), f"--{kind}", str(tmp_path / file), *options]) == 0
         answer = json.loads(capsys.readouterr().out)
-        jsonschema.validate(answer, json.loads((SCHEMAS / f"model-evaluate-{kind}.json").read_text()))
+        jsonschema.validate(answer, json.loads((SCHEMAS / f"model-eval-{kind}.json").read_text()))
         if kind == "choices":
             assert (answer["rows"], answer["left_out"]) == (6, 2)
             assert answer["accuracy"] == pytest.approx(1 / 3) == answer["chance"]
