@@ -10,7 +10,7 @@ from tests.benchmarks.rows import environment
 from tests.e2e.command import PROJECT, Pedigree
 from tests.runners_course import write_sources
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # two clusters start, on however slow a machine
 WORKERS = 2
 RUNNERS = (("local", 1), ("local", WORKERS), ("threads", WORKERS), ("processes", WORKERS), ("ray", WORKERS),
            ("dask", WORKERS))  # fmt: skip
