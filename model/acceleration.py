@@ -17,9 +17,13 @@ from torch.utils.checkpoint import checkpoint
 from model.errors import CompilerMissing
 from model.transformer import Backbone, RunLayer, run_layer
 
+MOST_SHAPES = 128
+
 
 def _compiled(run: RunLayer) -> RunLayer:
-    compiled = torch.compile(run, dynamic=False)
+    # One graph for each length of rows. Past the limit a length would run plainly, and which one would depend on where
+    # a resumed run began; graphs of another training in this process must not count, for the same reason.
+    compiled = torch.compile(run, dynamic=False, recompile_limit=MOST_SHAPES, isolate_recompiles=True)
 
     def run_compiled(*arguments: Any) -> Tensor:
         try:

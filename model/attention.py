@@ -21,7 +21,7 @@ from model.norm import RMSNorm
 from model.rotary import rotate
 
 AttentionMethod = Literal["auto", "sdpa", "matmul"]
-QUERY_BLOCK = 64  # positions; 32 and 128 were slower at 256 tokens
+QUERY_BLOCK = 64  # positions; of 256 tokens, 128 took a third longer, and 32 no less once compiled
 
 
 def causal_mask(num_tokens: int, device: torch.device) -> Tensor:

@@ -99,6 +99,16 @@ def test_all_layers_share_one_compiled_graph():
         torch.testing.assert_close(compiled[name], plain[name], atol=1e-6, rtol=1e-4)
 
 
+def test_every_length_is_compiled_however_many_there_are_and_whatever_ran_before():
+    model = Transformer(SIZES)
+    for _ in range(2):
+        counters.clear()
+        with accelerated(model, compile=True):
+            for length in range(2, 12):  # PyTorch gives up after eight
+                model(batch()["input_ids"][:, :length])
+        assert counters["stats"]["unique_graphs"] == 10
+
+
 def test_without_a_compiler_the_error_says_what_to_do():
     code = (
         "from tests.unit.model.test_acceleration import *\n"
