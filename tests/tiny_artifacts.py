@@ -14,7 +14,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 from model.transformer import Transformer
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.home import home
-from tasks.lineage.ledger import SCHEMA
+from tasks.lineage.ledger import DROPPED, KEPT, SCHEMA
 from tasks.lineage.store import Store
 
 VERBS = ["Return", "Compute", "Write", "Read", "Close", "Open", "Sort", "Merge"]
@@ -80,7 +80,7 @@ def tokens_artifact(documents: int = 300, validation: int = 30) -> Artifact:
             {
                 "doc_id": row["doc_id"],
                 "source": f"tiny://{row['doc_id']}",
-                "kept": row["split"] == "train",
+                "decision": KEPT if row["split"] == "train" else DROPPED,
                 "reason": None if row["split"] == "train" else "held_out",
                 "duplicate_of": None,
                 "bytes_in": row["bytes"],
