@@ -22,7 +22,7 @@ from model.checkpoint import CheckpointMismatch, Checkpoints
 from model.stopping import StopRequest, TrainingStopped
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.config import Resources, StageConfig
-from tasks.lineage.errors import ConfigError, DataError, StageError, StoreFull
+from tasks.lineage.errors import ConfigError, DataError, StoreFull
 from tasks.lineage.files import write_atomically
 from tasks.lineage.stage_run import StageRun
 
@@ -57,7 +57,7 @@ def train_under_torchrun(
     """Trains in `resources.processes` processes to the last checkpoint.
 
     SIGTERM and cancelling reach them: raises TrainingStopped when they have saved. Raises the error of the first
-    process that failed, as its own kind where trying again cannot help, else StageError.
+    process that failed, as its own kind where trying again cannot help, else RuntimeError.
     """
     job = Job(
         stage=stage,
@@ -189,6 +189,5 @@ def _error(work: Path, status: int) -> Exception:
         told = json.loads((work / ERROR).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         lines = (work / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        return StageError("\n".join([f"torchrun ended with status {status}; its last lines:", *lines]))
-    kind = _ERRORS.get(told["kind"], StageError)
-    return kind(told["message"])
+        return RuntimeError("\n".join([f"torchrun ended with status {status}; its last lines:", *lines]))
+    return _ERRORS.get(told["kind"], RuntimeError)(told["message"])
