@@ -55,6 +55,10 @@ class Checkpoints:
     def _folders(self) -> list[Path]:
         return sorted(self.directory.glob("step-????????"), reverse=True)
 
+    def newest_step(self) -> int:
+        """The step of the newest checkpoint, whole or damaged; 0 if there is none."""
+        return max((int(folder.name.removeprefix("step-")) for folder in self._folders()), default=0)
+
     def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
         """Writes the checkpoint of `step` and deletes all but the newest `keep`. `state` must be JSON."""
         target = self.directory / f"step-{step:08d}"

@@ -31,6 +31,7 @@ from model.checkpoint import (
     restore_random_state,
 )
 from model.determinism import deterministic_algorithms
+from model.distributed import Ranks
 from model.optim import OptimizerName, Optimizers, build_optimizers, clip_gradients
 from model.precision import Precision, autocast
 from model.prefetch import Prefetched
@@ -116,6 +117,9 @@ def train(
     Checkpoints are written every `checkpoint_seconds`, but so seldom that they take 2% of the time at most, besides
     every `checkpoint_steps` steps, and after the last step. `data_workers` threads read batches ahead.
 
+    In a process group (see model.distributed) each rank trains on its share of the rows; the first one calls `on_step`
+    and saves.
+
     Stops with a checkpoint when SIGTERM arrives (it is then passed on; for threads other than the main one see
     model.stopping) or `should_stop()` is true: raises TrainingStopped. Raises NonFiniteLoss naming the step;
     CheckpointMismatch if the folder's checkpoint was made with another config or model. Leaves the model in eval mode.
@@ -127,16 +131,18 @@ def train(
     fast = accelerated(model, compile=compile, activation_checkpointing=activation_checkpointing)
     with own_random_state(config.seed), StopRequest(should_stop) as stop, exact, fast:
         start = run.resume(checkpoints) if checkpoints else 0
-        with Prefetched(batches, start, config.steps, data_workers) as read:
+        with Prefetched(run.ranks.share(batches, config.accumulation), start, config.steps, data_workers) as read:
             for step in range(start, config.steps):
                 figures = run.step(step, read)
                 done = step + 1
                 if evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0)):
                     figures |= run.evaluate(evaluate, done)
-                if on_step:
+                if on_step and run.ranks.first:
                     on_step(done, figures)
-                stopping = stop.requested() and done < config.steps
-                if checkpoints and (stopping or done == config.steps or clock.due(done)):
+                stopping, due = run.agree(
+                    stop.requested() and done < config.steps, bool(checkpoints) and clock.due(done)
+                )
+                if checkpoints and (stopping or done == config.steps or due):
                     with clock.measured():
                         run.save(checkpoints, done)
                 if stopping:
@@ -159,7 +165,8 @@ class _Run:
         self.loss = loss
         self.config = config
         self.device = device
-        self.numerics = numerics(device, compile)
+        self.ranks = Ranks.here()
+        self.numerics = numerics(device, compile) | ({"processes": self.ranks.size} if self.ranks.together else {})
         muon_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.optimizers: Optimizers = build_optimizers(
             model,
@@ -200,18 +207,18 @@ class _Run:
             self.optimizers.step()
         self.optimizers.zero_grad()
         if "input_ids" in batch:
-            tokens, width = batch["input_ids"].numel(), batch["input_ids"].shape[-1]
+            (tokens,) = self.ranks.sums([batch["input_ids"].numel()], self.device)
             figures["tokens_per_second"] = tokens / (time.perf_counter() - began)
-            flops = flops_per_token(self.model, width)
+            flops = flops_per_token(self.model, batch["input_ids"].shape[-1])
             if flops is not None:
-                peak = matmul_peak(self.device, config.precision)
+                peak = matmul_peak(self.device, config.precision) * self.ranks.size
                 figures["mfu"] = figures["tokens_per_second"] * flops / peak
         return figures
 
     def _backward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
         """Leaves the gradients of the mean loss; returns it with the figures, averaged over micro-batches."""
         parts = self.config.accumulation
-        if parts == 1:
+        if parts == 1 and not self.ranks.together:
             loss, extra = self._forward(batch)
             loss.backward()
             return loss.detach(), extra
@@ -226,6 +233,11 @@ class _Run:
             total_loss += loss.detach() * weight
             for name, value in extra.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * (1.0 if name == "tokens" else weight)
+        if self.ranks.together:
+            self.ranks.sum_gradients(self.parameters)
+            sums = self.ranks.sums([total_weight, float(total_loss), *totals.values()], self.device)
+            total_weight, total_loss = sums[0], torch.tensor(sums[1])
+            totals = dict(zip(totals, sums[2:], strict=True))
         torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], 1 / total_weight)
         means = {name: value if name == "tokens" else value / total_weight for name, value in totals.items()}
         return total_loss / total_weight, means
@@ -245,6 +257,10 @@ class _Run:
         restore_random_state(tensors, state)
         return figures
 
+    def agree(self, stopping: bool, due: bool) -> list[bool]:
+        """What all ranks do: stop if one is asked to, save when the first one's clock says so."""
+        return self.ranks.any([stopping, due and self.ranks.first], self.device)
+
     def save(self, checkpoints: Checkpoints, step: int) -> None:
         """Saves all that the steps after `step` depend on."""
         random_tensors, random_json = random_state()
@@ -252,7 +268,9 @@ class _Run:
         state: dict[str, Any] = {"config": asdict(self.config), "random": random_json, "numerics": self.numerics}
         if self.spikes is not None:
             state["spikes"] = self.spikes.state()
-        checkpoints.save(step, {**model_tensors(self.model), **moments, **random_tensors}, state)
+        if self.ranks.first:
+            checkpoints.save(step, {**model_tensors(self.model), **moments, **random_tensors}, state)
+        self.ranks.wait()
 
     def resume(self, checkpoints: Checkpoints) -> int:
         """Restores the newest valid checkpoint; returns the number of steps already done (0 if there is none)."""
@@ -267,7 +285,8 @@ class _Run:
                 f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not "
                 f"{own.get(name)!r}; use another checkpoint folder, or delete this one to restart"
             )
-        note_other_numerics(checkpoint.state["numerics"], self.numerics)
+        if checkpoint.step < self.config.steps:
+            note_other_numerics(checkpoint.state["numerics"], self.numerics)
         restore_model(self.model, checkpoint.tensors)
         prefix = "optimizer."
         self.optimizers.load_state_tensors(

@@ -29,6 +29,7 @@ from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.fates import LEDGER
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.tokens import HeldOut, Tokens
+from tasks.torchrun import train_under_torchrun
 from tasks.watching import BatchDocument, Watch, documents_where
 
 PREFIX_TOKENS = 32  # of a held-out document, to be continued in samples.jsonl
@@ -137,6 +138,21 @@ def training_config(config: PretrainConfig) -> TrainingConfig:
 @stage(output="model", retries=2, libraries=("numpy", "safetensors", "tokenizers", "torch"))
 def pretrain(run: StageRun, tokens: Artifact, config: PretrainConfig, resources: Resources) -> None:
     """Train, export and measure a language model."""
+    if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
+        train_under_torchrun(run, "pretrain", {"tokens": tokens}, config, resources)
+    model, windows, source, held_out = learn(run, tokens, config, resources)
+    save_pretrained(model, source.tokenizer, run.output / "model")
+    figures = measure(model, windows, source, held_out, config)
+    run.log_metrics(figures)
+    content = {"steps": config.num_steps(), "parameters": model.config.num_parameters(), **figures}
+    (run.output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_samples(run, model, source, held_out, config)
+
+
+def learn(
+    run: StageRun, tokens: Artifact, config: PretrainConfig, resources: Resources
+) -> tuple[Transformer, PackedWindows, Tokens, HeldOut]:
+    """The trained model, and what it was trained and is measured on."""
     use_threads(resources.threads)
     source = Tokens(tokens.path)
     windows = make_windows(source, config)
@@ -150,12 +166,7 @@ def pretrain(run: StageRun, tokens: Artifact, config: PretrainConfig, resources:
         windows.shards.num_tokens,
     )
     fit(run, model, windows, source, held_out, config, resources)
-    save_pretrained(model, source.tokenizer, run.output / "model")
-    figures = measure(model, windows, source, held_out, config)
-    run.log_metrics(figures)
-    content = {"steps": config.num_steps(), "parameters": model.config.num_parameters(), **figures}
-    (run.output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_samples(run, model, source, held_out, config)
+    return model, windows, source, held_out
 
 
 def make_windows(source: Tokens, config: PretrainConfig) -> PackedWindows:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NEUTRAL = "neutral"
 
@@ -54,9 +54,29 @@ class Resources(BaseModel):
         None, ge=1, description="steps between two checkpoints, besides; empty: by time alone"
     )
     data_workers: int = Field(1, ge=0, description="threads that read training batches ahead; 0: none")
+    nproc: int = Field(
+        1, ge=1, description="processes that train together on each machine (pretrain); on GPUs: one for each"
+    )
+    nnodes: int = Field(1, ge=1, description="machines that train together (pretrain); see docs/training.md")
+    rendezvous: str | None = Field(
+        None,
+        pattern=r"^.+:[0-9]+$",
+        description="host:port of this machine where the others meet it; needed for more than one machine",
+    )
     root: Path | None = Field(
         None, description="folder that relative source paths start from; default: the current one"
     )
+
+    @model_validator(mode="after")
+    def _machines_meet_somewhere(self) -> Self:
+        if self.nnodes > 1 and self.rendezvous is None:
+            raise ValueError("resources.nnodes > 1 needs resources.rendezvous, host:port of this machine")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return self.nproc * self.nnodes
 
 
 def identity(config: BaseModel) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class StageRun:
     output: empty folder for the result; its bytes must be a pure function of inputs and settings.
     work: folder of this key that outlives attempts and `kill -9`: checkpoints, finished shards.
     logger: standard logger, shown in the Prefect UI.
+    metrics_file: what `log_metrics` appends to.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class StageRun:
         self.work = work
         self.logger = logger
         self.pure = True
-        self._metrics_file = metrics_file
+        self.metrics_file = metrics_file
         self._on_progress = on_progress
         self._mapper = mapper or on_this_machine(Resources())
         self._lock = threading.Lock()
@@ -59,7 +60,7 @@ class StageRun:
         """
         values = {name: _number(name, value) for name, value in metrics.items()}
         row = json.dumps({"step": step, "time": time.time(), "metrics": values})
-        with self._lock, self._metrics_file.open("a", encoding="utf-8") as file:
+        with self._lock, self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(row + "\n")
 
     def map(self, function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:

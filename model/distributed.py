@@ -1,0 +1,123 @@
+"""Training by several processes that torchrun started: each takes its rows of every batch, and gradients are summed.
+
+A batch is a pure function of (seed, step), and each rank takes its part of the rows of the very batch that one process
+would see. Losses are weighted by what each rank's rows count, so the gradient is that of the whole batch: the result is
+the same function of seed and step whatever the number of ranks, up to rounding; on the same number of ranks, the same
+bytes.
+
+`DistributedDataParallel` is not used: it regroups its buckets after the first step, so that sums are taken in another
+order after a resume than without one. Here the buckets are fixed.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+BUCKET_BYTES = 32 << 20  # of gradients that are summed at once
+PATIENCE = timedelta(minutes=30)  # for the slowest rank, before the others give up
+
+ReadBatch = Callable[[int], dict[str, Tensor]]
+
+
+class Ranks:
+    """The processes that train together, and which of them this is. Alone, nothing here does or costs anything."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+    @classmethod
+    def here(cls) -> "Ranks":
+        """Those of the process group, if there is one."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls(0, 1)
+
+    @property
+    def together(self) -> bool:
+        """Whether there is more than one."""
+        return self.size > 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that reports and saves."""
+        return self.rank == 0
+
+    def share(self, batches: ReadBatch, parts: int = 1) -> ReadBatch:
+        """The batches, with the rows of this rank alone. Reading raises ValueError where they are too few for `parts`
+        micro-batches on each rank."""
+        if not self.together:
+            return batches
+
+        def read(step: int) -> dict[str, Tensor]:
+            batch = batches(step)
+            rows = len(next(iter(batch.values())))
+            if rows < self.size * parts:
+                raise ValueError(
+                    f"step {step} has {rows} rows, too few for {parts} micro-batches on each of {self.size} processes; "
+                    f"raise batch_size, or lower accumulation, resources.nproc or resources.nnodes"
+                )
+            return {name: tensor.tensor_split(self.size)[self.rank] for name, tensor in batch.items()}
+
+        return read
+
+    def sums(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """The values, each summed over all ranks (in float64)."""
+        if not self.together:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(total)
+        return [float(value) for value in total.tolist()]
+
+    def any(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
+        """Whether each flag is set on any rank: what all then do."""
+        return [value > 0 for value in self.sums([float(flag) for flag in flags], device)]
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replaces each gradient by its sum over all ranks. Every rank must have the same parameters with gradients."""
+        if not self.together:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for bucket in _buckets(gradients):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            dist.all_reduce(flat)
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.together:
+            dist.barrier()
+
+
+def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in their order, cut into lists of one format and about BUCKET_BYTES."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and (size >= BUCKET_BYTES or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.nbytes
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[Ranks]:
+    """Within it this process belongs to those that torchrun started (RANK, WORLD_SIZE, MASTER_ADDR … say which).
+
+    NCCL where `device` is a GPU (each rank takes that of its LOCAL_RANK), gloo elsewhere.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Ranks.here()
+    finally:
+        dist.destroy_process_group()
