@@ -23,7 +23,8 @@ MOST_SHAPES = 128
 def _compiled(run: RunLayer) -> RunLayer:
     # One graph for each length of rows. Past the limit a length would run plainly, and which one would depend on where
     # a resumed run began; graphs of another training in this process must not count, for the same reason.
-    compiled = torch.compile(run, dynamic=False, recompile_limit=MOST_SHAPES, isolate_recompiles=True)
+    limits: dict[str, Any] = {"recompile_limit": MOST_SHAPES, "isolate_recompiles": True}  # unknown to torch's types
+    compiled = torch.compile(run, dynamic=False, **limits)
 
     def run_compiled(*arguments: Any) -> Tensor:
         try:
