@@ -32,6 +32,7 @@ from tasks.lineage.errors import DataError
 from tasks.pairs import HumanPair, read_pairs
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.text.chrf import chrf_scores
+from tasks.torchrun import train_under_torchrun
 from tasks.watching import BatchDocument, Watch, documents_where
 
 SHAPE_MULTIPLE = 32  # compiled, rows are padded to a multiple of this, so that there are few shapes to compile
@@ -84,9 +85,43 @@ class FinetuneConfig(StageConfig):
 @stage(output="model", retries=2, libraries=("numpy", "pyarrow", "safetensors", "tokenizers", "torch"))
 def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneConfig, resources: Resources) -> None:
     """Fine-tune, export and measure."""
+    if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
+        train_under_torchrun(run, "finetune", {"model": model, "pairs": pairs}, config, resources)
+    policy, pretrained, tokenizer, training, validation = learn(run, model, pairs, config, resources)
+    save_pretrained(policy, tokenizer, run.output / "model")
+    figures = {"pairs": float(len(training.examples)), "pairs_too_long": float(training.too_long)}
+    if validation.examples:
+        device = resolve_device(resources.device)
+        losses, counts = example_losses(policy, validation.examples, device=device, precision=_precision(config))
+        figures |= bootstrap_interval(losses, config.seed, weights=counts).metrics("eval/loss")
+    held_out = read_pairs(pairs.path, "evaluation", config.eval_prompts, config.seed)
+    figures |= compare_answers(run, held_out, policy, pretrained, tokenizer, config)
+    run.log_metrics(figures)
+    (run.output / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+class Encoded(NamedTuple):
+    """Pairs as examples, how many did not fit the context, and the pair of each example."""
+
+    examples: list[Example]
+    too_long: int
+    pair_ids: list[str]
+
+
+class Learned(NamedTuple):
+    """The fine-tuned model, the one before, their tokenizer, and the pairs of learning and of its watching."""
+
+    policy: Transformer
+    pretrained: Transformer
+    tokenizer: Tokenizer
+    training: Encoded
+    validation: Encoded
+
+
+def learn(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneConfig, resources: Resources) -> Learned:
+    """Fine-tune. Raises DataError where there is no pair to learn from."""
     use_threads(resources.threads)
-    device = resolve_device(resources.device)
-    pretrained, tokenizer = load_causal(model.path / "model", device=device)
+    pretrained, tokenizer = load_causal(model.path / "model", device=resolve_device(resources.device))
     policy = copy.deepcopy(pretrained)
     training = examples_of(read_pairs(pairs.path, "finetune", config.max_pairs, config.seed), policy, tokenizer)
     validation = examples_of(
@@ -104,23 +139,7 @@ def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneCo
         return documents_where(pairs.path / "pairs.parquet", "pair_id", ids, doc_id="pair_id")
 
     fit(run, policy, training.examples, validation.examples, tokenizer, config, resources, sources)
-    save_pretrained(policy, tokenizer, run.output / "model")
-    figures = {"pairs": float(len(training.examples)), "pairs_too_long": float(training.too_long)}
-    if validation.examples:
-        losses, counts = example_losses(policy, validation.examples, device=device, precision=_precision(config))
-        figures |= bootstrap_interval(losses, config.seed, weights=counts).metrics("eval/loss")
-    held_out = read_pairs(pairs.path, "evaluation", config.eval_prompts, config.seed)
-    figures |= compare_answers(run, held_out, policy, pretrained, tokenizer, config)
-    run.log_metrics(figures)
-    (run.output / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-
-
-class Encoded(NamedTuple):
-    """Pairs as examples, how many did not fit the context, and the pair of each example."""
-
-    examples: list[Example]
-    too_long: int
-    pair_ids: list[str]
+    return Learned(policy, pretrained, tokenizer, training, validation)
 
 
 def examples_of(pairs: Sequence[HumanPair], model: Transformer, tokenizer: Tokenizer) -> Encoded:

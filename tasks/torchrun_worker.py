@@ -14,12 +14,15 @@ from typing import Any
 
 from model.distributed import process_group
 from model.precision import resolve_device
-from tasks import pretrain
+from tasks import finetune, pretrain
 from tasks.lineage.files import write_atomically
 from tasks.lineage.stage_run import StageRun
 from tasks.torchrun import JOB, OWNED, PROGRESS, Job, tell_error
 
-TRAINERS: dict[str, tuple[Any, Callable[..., Any]]] = {"pretrain": (pretrain.PretrainConfig, pretrain.learn)}
+TRAINERS: dict[str, tuple[Any, Callable[..., Any]]] = {
+    "pretrain": (pretrain.PretrainConfig, pretrain.learn),
+    "finetune": (finetune.FinetuneConfig, finetune.learn),
+}
 
 
 def work(folder: Path) -> None:

@@ -55,9 +55,9 @@ class Resources(BaseModel):
     )
     data_workers: int = Field(1, ge=0, description="threads that read training batches ahead; 0: none")
     nproc: int = Field(
-        1, ge=1, description="processes that train together on each machine (pretrain); on GPUs: one for each"
+        1, ge=1, description="processes that train together on each machine (pretrain, finetune); on GPUs: one for each"
     )
-    nnodes: int = Field(1, ge=1, description="machines that train together (pretrain); see docs/training.md")
+    nnodes: int = Field(1, ge=1, description="machines that train together (pretrain, finetune); see docs/training.md")
     rendezvous: str | None = Field(
         None,
         pattern=r"^.+:[0-9]+$",
