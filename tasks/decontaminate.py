@@ -54,7 +54,9 @@ def decontaminate(
 
     Documents set apart for evaluation stay. Raises DataError if a benchmark cannot be read.
     """
-    benchmarks = benchmark_items(Snapshot.read(snapshot.path), config.max_bad_share, "decontaminate.max_bad_share")
+    benchmarks = benchmark_items(
+        Snapshot.read(snapshot.path), config.max_bad_share, "decontaminate.max_bad_share", run.logger.warning
+    )
     held_out = held_out_pairs(pairs.path)
     looked = EvaluationTexts([*held_out, *benchmarks], config.overlap)
     total, number = count_documents(corpus.path), 0
