@@ -55,7 +55,9 @@ def decontaminate(
     pairs: of which some are held out; without them the benchmarks alone are looked for. Documents set apart for
     evaluation stay. Raises DataError if a benchmark cannot be read.
     """
-    benchmarks = benchmark_items(Snapshot.read(snapshot.path), config.max_bad_share, "decontaminate.max_bad_share")
+    benchmarks = benchmark_items(
+        Snapshot.read(snapshot.path), config.max_bad_share, "decontaminate.max_bad_share", run.logger.warning
+    )
     held_out = held_out_pairs(pairs.path) if pairs else []
     looked = EvaluationTexts([*held_out, *benchmarks], config.overlap)
     total, number = count_documents(corpus.path), 0

@@ -247,7 +247,7 @@ def _evaluation(rows: list[dict[str, Any]], seen: Snapshot) -> Any:
 
 def _drop_contaminated(run: StageRun, rows: list[dict[str, Any]], seen: Snapshot, config: PairConfig) -> None:
     """Give the pairs that share wording with a benchmark that reason, and write which in contaminated.parquet."""
-    items = benchmark_items(seen, config.max_bad_share, "pair.max_bad_share")
+    items = benchmark_items(seen, config.max_bad_share, "pair.max_bad_share", run.logger.warning)
     if not items:
         return
     looked = EvaluationTexts(items, config.overlap)

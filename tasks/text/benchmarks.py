@@ -1,7 +1,7 @@
 """Evaluation texts: held-out pairs, and the benchmarks that a user names (sources of role `benchmark`)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,10 @@ def held_out_pairs(pairs: Path) -> list[EvaluationItem]:
     ]
 
 
-def benchmark_items(seen: Snapshot, max_bad_share: float, setting: str) -> list[EvaluationItem]:
-    """The rows, or passages, of the benchmarks of a snapshot.
+def benchmark_items(
+    seen: Snapshot, max_bad_share: float, setting: str, warn: Callable[[str], None]
+) -> list[EvaluationItem]:
+    """The rows, or passages, of the benchmarks of a snapshot. `warn` is told what could not be read.
 
     Raises DataError if a benchmark holds no text, if more than `max_bad_share` of it is malformed (`setting` is what
     the error names then), or if a file changed after the snapshot.
@@ -68,6 +70,11 @@ def benchmark_items(seen: Snapshot, max_bad_share: float, setting: str) -> list[
     for count in counts.values():
         if count.rejected == count.rows:
             raise DataError(f"{count.described} holds no text that could be read; first: {count.examples[0]}")
+        if count.rejected:
+            warn(
+                f"{count.rejected} of {count.rows} rows of {count.described} could not be read and are not looked for; "
+                f"first: {count.examples[0]}"
+            )
     return found
 
 

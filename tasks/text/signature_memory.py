@@ -91,12 +91,11 @@ class SignatureMemory:
             number = max((int(path.name) for path in _newest_first(place)), default=0) + 1
             store.directory.rename(place / f"{number:08d}")
             os.utime(place)
-        except OSError:
+            names = sorted(self._folder.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        except OSError:  # no room, or another process was faster
             shutil.rmtree(store.directory, ignore_errors=True)
-        for path in _newest_first(place)[MOST_KEPT:]:
-            shutil.rmtree(path, ignore_errors=True)
-        names = sorted(self._folder.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in names[MOST_KEPT:]:
+            return
+        for path in (*_newest_first(place)[MOST_KEPT:], *names[MOST_KEPT:]):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -200,3 +200,11 @@ def test_findings_are_those_of_the_definition(items, texts, most):
             if shared or (right and len(left & right) >= 0.8 * len(left | right)):
                 wanted.add((n, i))
     assert {(n, i) for n, ties in looked.findings().items() for i in ties} == wanted
+
+
+def test_a_few_bad_rows_of_a_benchmark_are_told_and_passed_over(tmp_path, caplog):
+    good = "".join(json.dumps({"q": prose(300_000 + n, 20)}) + "\n" for n in range(9))
+    outside, pairs = world(tmp_path / "sources", good + "{not json\n")
+    rows = [document(prose(300_003, 20)), document(prose(1))]
+    assert [row["doc_id"] for row in read(run(rows, outside, pairs))] == [rows[1]["doc_id"]]
+    assert "1 of 10 rows" in caplog.text and "line 10" in caplog.text
