@@ -104,10 +104,11 @@ def data_alone(settings: Settings) -> None:
 
 def data_course(settings: Settings) -> Data:
     """All data stages. Raises DataError where there is no pair, which fine-tuning and all after it need."""
+    more_pairs = _adopted("pairs", settings.adopted.pairs)  # first, since a wrong name is best told at once
     text = text_course(settings)
     pairs = pair(
-        snapshot=text.outside, exclusions=current(), adopted=_adopted("pairs", settings.adopted.pairs),
-        config=settings.pair, resources=settings.resources,
+        snapshot=text.outside, exclusions=current(), adopted=more_pairs, config=settings.pair,
+        resources=settings.resources,
     )  # fmt: skip
     return Data(text.corpus, text.tokens, pairs, text.collected, text.cleaned)
 
