@@ -35,7 +35,7 @@ class _Absent(type):
         return _stand_in(name)
 
     def __eq__(cls, other: object) -> bool:
-        if isinstance(other, type):  # as unions in annotations ask
+        if isinstance(other, type) or type(other).__module__ == "typing":  # as annotations ask
             return cls is other
         raise StandInUsed(f"{cls.__name__} == {other!r}")
 

@@ -87,7 +87,7 @@ def test_prefect_shows_the_runs_and_their_tasks(pedigree: Any, trained: Any, aga
 def test_the_form_in_prefect_explains_every_section(pedigree: Any, trained: Any) -> None:
     deployment = pedigree.prefect("GET", "/deployments/name/train/demo")
     schema = deployment["parameter_openapi_schema"]
-    assert set(schema["properties"]) == {"adopted", *STAGES, "resources"}
+    assert set(schema["properties"]) == {"adopted", "classifiers", *STAGES, "mix", "resources"}
     for name, section in schema["definitions"].items():
         if name.endswith("Config"):
             assert section.get("description"), f"{name} says what it is"
