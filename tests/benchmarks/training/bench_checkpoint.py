@@ -34,9 +34,9 @@ def rows() -> list[Row]:
     ends: list[float] = []
     save, began = Checkpoints.save, time.perf_counter()
 
-    def timed(*arguments: Any) -> Path:
+    def timed(*arguments: Any, **options: Any) -> Path:
         start = time.perf_counter()
-        path = save(*arguments)
+        path = save(*arguments, **options)
         ends.append(time.perf_counter())
         took.append(ends[-1] - start)
         return path
