@@ -5,7 +5,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from model.config import ModelConfig
 from model.errors import InputError
-from model.transformer import Transformer, default_positions
+from model.transformer import FeedForward, Transformer, default_positions
 
 SIZES = {
     "vocab_size": 60,
@@ -243,3 +243,27 @@ def test_the_model_is_one_graph_for_the_compiler(method):
 def test_inputs_that_do_not_fit_are_refused(arguments, words):
     with pytest.raises(InputError, match=words):
         Transformer(ModelConfig(**SIZES))(**arguments)
+
+
+def test_the_gate_is_not_kept_and_gives_the_same_gradients():
+    config = ModelConfig(**SIZES)
+    block, x = FeedForward(config).double(), torch.randn(3, 32, dtype=torch.float64, requires_grad=True)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator())
+    kept = set()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.add((tensor.data_ptr(), tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        ours = block(x)
+    plain = block.down_proj(F.silu(block.gate_proj(x)) * block.up_proj(x))
+    assert torch.equal(ours, plain)
+    assert len([shape for _, shape in kept if shape == (3, 40)]) == 3  # gate, up, and what goes down
+    wanted = (x, *block.parameters())
+    for mine, reference in zip(
+        torch.autograd.grad(ours.sum(), wanted), torch.autograd.grad(plain.sum(), wanted), strict=True
+    ):
+        assert torch.equal(mine, reference)
+    assert torch.autograd.gradcheck(block, (x,))
