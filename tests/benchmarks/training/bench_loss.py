@@ -1,6 +1,6 @@
 """Held-out bits per byte at equal time: the project's own AdamW baseline, then one thing more at a time.
 
-    python -m tests.benchmarks.training.bench_loss [--seconds 45]
+    python -m tests.benchmarks.training.bench_loss [--seconds 60]
 
 The text is the docstrings of the installed packages; one document in fifty is held out. Every run is a fresh process
 with the default model and the same time to train in, compiling included: it first measures its own step, and the
@@ -122,7 +122,7 @@ def measured(recipe: Recipe, folder: Path, seconds: float) -> dict[str, float]:
     return dict(found)  # type: ignore[arg-type]
 
 
-def rows(seconds: float = 45.0) -> list[Row]:
+def rows(seconds: float = 60.0) -> list[Row]:
     """Each thing against the baseline, cumulative in this order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -157,7 +157,7 @@ def rows(seconds: float = 45.0) -> list[Row]:
 def main() -> None:
     """One run if told its recipe, else all."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--seconds", type=float, default=45.0)
+    options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--recipe", help=argparse.SUPPRESS)
     options.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
