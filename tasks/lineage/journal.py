@@ -22,8 +22,8 @@ INTERRUPTED = "interrupted: the process ended without saying so; run again, and 
 
 
 def now() -> str:
-    """The present moment, ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """The present moment, ISO 8601 in UTC; to the microsecond, since runs are put in order by when they started."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def begin_flow(
