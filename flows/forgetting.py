@@ -19,6 +19,7 @@ from tasks.lineage.journal import now
 from tasks.lineage.store import Store
 from tasks.text.forgotten import Forgotten, read_rows
 from tasks.tracking import registry
+from tasks.tracking.model_names import MODEL_NAMES
 
 MOST_ROUNDS = 3
 """Cleaning may bring texts nearer to each other than they were when they were collected. What the search still finds is
@@ -151,12 +152,12 @@ def _stages(before: dict[str, str], after: dict[str, Artifact]) -> list[dict[str
 
 def _replacements(made: dict[str, Artifact]) -> dict[str, str]:
     """Stage → its new model: name and version, or content where it is not registered."""
-    models = {stage: made[stage].digest for stage in registry.MODEL_NAMES if stage in made}
+    models = {stage: made[stage].digest for stage in MODEL_NAMES if stage in made}
     known = registry.versions(set(models.values())) or {}
     return {
         stage: f"{known[digest][-1].name} version {known[digest][-1].version}"
         if known.get(digest)
-        else f"{registry.MODEL_NAMES[stage]} {digest[:12]}"
+        else f"{MODEL_NAMES[stage]} {digest[:12]}"
         for stage, digest in models.items()
     }
 

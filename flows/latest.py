@@ -7,7 +7,7 @@ from tasks.lineage import journal
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
-from tasks.tracking.registry import MODEL_NAMES
+from tasks.tracking.model_names import MODEL_NAMES
 
 DONE = ("ran", "cached")
 SHOWN = 5

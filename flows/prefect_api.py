@@ -7,11 +7,12 @@ Addresses and paths: https://docs.prefect.io/v3/api-ref/rest-api
 import os
 import time
 from base64 import b64encode
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from flows.errors import FlowError, ServerUnreachable
+
+if TYPE_CHECKING:
+    import httpx
 
 TERMINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 BUSY = (429, 503)  # 503: its SQLite database is locked by another writer for the moment
@@ -23,14 +24,17 @@ class PrefectApi:
     """A Prefect server at `url` (ending in /api)."""
 
     def __init__(self, url: str) -> None:
+        import httpx  # takes as long to load as all else that commands without a server need
+
         self.url = url.rstrip("/")
+        self._unanswered = httpx.HTTPError
         self._client = httpx.Client(base_url=self.url, headers=_authorisation(), timeout=30.0)
 
     def healthy(self) -> bool:
         """Whether the server answers at all."""
         try:
             return self._client.get("/health", timeout=5.0).status_code == 200
-        except httpx.HTTPError:
+        except self._unanswered:
             return False
 
     def call(self, method: str, path: str, body: object = None) -> Any:
@@ -47,10 +51,10 @@ class PrefectApi:
             raise FlowError(f"Prefect refused {method} {path} ({answer.status_code}): {_detail(answer)}")
         return answer.json()
 
-    def _request(self, method: str, path: str, body: object) -> httpx.Response:
+    def _request(self, method: str, path: str, body: object) -> "httpx.Response":
         try:
             return self._client.request(method, path, json=body)
-        except httpx.HTTPError as error:
+        except self._unanswered as error:
             raise ServerUnreachable(
                 f"The Prefect server at {self.url} does not answer ({error}). "
                 "Start it with `pedigree up`; `pedigree status` says what runs."
@@ -109,7 +113,7 @@ def _authorisation() -> dict[str, str]:
     return {}
 
 
-def _detail(answer: httpx.Response) -> str:
+def _detail(answer: "httpx.Response") -> str:
     try:
         return str(answer.json().get("detail", answer.text))
     except ValueError:

@@ -2,21 +2,24 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from flows.targets import resolve, resolve_all
+from flows.targets import record_of, resolve, resolve_among
 from tasks.impact.learned import LEARNED_FROM
 from tasks.lineage.acceptance import accepted_behind
-from tasks.lineage.ancestry import ancestors, declared_behind, descendants
+from tasks.lineage.ancestry import ancestors, declared_behind, descendants, made_from
 from tasks.lineage.graph import Graph
-from tasks.lineage.headers import headers
+from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
 from tasks.lineage.store import Store
-from tasks.tracking.registry import MODEL_KINDS
+from tasks.tracking.model_names import MODEL_KINDS
 
 
-def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
+def lineage(target: str, up: bool = True, down: bool = False, brief: bool = False) -> dict[str, Any]:
     """Every ancestor of `target` (up), every descendant (down), and itself.
+
+    brief: descendants, of which there may be thousands, read their records only when asked for more than headers say.
 
     {"nodes": [{id, relation, stage, kind, digest, key, inputs, config, code, code_digest, versions, documents, metrics,
     bytes, seconds, created, git_commit, flow_run_id, mlflow_run_id, accepted, declared}], "edges": [[from, to], …],
@@ -26,24 +29,58 @@ def lineage(target: str, up: bool = True, down: bool = False) -> dict[str, Any]:
     what people accepted in place of work, declared: what was made elsewhere, in `target` or behind it.
     docs/schemas/lineage.json has it all.
     """
-    store, targets = Store(), resolve_all(target)
-    graph = Graph(headers(store)) if down else None
-    nodes: dict[str, tuple[str, Record]] = {}
+    store = Store()
+    known = headers(store)
+    targets = resolve_among(store, known, target)
+    graph = Graph(known) if down else None
+    nodes: dict[str, dict[str, Any]] = {}
     edges: set[tuple[str, str]] = set()
-    for relation, wanted in (("ancestor", up), ("descendant", down)):
-        for record in targets if wanted else ():
-            found = ancestors(store, record) if relation == "ancestor" else descendants(store, record, graph=graph)
-            subject = next(iter(found["nodes"]))
-            nodes[subject] = ("target", record)
-            for name, other in found["nodes"].items():
-                nodes.setdefault(name, (relation, other))
-            edges.update(found["edges"])
+    for record in targets:
+        sides = [_ancestors(store, record)] if up else []
+        sides += [_descendants(store, graph, record, brief)] if graph else []
+        for found, between in sides:
+            subject = next(iter(found))
+            nodes[subject] = _node(subject, "target", record)
+            nodes = {**found, **nodes}
+            edges.update(between)
     return {
-        "nodes": [_node(name, relation, record) for name, (relation, record) in nodes.items()],
+        "nodes": list(nodes.values()),
         "edges": [list(edge) for edge in sorted(edges)],
         "accepted": list(_accepted(store, targets)),
         "declared": list(_declared(store, targets)),
     }
+
+
+def _ancestors(store: Store, record: Record) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    """Nodes by id, that of `record` first, and edges."""
+    found = ancestors(store, record)
+    return {name: _node(name, "ancestor", other) for name, other in found["nodes"].items()}, found["edges"]
+
+
+def _descendants(
+    store: Store, graph: Graph, record: Record, brief: bool
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    """As `_ancestors`. brief: see `lineage`."""
+    if not brief:
+        found = descendants(store, record, graph=graph)
+        return {name: _node(name, "descendant", other) for name, other in found["nodes"].items()}, found["edges"]
+    known, edges = made_from(graph, record)
+    return {name: _Unread(store, name, header) if header else {} for name, header in known.items()}, edges
+
+
+class _Unread(dict[str, Any]):
+    """A descendant's node with what the header says; the rest is read from its record when somebody asks for it."""
+
+    def __init__(self, store: Store, name: str, header: Header) -> None:
+        super().__init__(
+            id=name, relation="descendant", stage=header.stage, kind=header.kind, digest=header.digest, key=header.key,
+            created=header.created, flow_run_id=header.flow_run_id, mlflow_run_id=header.mlflow_run_id,
+        )  # fmt: skip
+        self._read = partial(record_of, store, header)
+
+    def __missing__(self, name: str) -> Any:
+        self.update(_node(self["id"], self["relation"], self._read()))
+        return dict(self)[name]
 
 
 def _accepted(store: Store, targets: list[Record]) -> Iterator[dict[str, Any]]:

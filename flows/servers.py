@@ -14,8 +14,6 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from flows import deploy, environment, processes
 from flows.errors import ServerFailed, ServerUnreachable
 from flows.prefect_api import PrefectApi
@@ -238,6 +236,8 @@ def _require(url: str, path: str, variable: str, name: str) -> None:
 
 
 def _answers(address: str) -> bool:
+    import httpx  # not needed by most commands, see prefect_api.py
+
     try:
         return httpx.get(address, timeout=5.0).status_code == 200
     except httpx.HTTPError:

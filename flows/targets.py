@@ -40,11 +40,16 @@ def resolve(target: str) -> Record:
 def resolve_all(target: str) -> list[Record]:
     """As `resolve`, with every end of a flow run: a flow that makes tokens and pairs has two."""
     store = Store()
-    known = headers(store)
-    return [_read(store, header) for header in _Search(store, known).find(target.strip())]
+    return resolve_among(store, headers(store), target)
 
 
-def _read(store: Store, header: Header) -> Record:
+def resolve_among(store: Store, known: list[Header], target: str) -> list[Record]:
+    """As `resolve_all`, where the store's headers have been read already."""
+    return [record_of(store, header) for header in _Search(store, known).find(target.strip())]
+
+
+def record_of(store: Store, header: Header) -> Record:
+    """The record that a header is of. Raises NothingFound where it is gone by now."""
     record = store.maker(header.artifact)
     if record is None:
         raise NothingFound(f"The record {header.key[:12]} of {header.stage} was removed while it was looked for.")

@@ -58,7 +58,7 @@ def _lineage(options: argparse.Namespace) -> None:
         _documents(options)
         return
     up = options.up or not options.down
-    graph = questions.lineage(options.target, up=up, down=options.down)
+    graph = questions.lineage(options.target, up=up, down=options.down, brief=not options.json)
     if options.json:
         print_json(graph)
         return

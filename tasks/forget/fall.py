@@ -12,7 +12,8 @@ from tasks.impact.taint import DROPPED, HOLDS, INHERITS, MEASURED, RELATIONS, TA
 from tasks.lineage.headers import Header
 from tasks.lineage.sorted_ids import short_id
 from tasks.lineage.store import Store
-from tasks.tracking.registry import MODEL_KINDS, Version, versions_of
+from tasks.tracking.model_names import MODEL_KINDS
+from tasks.tracking.registry import Version, versions_of
 
 TOUCHED = (HOLDS, TRAINED, INHERITS, MEASURED)
 """Relations of an output that may still hold the text: one that was measured on it shows it in its samples."""

@@ -21,7 +21,8 @@ from tasks.lineage.errors import ConfigError
 from tasks.lineage.headers import Header
 from tasks.lineage.sorted_ids import short_id
 from tasks.lineage.store import Store
-from tasks.tracking.registry import MODEL_KINDS, versions_of
+from tasks.tracking.model_names import MODEL_KINDS
+from tasks.tracking.registry import versions_of
 
 MADE = "made"
 MOST_TRAININGS = 5  # each costs the orders of its epochs, at ten million documents some 30 ms

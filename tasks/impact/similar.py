@@ -120,7 +120,7 @@ def _stands_elsewhere(view: StoreView, digest: str, passed_on: Mapping[str, str]
 
 def likeness(text: str, others: Sequence[str], copies: Copies) -> list[float]:
     """The similarity of a text to each of the others (N,)."""
-    shingles = _shingles(pc.utf8_lower(pa.array([text, *others], pa.large_string())), copies)
+    shingles = _shingles(pc.utf8_lower(_column([text, *others])), copies)
     return [_jaccard(shingles.of(0), shingles.of(number)) for number in range(1, len(others) + 1)]
 
 
@@ -129,7 +129,7 @@ class _Asked:
 
     def __init__(self, texts: Sequence[str], copies: Copies) -> None:
         self.copies = copies
-        lowered = pc.utf8_lower(pa.array(texts, pa.large_string()))
+        lowered = pc.utf8_lower(_column(texts))
         self.normalised = [" ".join(text.split()) for text in lowered.to_pylist()]
         self.shingles = _shingles(lowered, copies)
         self.worded = np.flatnonzero(np.diff(self.shingles.offsets))  # the rest are equal to others or like none
@@ -146,6 +146,14 @@ class _Asked:
             stored = section.numbers[np.repeat(low, high - low) + within].astype(np.uint64)
             found.append(np.repeat(numbers, high - low).astype(np.uint64) << _HIGH | stored)
         return np.concatenate(found)
+
+
+def _column(texts: Sequence[str]) -> pa.Array:
+    """As `pa.array`, which would import pandas first."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers)
 
 
 def _shingles(lowered: pa.Array, copies: Copies) -> Shingles:
@@ -191,16 +199,19 @@ def _compared(path: Path, rows: NDArray[np.int64], whose: NDArray[np.int64], ask
     """Matches among the pairs of a row of the table, rising, and what was asked for, (P,) each."""
     distinct, starts = np.unique(rows, return_index=True)
     wanted = np.split(whose, starts[1:])
-    for numbers, row in zip(wanted, rows_of(path, distinct, PART_COLUMNS), strict=True):
-        lowered = pc.utf8_lower(pa.array(_variants(row), pa.large_string()))
-        shingles = _shingles(lowered, asked.copies)
-        for variant, text in enumerate(lowered.to_pylist()):
-            normalised, own = " ".join(text.split()), shingles.of(variant)
+    stored = list(rows_of(path, distinct, PART_COLUMNS))
+    variants = [_variants(row) for row in stored]
+    lowered = pc.utf8_lower(_column([text for texts in variants for text in texts]))
+    shingles, normalised = _shingles(lowered, asked.copies), [" ".join(text.split()) for text in lowered.to_pylist()]
+    variant = 0
+    for numbers, row, texts in zip(wanted, stored, variants, strict=True):
+        for place in range(variant, variant + len(texts)):
             for number in numbers.tolist():
-                equal = asked.normalised[number] == normalised
-                similarity = 1.0 if equal else _jaccard(asked.shingles.of(number), own)
+                equal = asked.normalised[number] == normalised[place]
+                similarity = 1.0 if equal else _jaccard(asked.shingles.of(number), shingles.of(place))
                 if similarity >= asked.copies.threshold:
                     yield Match(row["id"], number, similarity)
+        variant += len(texts)
 
 
 def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
@@ -255,7 +266,7 @@ def _texts(tables: list[Path]) -> Iterator[tuple[np.ndarray, pa.Array]]:
             for batch in file.iter_batches(BATCH_ROWS, columns=_parts(path), use_threads=False):
                 variants = [_variants(row) for row in batch.to_pylist()]
                 rows = np.repeat(np.arange(first, first + batch.num_rows), [len(found) for found in variants])
-                texts = pa.array([text for found in variants for text in found], pa.large_string())
+                texts = _column([text for found in variants for text in found])
                 first += batch.num_rows
                 if len(rows):
                     yield rows, pc.utf8_lower(texts)

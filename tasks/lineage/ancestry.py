@@ -96,20 +96,23 @@ def descendants(store: Store, record: Record, limit: int | None = None, graph: G
 
     graph: of the store's headers, where the caller has it already.
     """
-    graph = graph or Graph(headers(store))
+    others, edges = made_from(graph or Graph(headers(store)), record, limit)
+    subject = next(iter(others))
+    nodes = {subject: record, **read(store, [header for header in others.values() if header is not None])}
+    return {"nodes": nodes, "edges": [edge for edge in edges if nodes.keys() >= set(edge)]}
+
+
+def made_from(
+    graph: Graph, record: Record, limit: int | None = None
+) -> tuple[dict[str, Header | None], list[tuple[str, str]]]:
+    """As `descendants`, by headers alone: id → header, None for `record` itself, which comes first; and the edges."""
     subject = graph.maker(record.artifact)
     if subject is None:  # a record that is not in the store has no descendants there
-        return {"nodes": {record.key: record}, "edges": []}
+        return {record.key: None}, []
     chosen = [subject, *graph.descendants(subject)[:limit]]
-    nodes = {subject.id: record, **read(store, chosen[1:])}
-    edges = {
-        (parent.id, header.id)
-        for header in chosen
-        if header.id in nodes
-        for parent in graph.parents(header)
-        if parent.id in nodes
-    }
-    return {"nodes": nodes, "edges": sorted(edges)}
+    names = {header.id for header in chosen}
+    edges = {(parent.id, header.id) for header in chosen for parent in graph.parents(header) if parent.id in names}
+    return {header.id: None if header is subject else header for header in chosen}, sorted(edges)
 
 
 def read(store: Store, wanted: list[Header]) -> dict[str, Record]:

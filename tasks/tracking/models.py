@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 
 from tasks.lineage.record import Record
+from tasks.tracking.model_names import MODEL_NAMES
 from tasks.tracking.pending import Entry
-from tasks.tracking.registry import MODEL_NAMES
 from tasks.tracking.why_tags import declared_tags
 
 ALIAS = "current"  # what the last finished run made or reused; MLflow keeps the alias "latest" for itself

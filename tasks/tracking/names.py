@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import httpx
-
 from tasks.tracking import rest
 
 SECONDS = 10.0
@@ -54,6 +52,8 @@ def _get(path: str, **question: str) -> dict[str, Any] | None:
     base = rest.base()
     if base is None:
         raise MlflowAway("no MLflow server is known")
+    import httpx
+
     try:
         with rest.client(base, SECONDS) as client:
             answer = client.get(f"/{path}", params=question)

@@ -16,7 +16,7 @@ from tasks.lineage.headers import Header, headers
 from tasks.lineage.store import Store
 from tasks.report.lineage_graph import Pages, prefect_pages
 from tasks.tracking import models, server
-from tasks.tracking.registry import MODEL_KINDS
+from tasks.tracking.model_names import MODEL_KINDS
 from tasks.tracking.runs import refused
 
 MOST_RUNS = 200  # earlier runs whose pages follow a new one: the nearest in the graph

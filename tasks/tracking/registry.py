@@ -4,23 +4,14 @@ Versions are told by the tag `pedigree.digest` that the mirror gives them (model
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.lineage.headers import Header
 from tasks.tracking import rest, server
+from tasks.tracking.model_names import MODEL_NAMES
 
-MODEL_KINDS = ("model", "reward_model")  # of artifacts
-
-MODEL_NAMES = {
-    "pretrain": "pedigree-pretrained",
-    "finetune": "pedigree-finetuned",
-    "reward": "pedigree-reward",
-    "ppo": "pedigree-aligned",
-    "adopt_model": "pedigree-adopted",
-}
-"""Stage → the name that its models are registered by."""
+if TYPE_CHECKING:
+    import httpx
 
 PAGE = 1000
 TIMEOUT_SECONDS = 10.0
@@ -40,6 +31,8 @@ def versions(digests: Collection[str]) -> dict[str, list[Version]] | None:
     base = rest.base()
     if base is None or not server.answers():
         return None
+    import httpx
+
     try:
         with rest.client(base, TIMEOUT_SECONDS) as client:
             aliases = aliases_of(_pages(client, "registered-models/search", "registered_models"))
@@ -72,7 +65,7 @@ def aliases_of(models: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], lis
 
 
 def _by_digest(
-    client: httpx.Client, digests: Collection[str], aliases: dict[tuple[str, str], list[str]]
+    client: "httpx.Client", digests: Collection[str], aliases: dict[tuple[str, str], list[str]]
 ) -> dict[str, list[Version]]:
     found: dict[str, list[Version]] = {}
     for entry in _pages(client, "model-versions/search", "model_versions"):
@@ -87,5 +80,5 @@ def _by_digest(
     return found
 
 
-def _pages(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, Any]]:
+def _pages(client: "httpx.Client", path: str, field: str) -> Iterator[dict[str, Any]]:
     return rest.pages(lambda page: client.get(f"/{path}", params=page).raise_for_status().json(), field, PAGE)

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from tasks.tracking import server
+
+if TYPE_CHECKING:
+    import httpx
 
 PATH = "/api/2.0/mlflow"
 
@@ -17,11 +18,13 @@ def base() -> str | None:
     return address if address is not None and address.startswith(("http://", "https://")) else None
 
 
-def client(address: str, timeout: float) -> httpx.Client:
+def client(address: str, timeout: float) -> "httpx.Client":
     """A client whose paths begin behind PATH; it logs in as mlflow does.
 
     https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/
     """
+    import httpx  # takes long to load, and most commands find no server to ask
+
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
     return httpx.Client(

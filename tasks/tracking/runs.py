@@ -14,8 +14,8 @@ from tasks.lineage.store import Store
 from tasks.report.note import note
 from tasks.tracking import artifacts, models, server
 from tasks.tracking.metrics_rows import Figure, mlflow_name
+from tasks.tracking.model_names import MODEL_KINDS
 from tasks.tracking.pending import Entry
-from tasks.tracking.registry import MODEL_KINDS
 from tasks.tracking.why_tags import why_tags
 
 # Limits of MLflow 3.17: metrics, then parameters or tags a request; characters of values and of data set digests.

@@ -7,8 +7,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
-
 from tasks.lineage.home import home
 
 EXPERIMENT = "pedigree"
@@ -45,6 +43,8 @@ def answers() -> bool:
         return answered
     if not base.startswith(("http://", "https://")):
         return True
+    import httpx
+
     try:
         answered = httpx.get(f"{base}/health", timeout=PROBE_SECONDS).status_code < 500
     except httpx.HTTPError:

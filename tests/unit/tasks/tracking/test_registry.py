@@ -5,13 +5,14 @@ from mlflow import MlflowClient
 
 from tasks.tracking import models, registry
 from tasks.tracking import server as tracking_server
+from tasks.tracking.model_names import MODEL_NAMES
 from tests.unit.tasks.tracking.conftest import MlflowServer
 
 DIGESTS = ["a" * 64, "b" * 64, "c" * 64]
 
 
 def test_names_are_those_that_the_mirror_registers() -> None:
-    assert {stage: registered.name for stage, registered in models.REGISTERED.items()} == registry.MODEL_NAMES
+    assert {stage: registered.name for stage, registered in models.REGISTERED.items()} == MODEL_NAMES
 
 
 def test_every_version_and_alias_of_a_content_is_found(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
