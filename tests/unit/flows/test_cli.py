@@ -104,9 +104,13 @@ def test_what_the_system_refuses_ends_with_1_and_the_place(
     assert output.err.startswith("pedigree: Not a directory (") and "file\\x1b[31m/records)" in output.err
 
 
-def test_the_command_loads_neither_torch_nor_mlflow_nor_prefect() -> None:
-    code = (
-        "import flows.cli, sys; print([m for m in ('torch', 'mlflow', 'prefect', 'transformers') if m in sys.modules])"
-    )
+def test_questions_load_no_library_that_takes_longer_than_the_answer() -> None:
+    code = """
+import sys
+import flows.cli, tasks.impact.impact
+from tasks.impact.similar import Copies, likeness
+assert likeness("rye and oats", ["rye and oats"], Copies(1, 0.8, 16, 4, 4, 1)) == [1.0]
+print(sorted({"torch", "mlflow", "prefect", "transformers", "scipy", "pandas", "httpx"} & sys.modules.keys()))
+"""
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

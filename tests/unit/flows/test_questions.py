@@ -67,6 +67,22 @@ def test_lineage_of_a_registered_model_reaches_the_snapshot() -> None:
     assert {"id", "stage", "kind", "digest", "config", "code"} <= graph["nodes"][0].keys()
 
 
+def test_in_brief_descendants_say_the_same_and_read_their_records_late() -> None:
+    made = course()
+    whole = questions.lineage("snapshot", up=True, down=True)
+    brief = questions.lineage("snapshot", up=True, down=True, brief=True)
+    late = {node["stage"]: node for node in brief["nodes"]}
+    assert "config" not in late["pretrain"] and late["pretrain"]["created"] == "2026-01-04"
+    assert [{name: node[name] for name in whole["nodes"][0]} for node in brief["nodes"]] == whole["nodes"]
+    assert brief["edges"] == whole["edges"] and len(whole["nodes"]) == 6
+    with pytest.raises(KeyError, match="colour"):
+        late["pretrain"]["colour"]
+    removed = questions.lineage("snapshot", up=False, down=True, brief=True)
+    Store().record_path(made["ppo"].key).unlink()
+    with pytest.raises(NothingFound, match="removed while"):
+        next(node for node in removed["nodes"] if node["stage"] == "ppo")["metrics"]
+
+
 def test_documents_are_counted_by_origin_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
     store = Store()
     folder = store.root / "making"
