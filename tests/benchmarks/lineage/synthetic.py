@@ -33,7 +33,6 @@ from tasks.text.shards import COLLECTED_FROM
 from tasks.text.shards import SCHEMA as CORPUS_SCHEMA
 from tasks.text.token_shards import INDEX, SHARD_TOKENS
 
-DATA = ("snapshot", "collect", "clean", "deduplicate", "tokenize", "pair")
 MODELS = ("pretrain", "finetune", "rank", "reward", "ppo", "evaluate")
 CHUNK = 250_000  # documents made at once
 SMALL_CORPORA = 100
@@ -96,7 +95,7 @@ def _models(world: Synthetic, number: int, data: dict[str, Artifact]) -> None:
         "ppo": {"model": "finetune", "reward_model": "reward", "pairs": "pair"},
         "evaluate": {
             "pretrained": "pretrain", "finetuned": "finetune", "reward_model": "reward", "aligned": "ppo",
-            "tokens": "tokenize", "pairs": "pair", "rankings": "rank", "corpus": "deduplicate",
+            "tokens": "tokenize", "pairs": "pair", "rankings": "rank", "corpus": "decontaminate",
         },
     }  # fmt: skip
     for stage in MODELS:
@@ -146,10 +145,16 @@ def _data(world: Synthetic, number: int, documents: int) -> dict[str, Artifact]:
     """The records of one course's data stages, and their tables."""
     made = {"snapshot": _record(world, "snapshot", number, {})}
     counts = {"documents_in": float(documents), "documents_kept": float(documents), "documents_dropped": 0.0}
-    for stage, source in (("collect", "snapshot"), ("clean", "collect"), ("deduplicate", "clean"),
-                          ("tokenize", "deduplicate"), ("pair", "snapshot")):  # fmt: skip
-        name = "snapshot" if source == "snapshot" else "corpus"
-        made[stage] = _record(world, stage, number, {name: made[source]}, **counts)
+    for stage, sources in {
+        "collect": {"snapshot": "snapshot"},
+        "clean": {"corpus": "collect"},
+        "deduplicate": {"corpus": "clean"},
+        "pair": {"snapshot": "snapshot"},
+        "decontaminate": {"corpus": "deduplicate", "pairs": "pair", "snapshot": "snapshot"},
+        "tokenize": {"corpus": "decontaminate"},
+    }.items():
+        given = {name: made[source] for name, source in sources.items()}
+        made[stage] = _record(world, stage, number, given, **counts)
     folders = {stage: world.store.object_path(artifact.digest) for stage, artifact in made.items()}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,8 +165,8 @@ def _data(world: Synthetic, number: int, documents: int) -> dict[str, Artifact]:
 
 
 def _chain(world: Synthetic, folders: dict[str, Path], number: int, documents: int) -> None:
-    """What collect, clean, deduplicate and tokenize write of the same documents, chunk by chunk."""
-    corpora = ("collect", "clean", "deduplicate")
+    """What the stages from collect to tokenize write of the same documents, chunk by chunk."""
+    corpora = ("collect", "clean", "deduplicate", "decontaminate")
     ledgers = {stage: _writer(folders[stage] / "ledger.parquet", LEDGER_SCHEMA) for stage in (*corpora, "tokenize")}
     texts = {stage: _writer(folders[stage] / "documents-00000.parquet", CORPUS_SCHEMA) for stage in corpora}
     index = _writer(folders["tokenize"] / "index.parquet", INDEX)
