@@ -21,6 +21,7 @@ from tasks.lineage.store import Store
 SHORTEST_PREFIX = 4
 TEXT, PAIR, RANKING = "text", "pair", "ranking"
 UNSORTED_TEXTS = 500_000
+EMPTY: Mapping[int, Any] = {}
 
 Near: TypeAlias = Literal["all", "sorted", "none"]
 
@@ -171,11 +172,15 @@ def _found(described: Sequence[Any], similarity: float) -> FoundDocument:
     return FoundDocument(doc_id, source, origin, license_, similarity, [])
 
 
-def _described(view: StoreView, ids: Ids, said: Mapping[str, Said], similarity: list[float]) -> list[FoundDocument]:
-    """Documents (M,) with what the tables say of them, in the order of `ids`."""
-    rows: dict[int, dict[str, Any]] = {}
-    for index, row in view.rows(said, ids, DESCRIPTION):
-        rows[index] = row
+def _described(
+    view: StoreView, ids: Ids, said: Mapping[str, Said], similarity: list[float], known: Mapping[int, Any] = EMPTY
+) -> list[FoundDocument]:
+    """Documents (M,) with what the tables say of them, in the order of `ids`. known: rows read already, by short id."""
+    rows = {index: known[short] for index, short in enumerate(ids.tolist()) if short in known}
+    unread = np.array([index for index in range(len(ids)) if index not in rows], np.int64)
+    about = {digest: Said(of.labels, of.codes[unread]) for digest, of in said.items()}
+    for index, row in view.rows(about, ids[unread], DESCRIPTION):
+        rows[int(unread[index])] = row
     documents = []
     for index, short in enumerate(ids):
         row = rows.get(index, {})
@@ -235,6 +240,7 @@ def _near(
     copies = copies_of(view)
     texts = _texts(view, ids, said)
     similarity: dict[int, float] = {}
+    rows: dict[int, dict[str, Any]] = {}
     unsorted = unsorted_texts(view, copies) if near == "sorted" else 0
     if unsorted > UNSORTED_TEXTS:
         notes.append(
@@ -245,6 +251,7 @@ def _near(
     for match in similar(view, compared, copies, report, notes, raw=False):
         short = short_id(match.doc_id)
         similarity[short] = max(match.similarity, similarity.get(short, 0.0))
+        rows.setdefault(short, match.row)
     chained, stands_in = _by_ledgers(view, ids, said)
     others = np.array(sorted((similarity.keys() | chained.keys()) - matched.keys()), np.uint64)
     about = view.census(others)
@@ -252,7 +259,7 @@ def _near(
     for short, text in _texts(view, unmeasured, view.census(unmeasured)).items():
         known = [texts[mine] for mine in chained[short] if mine in texts]
         similarity[short] = max(likeness(text, known, copies), default=copies.threshold)
-    found = _described(view, others, about, [similarity.get(int(short), copies.threshold) for short in others])
+    found = _described(view, others, about, [similarity.get(int(short), copies.threshold) for short in others], rows)
     remaining = _remaining(view, about, len(others))
     return [
         replace(document, replaces=matched.get(stands_in.get(int(short), -1)))

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.impact.census import StoreView
+from tasks.impact.census import DESCRIPTION, StoreView
 from tasks.lineage.document_rows import rows_of
 from tasks.lineage.fates import index_path
 from tasks.lineage.sorted_ids import Section, SortedIds, in_order, keep_index, open_index
@@ -55,11 +55,12 @@ class Copies:
 
 
 class Match(NamedTuple):
-    """A stored text that is like one of those asked for."""
+    """A stored text that is like one of those asked for. row: what its table says of it, DESCRIPTION included."""
 
     doc_id: str
     asked: int  # which
     similarity: float
+    row: dict[str, Any]
 
 
 def copies_of(view: StoreView) -> Copies:
@@ -199,7 +200,7 @@ def _compared(path: Path, rows: NDArray[np.int64], whose: NDArray[np.int64], ask
     """Matches among the pairs of a row of the table, rising, and what was asked for, (P,) each."""
     distinct, starts = np.unique(rows, return_index=True)
     wanted = np.split(whose, starts[1:])
-    stored = list(rows_of(path, distinct, PART_COLUMNS))
+    stored = list(rows_of(path, distinct, (*PART_COLUMNS, *DESCRIPTION)))
     variants = [_variants(row) for row in stored]
     lowered = pc.utf8_lower(_column([text for texts in variants for text in texts]))
     shingles, normalised = _shingles(lowered, asked.copies), [" ".join(text.split()) for text in lowered.to_pylist()]
@@ -210,7 +211,7 @@ def _compared(path: Path, rows: NDArray[np.int64], whose: NDArray[np.int64], ask
                 equal = asked.normalised[number] == normalised[place]
                 similarity = 1.0 if equal else _jaccard(asked.shingles.of(number), shingles.of(place))
                 if similarity >= asked.copies.threshold:
-                    yield Match(row["id"], number, similarity)
+                    yield Match(row["id"], number, similarity, row)
         variant += len(texts)
 
 
