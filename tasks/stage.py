@@ -13,18 +13,15 @@ where a flow runs.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from model.stopping import TrainingStopped
 from tasks.lineage import journal, planner
-from tasks.lineage.ancestry import declared_behind
 from tasks.lineage.artifact import Artifact
-from tasks.lineage.cause import Cause, accepted_sentence, sentence
 from tasks.lineage.config import Resources, StageConfig, neutral
-from tasks.lineage.declaration import declared_sentence
 from tasks.lineage.errors import PedigreeError, StoreFull
 from tasks.lineage.execute import Context, Outcome, execute
 from tasks.lineage.explain import Plan, plan
@@ -32,7 +29,6 @@ from tasks.lineage.fingerprint import locate
 from tasks.lineage.parallel import Mapper
 from tasks.lineage.recipe import Recipe, Use, flatten
 from tasks.lineage.stage_run import Logger, StageRun
-from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -255,9 +251,11 @@ class _Report:
         """A page in the Prefect UI that leads to MLflow and to the record. Not worth failing a finished stage for."""
         from prefect.artifacts import create_markdown_artifact
 
+        from tasks.report.stage_page import stage_page
+
         try:
             create_markdown_artifact(
-                markdown=_page(outcome, self._mirror.run_id),
+                markdown=stage_page(outcome, self._mirror.run_id),
                 key=f"stage-{self._use.recipe.name.replace('_', '-')}",
                 description=f"{self._use.recipe.name}: {outcome.artifact}",
             )
@@ -273,40 +271,6 @@ _NOT_YET: dict[str, Any] = {
     "progress": None,
     "error": None,
 }
-
-
-def _page(outcome: Outcome, mlflow_run_id: str | None) -> str:
-    """Markdown: what was made, from what, with which figures, and where to read on."""
-    from tasks.report.note import plain
-    from tasks.tracking.mirror import run_url
-
-    record = outcome.record
-    rows = {
-        "result": "found in the store" if outcome.cached else f"made in {record.wall_seconds:.1f} s",
-        "output": f"`{record.output.digest}`",
-        "key": f"`{record.key}`",
-        "size": f"{record.output.size:,} bytes in {len(record.output.files)} files",
-        **{f"input {name}": f"`{artifact.digest}`" for name, artifact in record.inputs.items()},
-        **{name: f"{value:,.6g}" for name, value in sorted(record.metrics.items())},
-    }
-    if record.accepted is not None:
-        rows["accepted"] = accepted_sentence(record.accepted)
-    for made, declared in declared_behind(Store(), record):
-        rows[str(made.artifact)] = plain(declared_sentence(declared))
-    links = [f"[MLflow run]({run_url(run)})" for run in [mlflow_run_id] if run]
-    if outcome.cached and record.mlflow_run_id:
-        links.append(f"[MLflow run that made it]({run_url(record.mlflow_run_id)})")
-    table = [f"| {name} | {value} |" for name, value in rows.items()]
-    why = [] if outcome.cached else ["", "## Why it ran", *_reasons(outcome.causes)]
-    return "\n".join([f"# {record.stage}", "", " · ".join(links), "", "| | |", "|---|---|", *table, *why])
-
-
-def _reasons(causes: Iterable[Cause]) -> Iterator[str]:
-    """Markdown: what differed from the nearest earlier record, with what changed in the code."""
-    for cause in causes:
-        yield f"- {sentence(cause)}" + (f" ({cause.note})" if cause.note else "")
-        if cause.diff:
-            yield f"\n```diff\n{cause.diff}```\n"
 
 
 def _mapper(resources: Resources) -> Mapper | None:
