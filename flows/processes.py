@@ -103,7 +103,7 @@ def _quietly(action: Callable[[], object]) -> None:
 
 def free_port(preferred: int) -> int:
     """`preferred` if nothing listens there on loopback, otherwise any free port."""
-    if not _listening(preferred) and _bindable(preferred):
+    if not listening(preferred) and _bindable(preferred):
         return preferred
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -111,10 +111,25 @@ def free_port(preferred: int) -> int:
     return port
 
 
-def _listening(port: int) -> bool:
+def listening(port: int) -> bool:
+    """Whether somebody listens there on loopback."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def serves(process: Process, port: int) -> bool:
+    """Whether it is this process, or one it has started, that listens on the port; also true where that is hidden."""
+    for member in _family(process.pid):
+        try:
+            open_here = member.net_connections(kind="tcp")
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:
+            return True
+        if any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in open_here):
+            return True
+    return False
 
 
 def _bindable(port: int) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows import deploy, environment, processes
 from flows.errors import ServerFailed, ServerUnreachable
@@ -62,10 +63,7 @@ def write(servers: Servers) -> None:
 def up(report: Report) -> Servers:
     """Starts what does not run yet, applies the deployments when they changed, and returns what runs."""
     with _one_at_a_time():
-        servers = _mlflow_begun(_prefect_begun(read(), report), report)
-        _wait_for(servers.prefect_process, "Prefect", f"{servers.prefect}/health")
-        _wait_for(servers.mlflow_process, "MLflow", f"{servers.mlflow}/health")
-        servers = _worker_begun(servers, report)
+        servers = _worker_begun(_answering(read(), report), report)
         assert servers.prefect and servers.mlflow
         fingerprint = deploy.fingerprint(servers.prefect)
         if servers.deployed != fingerprint or not _deployed(servers.prefect):
@@ -111,6 +109,29 @@ def name_mlflow() -> str | None:
     if address := read().mlflow:
         os.environ.setdefault("MLFLOW_TRACKING_URI", address)
     return addresses()["mlflow"]
+
+
+def _answering(servers: Servers, report: Report) -> Servers:
+    """Both servers, begun and waited for: again on another port where somebody took theirs before they had it."""
+    for last in (False, False, True):
+        servers = _mlflow_begun(_prefect_begun(servers, report), report)
+        try:
+            _wait_for(servers.prefect_process, "Prefect", f"{servers.prefect}/health")
+            _wait_for(servers.mlflow_process, "MLflow", f"{servers.mlflow}/health")
+            break
+        except ServerFailed:
+            if last or not _ousted(servers):
+                raise
+    return servers
+
+
+def _ousted(servers: Servers) -> bool:
+    """Whether one has ended and another program listens on its port."""
+    own = ((servers.prefect_process, servers.prefect), (servers.mlflow_process, servers.mlflow))
+    return any(
+        process is not None and not processes.alive(process) and processes.listening(urlsplit(address).port or 0)
+        for process, address in own
+    )
 
 
 def _prefect_begun(servers: Servers, report: Report) -> Servers:
@@ -206,10 +227,17 @@ def _deployed(prefect_url: str) -> bool:
 
 
 def _wait_for(process: Process | None, name: str, health: str) -> None:
-    """Until the server answers; raises ServerFailed with the end of its log when it ends or takes too long."""
+    """Until the server answers; raises ServerFailed with the end of its log when it ends or takes too long.
+
+    That somebody answers is not enough: another's server may have the port, and this one be about to notice.
+    """
     if process is None:
         return
-    answered = processes.wait_until(lambda: _answers(health) or not processes.alive(process), timeout=START_SECONDS)
+    port = urlsplit(health).port or 0
+    answered = processes.wait_until(
+        lambda: not processes.alive(process) or (_answers(health) and processes.serves(process, port)),
+        timeout=START_SECONDS,
+    )
     if not answered or not processes.alive(process):
         raise _failed(f"{name} server", process)
 

@@ -2,15 +2,17 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 
-from flows import deploy, environment, servers
+from flows import deploy, environment, processes, servers
 from flows.errors import ServerFailed, ServerUnreachable
 from flows.processes import Process
 
@@ -68,6 +70,30 @@ def test_a_process_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) ->
     dead = Process(pid=2**22 + 1, started=0.0, log=str(log))
     with pytest.raises(ServerFailed, match=r"(?s)ended by itself.*address already in use.*pedigree down"):
         servers._wait_for(dead, "Prefect", "http://127.0.0.1:9/health")
+
+
+def test_a_port_that_somebody_took_meanwhile_costs_another_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "server"  # in MLflow's place: it binds its port, or ends
+    started.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom http.server import HTTPServer, SimpleHTTPRequestHandler\n"
+        "port = int(sys.argv[sys.argv.index('--port') + 1])\nopen('health', 'w').close()\n"
+        "HTTPServer(('127.0.0.1', port), SimpleHTTPRequestHandler).serve_forever()\n"
+    )
+    started.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(started))
+    with answering() as other, answering() as prefect:
+        taken = urlsplit(other).port
+        assert taken is not None
+        ports = iter([taken, processes.free_port(taken)])
+        monkeypatch.setattr(processes, "free_port", lambda _: next(ports))
+        monkeypatch.setenv("PREFECT_API_URL", f"{prefect}/api")
+        told: list[str] = []
+        found = servers._answering(servers.Servers(), told.append)
+        assert found.mlflow_process is not None and processes.alive(found.mlflow_process)
+        processes.end(found.mlflow_process)
+        assert len(told) == 2 and found.mlflow is not None and urlsplit(found.mlflow).port != taken
 
 
 def test_down_leaves_a_stranger_under_a_recycled_number_alone() -> None:
