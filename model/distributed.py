@@ -88,10 +88,23 @@ class Ranks:
             parts = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])
 
+    def gather(self, value: bytes) -> list[bytes]:
+        """The values of all ranks, which must be of one length."""
+        if not self.together:
+            return [value]
+        device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        own = torch.frombuffer(bytearray(value), dtype=torch.uint8).to(device)
+        all_ranks = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(all_ranks, own)
+        return [bytes(one.tolist()) for one in all_ranks]
+
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.together:
             dist.barrier()
+
+
+ALONE = Ranks(0, 1)
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:

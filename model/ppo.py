@@ -12,35 +12,26 @@ Exactness: prompts and samples are a function of (seed, iteration), and a checkp
 KL coefficient and generators; so a killed run, started again, ends with the bytes of one that was not.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import (
-    CheckpointClock,
-    CheckpointMismatch,
-    Checkpoints,
-    model_tensors,
-    note_other_numerics,
-    numerics,
-    random_state,
-    restore_model,
-    restore_random_state,
-)
+from model.checkpoint import CheckpointClock, Checkpoints, numerics
 from model.determinism import deterministic_algorithms
+from model.distributed import Ranks
 from model.experience import Experience, assess
 from model.generation import generate
 from model.optim import Optimizers, clip_gradients
 from model.policy_losses import next_kl_coef, policy_loss, value_loss
 from model.ppo_settings import PPOSettings
 from model.precision import autocast
+from model.resume import Resumable
 from model.rollout import Rollout, collate, log_distribution, of_tokens, on_response_axis, state_values
 from model.sampling import Sampling
 from model.scalar import ScalarModel
@@ -50,8 +41,6 @@ from model.stopping import StopRequest, TrainingStopped
 from model.throughput import flops_per_token, matmul_peak
 from model.training import NonFiniteLoss
 from model.transformer import Transformer
-
-_logger = logging.getLogger(__name__)
 
 
 class Scorer(Protocol):
@@ -160,6 +149,8 @@ class _Run:
         # No weight decay: it would pull towards 0, where the KL penalty pulls towards the reference.
         adam = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=settings.adam_eps, weight_decay=0.0, fused=True)
         self.optimizers = Optimizers(self.trained, [adam])
+        self.ranks = Ranks.here()
+        self.resumable = Resumable(self.trained, self.optimizers, asdict(settings), numerics(device), self.ranks)
 
     def iterate(self, iteration: int) -> dict[str, float]:
         """One iteration (0-based): sample, score, learn. Returns its figures."""
@@ -269,40 +260,13 @@ class _Run:
 
     def save(self, checkpoints: Checkpoints, done: int) -> None:
         """Saves all that the iterations after `done` depend on."""
-        random_tensors, random_json = random_state()
-        moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        state: dict[str, Any] = {
-            "config": asdict(self.settings),
-            "kl_coef": self.kl_coef,
-            "random": random_json,
-            "numerics": numerics(self.device),
-        }
-        checkpoints.save(done, {**model_tensors(self.trained), **moments, **random_tensors}, state)
+        self.resumable.save(checkpoints, done, {"kl_coef": self.kl_coef})
 
     def resume(self, checkpoints: Checkpoints) -> int:
         """Restores the newest valid checkpoint; returns the number of iterations done (0 if there is none)."""
-        checkpoint = checkpoints.newest()
-        if checkpoint is None:
-            return 0
-        saved, own = checkpoint.state.get("config", {}), asdict(self.settings)
-        differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
-        if differing:
-            name = differing[0]
-            raise CheckpointMismatch(
-                f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not {own.get(name)!r}; "
-                "use another checkpoint folder, or delete this one to start again"
-            )
-        note_other_numerics(checkpoint.state["numerics"], numerics(self.device))
-        restore_model(self.trained, checkpoint.tensors)
-        prefix = "optimizer."
-        moments = {
-            name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)
-        }
-        self.optimizers.load_state_tensors(moments)
-        restore_random_state(checkpoint.tensors, checkpoint.state["random"])
-        self.kl_coef = checkpoint.state["kl_coef"]
-        _logger.info("Going on after iteration %d of %d", checkpoint.step, self.settings.iterations)
-        return checkpoint.step
+        done, state = self.resumable.resume(checkpoints, self.settings.iterations)
+        self.kl_coef = state.get("kl_coef", self.kl_coef)
+        return done
 
 
 def _means(totals: Mapping[str, float], updates: int) -> dict[str, float]:
