@@ -1,7 +1,7 @@
 """Trainings of a tiny Transformer, alone or as one process of torchrun's: `… sharded_training.py FOLDER JSON`.
 
-JSON: a list of {"name", "optimizer", "shard", "stop" (after so many steps; null: never), "from" (whose checkpoints to go
-on from)}. Each leaves FOLDER/NAME/checkpoints and, by the first process, FOLDER/NAME/losses.json.
+JSON: a list of {"name", "optimizer", "shard", "stop" (after so many steps), "from" (whose checkpoints to go on from)},
+the last two if wanted. Each leaves FOLDER/NAME/checkpoints and, by the first process, FOLDER/NAME/losses.json.
 """
 
 import json
@@ -57,8 +57,6 @@ def work(folder: Path, given: dict[str, Any]) -> None:
             checkpoint_seconds=1e6,
             checkpoint_steps=4,
             divide_model=given["shard"],
-            compile=given.get("compile", False),
-            activation_checkpointing=given.get("recompute", False),
             on_step=lambda step, figures: losses.append(figures["loss"]),
             evaluate=lambda step: {"eval": float(language_modelling_loss(model, batches(99))[0])},
             evaluate_every=3,

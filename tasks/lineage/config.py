@@ -57,6 +57,11 @@ class Resources(BaseModel):
     nproc: int = Field(
         1, ge=1, description="processes that train together on each machine (pretrain, finetune); on GPUs: one for each"
     )
+    shard: bool = Field(
+        False,
+        description="processes that train together divide the model between them (FSDP2), so that each needs less "
+        "memory; else each holds all of it",
+    )
     nnodes: int = Field(1, ge=1, description="machines that train together (pretrain, finetune); see docs/training.md")
     rendezvous: str | None = Field(
         None,

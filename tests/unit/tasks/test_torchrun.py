@@ -32,16 +32,18 @@ def losses(artifact) -> list[float]:
     return [row["metrics"]["train/loss"] for row in rows if "train/loss" in row["metrics"]]
 
 
-def by_one_and_by_two(tmp_path, monkeypatch, train) -> list:
-    """What `train(resources)` makes in a home of its own with one process and with two; the losses must agree."""
+def by_one_and_by_two(tmp_path, monkeypatch, train, shard=False) -> list:
+    """What `train(resources)` makes in a home of its own with one process and with two, which divide the model if
+    `shard`; the losses must agree."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made, curves, weights = [], [], []
     for nproc in (1, 2):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(nproc)))
-        made.append(train(Resources(nproc=nproc, threads=1, device="cpu")))
+        made.append(train(Resources(nproc=nproc, shard=shard, threads=1, device="cpu")))
         curves.append(losses(made[-1]))
         weights.append(load_file(made[-1].path / "model" / "model.safetensors"))
-        assert Store().record(made[-1].key).numerics.get("processes", 1) == nproc
+        numerics = Store().record(made[-1].key).numerics
+        assert numerics.get("processes", 1) == nproc and numerics.get("sharded", False) == (shard and nproc == 2)
     assert curves[0][-1] < curves[0][0] - 0.5, "it learns"
     assert curves[1] == pytest.approx(curves[0], abs=1e-4)
     assert made[0].key == made[1].key, "how many processes trained is no part of the key"
@@ -50,11 +52,11 @@ def by_one_and_by_two(tmp_path, monkeypatch, train) -> list:
     return curves[1]
 
 
-def test_two_processes_pretrain_as_one_does(tmp_path, monkeypatch):
+def test_two_processes_that_divide_the_model_pretrain_as_one_does(tmp_path, monkeypatch):
     def train(resources):  # 7 rows: the ranks have 4 and 3
         return pretrain(tokens=tokens_artifact(), config=PretrainConfig(**TINY, steps=30), resources=resources)
 
-    assert len(by_one_and_by_two(tmp_path, monkeypatch, train)) == 30
+    assert len(by_one_and_by_two(tmp_path, monkeypatch, train, shard=True)) == 30
 
 
 def test_two_processes_finetune_as_one_does(tmp_path, monkeypatch):
