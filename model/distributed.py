@@ -121,6 +121,11 @@ def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several that torchrun, or what does as it does, has started."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Ranks]:
     """Within it this process belongs to those that torchrun started (RANK, WORLD_SIZE, MASTER_ADDR … say which).
