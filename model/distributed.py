@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,14 @@ BUCKET_BYTES = 32 << 20  # of gradients that are summed at once
 PATIENCE = timedelta(minutes=30)  # for the slowest rank, before the others give up
 
 ReadBatch = Callable[[int], dict[str, Tensor]]
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """Batches that say themselves what each of several processes reads of them, since it is not some of the rows."""
+
+    def share(self, rank: int, size: int) -> ReadBatch:
+        """What process `rank` of `size` reads."""
 
 
 class Ranks:
@@ -52,6 +61,8 @@ class Ranks:
         micro-batches on each rank."""
         if not self.together:
             return batches
+        if isinstance(batches, Divisible):
+            return batches.share(self.rank, self.size)
 
         def read(step: int) -> dict[str, Tensor]:
             batch = batches(step)

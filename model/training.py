@@ -65,7 +65,7 @@ class TrainingConfig:
     warmup_fraction: float = 0.03
     decay_fraction: float = 0.6
     grad_clip: float | None = 1.0
-    accumulation: int = 1  # micro-batches a step, weighted by their "tokens" figure if they have one
+    accumulation: int = 1  # micro-batches a step, see `train` for how they are weighted
     spike_deviations: float | None = None  # skip an update that stands out so far (model.spikes); None: none
     precision: Precision = "fp32"
     seed: int = 0
@@ -103,7 +103,9 @@ def train(
 ) -> None:
     """Trains `model` in place for `config.steps` steps, going on from `checkpoint_dir` if it holds a checkpoint.
 
-    `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. After each step
+    `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. Where a step's batch is divided,
+    over micro-batches or processes, parts are weighted by their figure "tokens", or "weight" which is not passed on, or
+    else by their rows. After each step
     `on_step(step, figures)`, with step counted from 1, gets those figures and "loss", "lr", "grad_norm",
     "tokens_per_second" (from the batch's "input_ids"), "mfu" (see model.throughput; for models that tell their sizes)
     and, where there is a spike rule, "skipped" (1.0 if it left this update out) and "skipped_updates" so far; after
@@ -223,15 +225,14 @@ class _Run:
         """Leaves the gradients of the mean loss; returns it with the figures, averaged over micro-batches."""
         parts = self.config.accumulation
         if parts == 1 and not self.ranks.together:
-            loss, extra = self._forward(batch)
+            loss, extra, _ = self._forward(batch)
             loss.backward()
             return loss.detach(), extra
         micro_batches = zip(*(tensor.tensor_split(parts) for tensor in batch.values()), strict=True)
         total_weight, total_loss = 0.0, torch.zeros((), device=self.device)
         totals: dict[str, float] = {}
         for tensors in micro_batches:
-            loss, extra = self._forward(dict(zip(batch, tensors, strict=True)))
-            weight = float(extra.get("tokens", tensors[0].shape[0]))
+            loss, extra, weight = self._forward(dict(zip(batch, tensors, strict=True)))
             (loss * weight).backward()
             total_weight += weight
             total_loss += loss.detach() * weight
@@ -247,9 +248,13 @@ class _Run:
         means = {name: value if name == "tokens" else value / total_weight for name, value in totals.items()}
         return total_loss / total_weight, means
 
-    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float], float]:
+        """The loss, its figures, and its weight among the parts of a step."""
         with autocast(self.config.precision, self.device):
-            return self.loss(self.model, batch)
+            loss, figures = self.loss(self.model, batch)
+        rows = len(next(iter(batch.values())))
+        passed_on = {name: value for name, value in figures.items() if name != "weight"}
+        return loss, passed_on, float(figures.get("tokens", figures.get("weight", rows)))
 
     def evaluate(self, evaluate: Callable[[int], Mapping[str, float]], step: int) -> dict[str, float]:
         """What `evaluate` returns, called in eval mode without gradients; the global generators are left as they were,
