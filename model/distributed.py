@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -108,6 +109,17 @@ class Ranks:
         all_ranks = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(all_ranks, own)
         return [bytes(one.tolist()) for one in all_ranks]
+
+    def gather_lists(self, own: Sequence[Sequence[int]], most: int, longest: int) -> list[list[int]]:
+        """The lists of all ranks, in their order: lists of numbers from 0 that fit int32, none of them empty, `most` of
+        a rank and of `longest` numbers at most."""
+        if not self.together:
+            return [list(one) for one in own]
+        table = np.full((most, longest), -1, dtype=np.int32)
+        for row, one in enumerate(own):
+            table[row, : len(one)] = one
+        rows = np.frombuffer(b"".join(self.gather(table.tobytes())), dtype=np.int32).reshape(-1, longest)
+        return [row[row >= 0].tolist() for row in rows if row[0] >= 0]
 
     def wait(self) -> None:
         """Until all ranks are here."""

@@ -35,20 +35,30 @@ class Resumable:
     numerics: dict[str, Any]
     ranks: Ranks
 
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank has its rows of the model alone."""
+        return any(is_sharded(parameter) for parameter in self.model.parameters())
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The numerics, and how many train."""
+        together = {"processes": self.ranks.size, "sharded": self.sharded} if self.ranks.together else {}
+        return self.numerics | together
+
     def save(self, checkpoints: Checkpoints, step: int, more: Mapping[str, Any]) -> None:
         """Saves all that the steps after `step` depend on; `more` is what the loop itself keeps, as JSON.
 
         All ranks call it. A model that each holds whole is written by the first one alone."""
-        state = {"config": dict(self.config), "numerics": self.numerics, **more}
+        state = {"config": dict(self.config), "numerics": self.conditions, **more}
         tensors = model_tensors(self.model)
         tensors |= {f"{_MOMENTS}{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        divided = any(is_sharded(parameter) for parameter in self.model.parameters())
         if self.ranks.first:
             random_tensors, state["random"] = random_state()
             tensors |= random_tensors
         else:  # only rows are its own; of a single number each rank has a copy
             tensors = {name: tensor for name, tensor in tensors.items() if tensor.ndim > 0}
-        if divided:
+        if self.sharded:
             checkpoints.save(step, tensors, state, self.ranks)
         elif self.ranks.first:
             checkpoints.save(step, tensors, state)
@@ -73,7 +83,7 @@ class Resumable:
             )
         restore_model(self.model, tensors)
         if step < last_step:
-            note_other_numerics(state["numerics"], self.numerics)
+            note_other_numerics(state["numerics"], self.conditions)
             self.optimizers.load_state_tensors(tensors, _MOMENTS)
         restore_random_state(tensors, state["random"])
         _logger.info("Going on after step %d of %d from %s", step, last_step, checkpoints.directory)

@@ -181,10 +181,7 @@ class _Run:
         )
         self.parameters = self.optimizers.parameters()
         self.spikes = None if config.spike_deviations is None else SpikeRule(config.spike_deviations)
-        conditions = numerics(device, compile)
-        if self.ranks.together:
-            conditions |= {"processes": self.ranks.size, "sharded": divided}
-        self.resumable = Resumable(model, self.optimizers, asdict(config), conditions, self.ranks)
+        self.resumable = Resumable(model, self.optimizers, asdict(config), numerics(device, compile), self.ranks)
 
     def step(self, step: int, read: Batches) -> dict[str, float]:
         """Makes one step (0-based) and returns its figures."""
