@@ -1,7 +1,7 @@
 """Trainings of a tiny Transformer, alone or as one process of torchrun's: `… sharded_training.py FOLDER JSON`.
 
 JSON: a list of {"name", "optimizer", "shard", "stop" (after so many steps), "from" (whose checkpoints to go on from)},
-the last two if wanted. Each leaves FOLDER/NAME/checkpoints and, by the first process, FOLDER/NAME/losses.json.
+the last two if wanted. Each leaves FOLDER/NAME/checkpoints and, by the first process, FOLDER/NAME/curve.json.
 """
 
 import json
@@ -43,7 +43,7 @@ def work(folder: Path, given: dict[str, Any]) -> None:
     if ranks.first and given.get("from"):
         shutil.copytree(folder / given["from"], own)
     ranks.wait()
-    losses: list[float] = []
+    curve: list[list[float]] = []  # of each step the loss and the norm of its gradient
     model = Transformer(SIZES)
     config = TrainingConfig(steps=STEPS, lr=0.02, optimizer=given["optimizer"], accumulation=2, grad_clip=0.5, seed=3)
     stop = given.get("stop")
@@ -57,13 +57,13 @@ def work(folder: Path, given: dict[str, Any]) -> None:
             checkpoint_seconds=1e6,
             checkpoint_steps=4,
             divide_model=given["shard"],
-            on_step=lambda step, figures: losses.append(figures["loss"]),
+            on_step=lambda step, figures: curve.append([figures["loss"], figures["grad_norm"]]),
             evaluate=lambda step: {"eval": float(language_modelling_loss(model, batches(99))[0])},
             evaluate_every=3,
-            should_stop=(lambda: len(losses) >= stop) if stop else None,
+            should_stop=(lambda: len(curve) >= stop) if stop else None,
         )
     if ranks.first:
-        (own / "losses.json").write_text(json.dumps(losses))
+        (own / "curve.json").write_text(json.dumps(curve))
 
 
 if __name__ == "__main__":

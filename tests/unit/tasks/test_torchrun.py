@@ -46,7 +46,9 @@ def curve(artifact, metric="train/loss") -> list[float]:
     return [row["metrics"][metric] for row in rows if metric in row["metrics"]]
 
 
-def by_one_and_by_two(tmp_path, monkeypatch, train, metrics=("train/loss",), shard=False) -> list[float]:
+def by_one_and_by_two(
+    tmp_path, monkeypatch, train, metrics=("train/loss", "train/grad_norm"), shard=False
+) -> list[float]:
     """What `train(resources)` makes in a home of its own with one process and with two, which divide the model if
     `shard`: curves and weights must agree. Returns the curve of the first metric."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
