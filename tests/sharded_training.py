@@ -23,9 +23,9 @@ from model.stopping import TrainingStopped
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
 
-STEPS = 12
+STEPS, EVERY = 8, 3  # a checkpoint is written every so many steps, and after the last
 SIZES = ModelConfig(  # 37 tokens and 33 rows do not divide by two; norms of 18
-    vocab_size=37, hidden_size=18, intermediate_size=33, num_hidden_layers=3, num_attention_heads=3,
+    vocab_size=37, hidden_size=18, intermediate_size=33, num_hidden_layers=2, num_attention_heads=3,
     num_key_value_heads=1, max_position_embeddings=16,
 )  # fmt: skip
 
@@ -45,7 +45,7 @@ def work(folder: Path, given: dict[str, Any]) -> None:
     ranks.wait()
     curve: list[list[float]] = []  # of each step the loss and the norm of its gradient
     model = Transformer(SIZES)
-    config = TrainingConfig(steps=STEPS, lr=0.02, optimizer=given["optimizer"], accumulation=2, grad_clip=0.5, seed=3)
+    config = TrainingConfig(steps=STEPS, lr=0.03, optimizer=given["optimizer"], accumulation=2, grad_clip=0.5, seed=3)
     stop = given.get("stop")
     with suppress(TrainingStopped):
         train(
@@ -55,7 +55,7 @@ def work(folder: Path, given: dict[str, Any]) -> None:
             config,
             checkpoint_dir=own / "checkpoints",
             checkpoint_seconds=1e6,
-            checkpoint_steps=4,
+            checkpoint_steps=EVERY,
             divide_model=given["shard"],
             on_step=lambda step, figures: curve.append([figures["loss"], figures["grad_norm"]]),
             evaluate=lambda step: {"eval": float(language_modelling_loss(model, batches(99))[0])},

@@ -118,6 +118,18 @@ def test_a_batch_encodes_each_answer_once_and_points_pairs_at_its_rows():
     assert sorted(seen) == sorted(tuple(row) for item in rankings for row in item.rows)
 
 
+def test_the_parts_of_more_processes_than_rankings_are_the_whole_batch():
+    tokenizer = toy_tokenizer()
+    model = build_model(Transformer(toy_config(tokenizer)), CONFIG)
+    rankings = read_rankings(ranking_rows()[:2], tokenizer, 64)
+    whole = RankingBatches(rankings, CONFIG, tokenizer.pad_id)
+    parts = [loss(model, whole.share(rank, 3)(0)) for rank in range(3)]
+    weights = [float(figures["weight"]) for _, figures in parts]
+    assert weights == [8.0, 8.0, 0.0]  # of a ranking: six pairs of model answers, four with a human one at a half
+    mean = sum(value.item() * weight for (value, _), weight in zip(parts, weights, strict=True)) / sum(weights)
+    assert mean == pytest.approx(loss(model, whole(0))[0].item(), abs=1e-6)
+
+
 def test_loss_of_an_untrained_model_is_near_log_two():
     tokenizer = toy_tokenizer()
     model = build_model(Transformer(toy_config(tokenizer)), CONFIG)
