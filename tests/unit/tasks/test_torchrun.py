@@ -59,7 +59,7 @@ def by_one_and_by_two(
         curves.append([curve(made[-1], metric) for metric in metrics])
         weights.append(load_file(made[-1].path / "model" / "model.safetensors"))
         numerics = Store().record(made[-1].key).numerics
-        assert numerics.get("processes", 1) == nproc and numerics.get("sharded", False) == (shard and nproc == 2)
+        assert numerics.get("processes", 1) == nproc and numerics.get("shard", False) == (shard and nproc == 2)
     for one, two in zip(*curves, strict=True):
         assert two == pytest.approx(one, abs=1e-4)
     assert made[0].key == made[1].key, "how many processes trained is no part of the key"
