@@ -72,9 +72,7 @@ class Muon(torch.optim.Optimizer):
         buffers = [own_rows(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        if is_sharded(
-            parameters[0]
-        ):  # each process has some rows of all; it gets some whole, and gives their rows back
+        if is_sharded(parameters[0]):  # from some rows of all matrices to all rows of some, and back
             shapes = [parameter.shape for parameter in parameters]
             whole = _orthogonal(gather_matrices(directions, shapes), group["dtype"])
             updates = scatter_matrices(whole, shapes, like=directions[0])

@@ -14,11 +14,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
-from model.transformer import Backbone, Transformer
+from model.transformer import Transformer
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
-    """Divides a `Transformer` over the process group, in place; what a process keeps is moved to `device`.
+    """Divides a `Transformer` over the process group, in place; what a process keeps is moved to `device`, layer by
+    layer, so that no device ever holds all of it.
 
     Backward passes then sum gradients over the processes. Raises ValueError for another kind of model.
     """
@@ -35,9 +36,6 @@ def shard(model: nn.Module, device: torch.device) -> None:
         if isinstance(part, FSDPModule):
             part.set_gradient_divide_factor(1.0)  # the sum: the engine weights losses and divides itself
             part.set_force_sum_reduction_for_comms(True)  # gloo knows no other
-    for backbone in model.modules():
-        if isinstance(backbone, Backbone):
-            backbone.to(device)  # the rotary tables; the weights are there
 
 
 def reshard(model: nn.Module) -> None:

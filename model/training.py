@@ -229,7 +229,8 @@ class _Run:
         total_weight, total_loss = 0.0, torch.zeros((), device=self.device)
         totals: dict[str, float] = {}
         for tensors in micro_batches:
-            loss, extra, weight = self._forward(dict(zip(batch, tensors, strict=True)))
+            loss, extra, counted = self._forward(dict(zip(batch, tensors, strict=True)))
+            weight = float(counted)
             (loss * weight).backward()
             total_weight += weight
             total_loss += loss.detach() * weight
@@ -245,13 +246,13 @@ class _Run:
         means = {name: value if name == "tokens" else value / total_weight for name, value in totals.items()}
         return total_loss / total_weight, means
 
-    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor | float], float]:
-        """The loss, its figures, and its weight among the parts of a step."""
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures, Tensor | float]:
+        """The loss, its figures, and its weight among the parts of a step (not waited for: it may be on a GPU)."""
         with autocast(self.config.precision, self.device):
             loss, figures = self.loss(self.model, batch)
         rows = len(next(iter(batch.values())))
         passed_on = {name: value for name, value in figures.items() if name != "weight"}
-        return loss, passed_on, float(figures.get("tokens", figures.get("weight", rows)))
+        return loss, passed_on, figures.get("tokens", figures.get("weight", rows))
 
     def evaluate(self, evaluate: Callable[[int], Mapping[str, float]], step: int) -> dict[str, float]:
         """What `evaluate` returns, called in eval mode without gradients; the global generators are left as they were,
