@@ -3,6 +3,10 @@
 A checkpoint is a folder `step-00000100/` with `tensors.safetensors` (weights, optimiser moments, generators) and
 `state.json` (everything else, and the SHA-256 of the tensors). It is written beside under a temporary name, fsynced and
 renamed, so that it is there whole or not at all; nothing in it is a pickle.
+
+Where the model is divided over processes (model.sharding), each writes its rows, in files of its own such as
+`tensors-00001-of-00002.safetensors`; what one file alone names is whole. Reading joins the rows, so that any number of
+processes can go on from them.
 """
 
 import hashlib
@@ -13,7 +17,7 @@ import platform
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +25,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model.distributed import ALONE, Ranks
 from model.seeding import derive
+from model.sharding import own_rows, rows_like
 
-_TENSORS, _STATE = "tensors.safetensors", "state.json"
+_STATE = "state.json"
 _logger = logging.getLogger(__name__)
 
 
@@ -40,7 +46,7 @@ class Checkpoint:
     """What was saved after `step` steps were done: named tensors (on the CPU) and JSON state."""
 
     step: int
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]  # each is read when it is asked for
     state: dict[str, Any]
 
 
@@ -59,26 +65,35 @@ class Checkpoints:
         """The step of the newest checkpoint, whole or damaged; 0 if there is none."""
         return max((int(folder.name.removeprefix("step-")) for folder in self._folders()), default=0)
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
-        """Writes the checkpoint of `step` and deletes all but the newest `keep`. `state` must be JSON."""
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: dict[str, Any], ranks: Ranks = ALONE) -> None:
+        """Writes the checkpoint of `step` and deletes all but the newest `keep`. `state` must be JSON.
+
+        `ranks`: the processes that call this together, each with its rows of the tensors, the first with `state`.
+        """
         target = self.directory / f"step-{step:08d}"
         temporary = self.directory / f".writing-{step:08d}"
-        for leftover in self.directory.glob(".writing-*"):
-            shutil.rmtree(leftover)
-        temporary.mkdir()
-        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(on_cpu, temporary / _TENSORS)
-        content = {"step": step, "tensors_sha256": _sha256(temporary / _TENSORS), "state": state}
-        (temporary / _STATE).write_text(json.dumps({**content, "sha256": _sha256_json(content)}), encoding="utf-8")
-        for path in (temporary / _TENSORS, temporary / _STATE, temporary):
-            _fsync(path)
-        if target.exists():  # a damaged one of the same step, which `newest` passed over
-            shutil.rmtree(target)
-        temporary.rename(target)
-        _fsync(self.directory)
-        for old in self._folders()[self.keep :]:
-            shutil.rmtree(old)
-        return target
+        if ranks.first:
+            for leftover in self.directory.glob(".writing-*"):
+                shutil.rmtree(leftover)
+            temporary.mkdir()
+        ranks.wait()
+        own = temporary / _tensors_name(ranks.rank, ranks.size)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, own)
+        _fsync(own)
+        digests = ranks.gather(_sha256(own))
+        if ranks.first:
+            named = {_tensors_name(rank, ranks.size): digest.hex() for rank, digest in enumerate(digests)}
+            content = {"step": step, "tensors": named, "state": state}
+            (temporary / _STATE).write_text(json.dumps({**content, "sha256": _sha256_json(content)}), encoding="utf-8")
+            _fsync(temporary / _STATE)
+            _fsync(temporary)
+            if target.exists():  # a damaged one of the same step, which `newest` passed over
+                shutil.rmtree(target)
+            temporary.rename(target)
+            _fsync(self.directory)
+            for old in self._folders()[self.keep :]:
+                shutil.rmtree(old)
+        ranks.wait()
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint whose checksums hold, or None. A damaged one is logged and passed over."""
@@ -116,19 +131,45 @@ class CheckpointClock:
         self._cost = self._saved - began
 
 
+class _Tensors(Mapping[str, Tensor]):
+    """The tensors in some files: of those that several name, the rows in the order of the files."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._files = [safe_open(path, framework="pt") for path in paths]
+        self._places: dict[str, list[Any]] = {}
+        for file in self._files:
+            for name in file.keys():  # noqa: SIM118 - the file is no mapping
+                self._places.setdefault(name, []).append(file)
+
+    def __getitem__(self, name: str) -> Tensor:
+        parts = [file.get_tensor(name) for file in self._places[name]]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _tensors_name(rank: int, size: int) -> str:
+    return "tensors.safetensors" if size == 1 else f"tensors-{rank + 1:05d}-of-{size:05d}.safetensors"
+
+
 def _read(folder: Path) -> Checkpoint:
     content = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     claimed = content.pop("sha256")
     if _sha256_json(content) != claimed:
         raise ValueError(f"{_STATE} does not match its checksum")
-    if _sha256(folder / _TENSORS) != content["tensors_sha256"]:
-        raise ValueError(f"{_TENSORS} does not match its checksum")
-    return Checkpoint(content["step"], load_file(folder / _TENSORS), content["state"])
+    for name, digest in content["tensors"].items():
+        if _sha256(folder / name).hex() != digest:
+            raise ValueError(f"{name} does not match its checksum")
+    return Checkpoint(content["step"], _Tensors([folder / name for name in content["tensors"]]), content["state"])
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _sha256_json(content: dict[str, Any]) -> str:
@@ -144,30 +185,37 @@ def _fsync(path: Path) -> None:
 
 
 def model_tensors(model: nn.Module, prefix: str = "model.") -> dict[str, Tensor]:
-    """The state of `model` under `prefix`, a tied weight once (safetensors refuses shared memory)."""
+    """The state of `model` under `prefix`, a tied weight once (safetensors refuses shared memory); of sharded weights
+    the rows of this process."""
+    return {name: own_rows(tensor) for name, tensor in _state(model, prefix).items()}
+
+
+def _state(model: nn.Module, prefix: str) -> dict[str, Tensor]:
     seen: set[tuple[int, torch.Size]] = set()
     tensors = {}
     for name, tensor in model.state_dict().items():
-        identity = (tensor.data_ptr(), tensor.shape)
-        if identity not in seen or tensor.numel() == 0:
+        own = own_rows(tensor)
+        identity = (own.data_ptr(), own.shape)
+        if identity not in seen or own.numel() == 0:
             seen.add(identity)
             tensors[prefix + name] = tensor
     return tensors
 
 
-def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model.") -> None:
-    """Copies what `model_tensors` gave into `model` in place. Raises CheckpointMismatch if names or shapes differ."""
-    own = model_tensors(model, prefix)
-    saved = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    differing = sorted(own.keys() ^ saved.keys()) or sorted(n for n in own if own[n].shape != saved[n].shape)
-    if differing:
-        raise CheckpointMismatch(
-            f"the checkpoint was saved from another model: {differing[0]!r} and "
-            f"{len(differing) - 1} more differ; use an empty checkpoint folder for this one"
-        )
+def restore_model(model: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "model.") -> None:
+    """Copies what `model_tensors` gave, of all processes, into `model` in place. Raises CheckpointMismatch if names or
+    shapes differ."""
+    own = _state(model, prefix)
+    differing = sorted(own.keys() ^ {name for name in tensors if name.startswith(prefix)})
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(saved[name])
+            saved = None if differing else tensors[name]
+            if saved is None or saved.shape != tensor.shape:
+                raise CheckpointMismatch(
+                    f"the checkpoint was saved from another model: {(differing or [name])[0]!r} differs; use an empty "
+                    "checkpoint folder for this one"
+                )
+            own_rows(tensor).copy_(rows_like(saved, tensor))
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -183,7 +231,7 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
 
 
-def restore_random_state(tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+def restore_random_state(tensors: Mapping[str, Tensor], state: dict[str, Any]) -> None:
     """Restores what `random_state` gave; generators of GPUs that are not there are left out."""
     torch.set_rng_state(tensors["random.torch"])
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):

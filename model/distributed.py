@@ -13,7 +13,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -22,6 +24,14 @@ BUCKET_BYTES = 32 << 20  # of gradients that are summed at once
 PATIENCE = timedelta(minutes=30)  # for the slowest rank, before the others give up
 
 ReadBatch = Callable[[int], dict[str, Tensor]]
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """Batches that say themselves what each of several processes reads of them, since it is not some of the rows."""
+
+    def share(self, rank: int, size: int) -> ReadBatch:
+        """What process `rank` of `size` reads."""
 
 
 class Ranks:
@@ -52,6 +62,8 @@ class Ranks:
         micro-batches on each rank."""
         if not self.together:
             return batches
+        if isinstance(batches, Divisible):
+            return batches.share(self.rank, self.size)
 
         def read(step: int) -> dict[str, Tensor]:
             batch = batches(step)
@@ -88,10 +100,34 @@ class Ranks:
             parts = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])
 
+    def gather(self, value: bytes) -> list[bytes]:
+        """The values of all ranks, which must be of one length."""
+        if not self.together:
+            return [value]
+        device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        own = torch.frombuffer(bytearray(value), dtype=torch.uint8).to(device)
+        all_ranks = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(all_ranks, own)
+        return [bytes(one.tolist()) for one in all_ranks]
+
+    def gather_lists(self, own: Sequence[Sequence[int]], most: int, longest: int) -> list[list[int]]:
+        """The lists of all ranks, in their order: lists of numbers from 0 that fit int32, none of them empty, `most` of
+        a rank and of `longest` numbers at most."""
+        if not self.together:
+            return [list(one) for one in own]
+        table = np.full((most, longest), -1, dtype=np.int32)
+        for row, one in enumerate(own):
+            table[row, : len(one)] = one
+        rows = np.frombuffer(b"".join(self.gather(table.tobytes())), dtype=np.int32).reshape(-1, longest)
+        return [row[row >= 0].tolist() for row in rows if row[0] >= 0]
+
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.together:
             dist.barrier()
+
+
+ALONE = Ranks(0, 1)
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
@@ -106,6 +142,11 @@ def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
         size += tensor.nbytes
     if bucket:
         yield bucket
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several that torchrun, or what does as it does, has started."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 @contextmanager

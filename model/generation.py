@@ -32,13 +32,15 @@ def generate(
     seed: int | Sequence[int],
     stop: Stop | None = None,
     batch_size: int = 64,
+    first: int = 0,
 ) -> list[list[int]]:
     """Continue each prompt; the new tokens only, in the order of the prompts, with the token that ended each answer.
 
     An answer ends at `max_new_tokens`, at `eos_token_id` (or any of several), or where `stop` says so.
     sampling: for all prompts, or one for each. seed: one for all, and prompt i draws by (seed, i); or one for each
-    prompt, which then draws by its own alone. The draws depend on max_new_tokens too, but not on batch_size, nor on the
-    other prompts. The logits do not either, but for the rounding of matrix products of other shapes. Computed in fp32.
+    prompt, which then draws by its own alone. first: what i counts from, where the prompts are a part of a longer list.
+    The draws depend on max_new_tokens too, but not on batch_size, nor on the other prompts. The logits do not either,
+    but for the rounding of matrix products of other shapes. Computed in fp32.
 
     Prompts of like length share a batch. Equal prompts of a batch are read once, and rows that end leave it.
 
@@ -47,7 +49,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in prompts]
     for step in stream(
         model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, eos_token_id=eos_token_id,
-        pad_token_id=pad_token_id, seed=seed, stop=stop, batch_size=batch_size,
+        pad_token_id=pad_token_id, seed=seed, stop=stop, batch_size=batch_size, first=first,
     ):  # fmt: skip
         for i, token in step.items():
             answers[i].append(token)
@@ -66,11 +68,12 @@ def stream(
     seed: int | Sequence[int],
     stop: Stop | None = None,
     batch_size: int = 64,
+    first: int = 0,
 ) -> Iterator[dict[int, int]]:
     """What `generate` gives, as it comes: after each step the new tokens, by the number of their prompt."""
     _check(model.config, prompts, max_new_tokens, batch_size)
     samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else _each("sampling", sampling, prompts)
-    uniforms = _uniforms(seed, prompts, max_new_tokens)
+    uniforms = _uniforms(seed, prompts, max_new_tokens, first)
     ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id)
     decoder = Decoder(model)
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
@@ -175,10 +178,10 @@ def _each(name: str, values: Sequence[T], prompts: Sequence[object]) -> list[T]:
     return list(values)
 
 
-def _uniforms(seed: int | Sequence[int], prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Tensor:
+def _uniforms(seed: int | Sequence[int], prompts: Sequence[Sequence[int]], max_new_tokens: int, first: int) -> Tensor:
     """(N, max_new_tokens) in [0, 1)."""
     if isinstance(seed, int):
-        return torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
+        return torch.rand(first + len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))[first:]
     own = _each("seed", seed, prompts)
     rows = [torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(one)) for one in own]
     return torch.stack(rows) if rows else torch.empty(0, max_new_tokens)

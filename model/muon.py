@@ -3,13 +3,16 @@
 The updates equal `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` (the scaling of Liu et al. 2025, "Muon is scalable
 for LLM training"); but matrices of one shape (or of its transpose) are orthogonalised together as one batch, which
 takes about half the time on a CPU, and in a chosen number format, since bf16 is slow where a processor emulates it.
+Where the matrices are divided over processes (model.sharding), each orthogonalises its share of them.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from model.sharding import gather_matrices, is_sharded, own_rows, scatter_matrices
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
 ITERATIONS = 5
@@ -62,16 +65,28 @@ class Muon(torch.optim.Optimizer):
                 self._update(parameters, shape, group)
 
     def _update(self, parameters: list[nn.Parameter], shape: tuple[int, int], group: dict) -> None:
-        gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        gradients = [own_rows(parameter.grad) for parameter in parameters if parameter.grad is not None]
+        buffers = [own_rows(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        wide = torch.stack([d.mT if d.shape[0] > d.shape[1] else d for d in directions])
-        orthogonal = orthogonalize(wide, group["dtype"]).to(parameters[0].dtype)
-        updates = [u.mT if p.shape[0] > p.shape[1] else u for u, p in zip(orthogonal, parameters, strict=True)]
-        targets: list[Tensor] = list(parameters)
+        if is_sharded(parameters[0]):  # from some rows of all matrices to all rows of some, and back
+            shapes = [parameter.shape for parameter in parameters]
+            whole = _orthogonal(gather_matrices(directions, shapes), group["dtype"])
+            updates = scatter_matrices(whole, shapes, like=directions[0])
+        else:
+            updates = _orthogonal(directions, group["dtype"])
+        targets = [own_rows(parameter) for parameter in parameters]
         torch._foreach_mul_(targets, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(targets, updates, alpha=-group["lr"] * 0.2 * math.sqrt(shape[1]))
+
+
+def _orthogonal(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Matrices of one shape, or of its transpose, orthogonalised as one batch; in their own format."""
+    if not matrices:
+        return []
+    wide = torch.stack([m.mT if m.shape[0] > m.shape[1] else m for m in matrices])
+    orthogonal = orthogonalize(wide, dtype).to(matrices[0].dtype)
+    return [u.mT if m.shape[0] > m.shape[1] else u for u, m in zip(orthogonal, matrices, strict=True)]

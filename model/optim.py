@@ -7,13 +7,15 @@ Which parameter goes where (`classify`):
   decay would pull a rare token's row to zero between its uses, and a norm's gain away from 1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from model.muon import Muon
+from model.sharding import is_sharded, own_rows, rows_like, sharded_like
 
 OptimizerName = Literal["muon", "adamw"]
 HEADS = frozenset({"lm_head", "score"})
@@ -70,16 +72,17 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Every state tensor as "<state>.<parameter>" (views, not copies)."""
+        """Every state tensor as "<state>.<parameter>" (views, not copies); of sharded ones the rows of this process."""
         return {
-            f"{key}.{self._names[parameter]}": value
+            f"{key}.{self._names[parameter]}": own_rows(value)
             for optimizer in self.optimizers
             for parameter, state in optimizer.state.items()
             for key, value in state.items()
         }
 
-    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Restores what `state_tensors` gave. Raises ValueError if it belongs to other parameters."""
+    def load_state_tensors(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Restores what `state_tensors` gave (all processes' rows joined), found under `prefix` in `tensors`. Raises
+        ValueError if it belongs to other parameters."""
         parameters = {self._names[parameter]: parameter for parameter in self.parameters()}
         owners = {
             parameter: optimizer
@@ -89,16 +92,23 @@ class Optimizers:
         }
         for optimizer in self.optimizers:
             optimizer.state.clear()
-        for full_name, value in tensors.items():
+        for saved_name in tensors:
+            if not saved_name.startswith(prefix):
+                continue
+            full_name = saved_name.removeprefix(prefix)
             key, _, name = full_name.partition(".")
             if name not in parameters:
                 raise ValueError(
                     f"the optimiser state holds {full_name!r}, but the model has no trainable parameter "
                     f"{name!r}: it was saved from another model"
                 )
-            parameter = parameters[name]
-            device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
-            owners[parameter].state[parameter][key] = value.detach().clone().to(device)
+            parameter, value = parameters[name], tensors[saved_name]
+            if key == "step":  # a number, the same for all rows
+                restored = value.detach().clone().to(parameter.device)
+            else:
+                rows = rows_like(value, parameter).detach().clone().to(parameter.device)
+                restored = sharded_like(rows, parameter)
+            owners[parameter].state[parameter][key] = restored
 
 
 def build_optimizers(
@@ -138,4 +148,11 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float | None) -
     a scalar tensor."""
     with_gradients = [parameter for parameter in parameters if parameter.grad is not None]
     limit = float("inf") if max_norm is None else max_norm
-    return nn.utils.clip_grad_norm_(with_gradients, limit, foreach=True)
+    if not any(is_sharded(parameter) for parameter in with_gradients):
+        return nn.utils.clip_grad_norm_(with_gradients, limit, foreach=True)
+    gradients = [own_rows(parameter.grad) for parameter in with_gradients if parameter.grad is not None]
+    squares = nn.utils.get_total_norm(gradients, foreach=True).double().square()
+    dist.all_reduce(squares)
+    norm = squares.sqrt()
+    torch._foreach_mul_(gradients, float((limit / (norm + 1e-6)).clamp(max=1.0)))
+    return norm

@@ -12,46 +12,36 @@ Exactness: prompts and samples are a function of (seed, iteration), and a checkp
 KL coefficient and generators; so a killed run, started again, ends with the bytes of one that was not.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import (
-    CheckpointClock,
-    CheckpointMismatch,
-    Checkpoints,
-    model_tensors,
-    note_other_numerics,
-    numerics,
-    random_state,
-    restore_model,
-    restore_random_state,
-)
+from model.checkpoint import CheckpointClock, Checkpoints, numerics
 from model.determinism import deterministic_algorithms
+from model.distributed import Ranks
 from model.experience import Experience, assess
 from model.generation import generate
 from model.optim import Optimizers, clip_gradients
 from model.policy_losses import next_kl_coef, policy_loss, value_loss
 from model.ppo_settings import PPOSettings
 from model.precision import autocast
+from model.resume import Resumable
 from model.rollout import Rollout, collate, log_distribution, of_tokens, on_response_axis, state_values
 from model.sampling import Sampling
 from model.scalar import ScalarModel
 from model.schedules import Schedule, learning_rate_factor
 from model.seeding import derive, generator
+from model.sharding import rows_of
 from model.stopping import StopRequest, TrainingStopped
 from model.throughput import flops_per_token, matmul_peak
 from model.training import NonFiniteLoss
 from model.transformer import Transformer
-
-_logger = logging.getLogger(__name__)
 
 
 class Scorer(Protocol):
@@ -103,9 +93,18 @@ def train_ppo(
     "entropy", "clip_fraction", "length", "finished", "value_loss", "policy_loss", "kl_coef", …, what `score` reports,
     and every `evaluate_every` iterations what `evaluate` returns. Raises TrainingStopped (with a checkpoint saved) on
     SIGTERM or `should_stop()`, NonFiniteLoss, and CheckpointMismatch for a folder of another run.
+
+    In a process group (see model.distributed) each rank samples and learns from its rows of the batch, and scores all;
+    the first one calls `on_step` and `evaluate`, and saves.
     """
     if not prompts:
         raise ValueError("PPO needs at least one prompt")
+    num_processes, rows = Ranks.here().size, settings.batch_size // settings.minibatches
+    if num_processes > max(1, rows):
+        raise ValueError(
+            f"a mini-batch of {rows} rows is too small for {num_processes} processes: raise batch_size, or lower "
+            "minibatches, resources.nproc or resources.nnodes"
+        )
     run = _Run(policy, reference, value, prompts, score, settings, eos_token_id, pad_token_id, torch.device(device))
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
     start = run.resume(checkpoints) if checkpoints else 0
@@ -114,13 +113,15 @@ def train_ppo(
         for iteration in range(start, settings.iterations):
             figures = run.iterate(iteration)
             done = iteration + 1
-            if evaluate and evaluate_every and done % evaluate_every == 0:
+            if evaluate and evaluate_every and done % evaluate_every == 0 and run.ranks.first:
                 figures |= evaluate(done)
-            if on_step:
+            if on_step and run.ranks.first:
                 on_step(done, figures)
             last = done == settings.iterations
-            stopping = stop.requested() and not last
-            if checkpoints and (stopping or last or clock.due(done)):
+            stopping, due = run.ranks.any(
+                [stop.requested() and not last, bool(checkpoints) and clock.due(done) and run.ranks.first], run.device
+            )
+            if checkpoints and (stopping or last or due):
                 with clock.measured():
                     run.save(checkpoints, done)
             if stopping:
@@ -160,6 +161,8 @@ class _Run:
         # No weight decay: it would pull towards 0, where the KL penalty pulls towards the reference.
         adam = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=settings.adam_eps, weight_decay=0.0, fused=True)
         self.optimizers = Optimizers(self.trained, [adam])
+        self.ranks = Ranks.here()
+        self.resumable = Resumable(self.trained, self.optimizers, asdict(settings), numerics(device), self.ranks)
 
     def iterate(self, iteration: int) -> dict[str, float]:
         """One iteration (0-based): sample, score, learn. Returns its figures."""
@@ -167,16 +170,19 @@ class _Run:
         began = time.perf_counter()
         chosen = prompt_batch(len(self.prompts), settings.batch_size, settings.seed, iteration)
         prompts = [self.prompts[index] for index in chosen]
-        responses = generate(
+        own = rows_of(len(prompts), self.ranks.rank, self.ranks.size)
+        sampled = generate(
             self.policy,
-            prompts,
+            prompts[own],
             max_new_tokens=settings.max_new_tokens,
             sampling=Sampling(settings.temperature),
             eos_token_id=self.eos_token_id,
             pad_token_id=self.pad_token_id,
             seed=derive(settings.seed, "ppo rollout", iteration),
             batch_size=settings.batch_size,
+            first=own.start,
         )
+        responses = self.ranks.gather_lists(sampled, -(-len(prompts) // self.ranks.size), settings.max_new_tokens)
         generated = time.perf_counter()
         scores, reported = self.score(chosen, responses)
         rollout = collate(
@@ -196,10 +202,11 @@ class _Run:
             batch_size=settings.batch_size,
         )
         seconds = ended - began
+        peak = matmul_peak(self.device, settings.precision) * self.ranks.size
         return figures | {
             **reported,
             "tokens_per_second": int(rollout.mask.sum()) / seconds,
-            "mfu": self.flops(rollout, figures["updates"]) / seconds / matmul_peak(self.device, settings.precision),
+            "mfu": self.flops(rollout, figures["updates"]) / seconds / peak,
             "seconds_generate": generated - began,
             "seconds_score": assessed - generated,
             "seconds_update": ended - assessed,
@@ -232,7 +239,8 @@ class _Run:
         for _ in range(settings.epochs):
             order = torch.randperm(experience.logprobs.shape[0], generator=chance)
             for index in order.tensor_split(settings.minibatches):
-                figures = self.learn(experience.rows(index.to(self.device)), iteration)
+                own = index.tensor_split(self.ranks.size)[self.ranks.rank]
+                figures = self.learn(experience.rows(own.to(self.device)), iteration)
                 updates += 1
                 for name, number in figures.items():
                     totals[name] = totals.get(name, 0.0) + number
@@ -250,59 +258,44 @@ class _Run:
             values = state_values(self.value, part.rollout)
         surrogate = policy_loss(logprobs, part.logprobs, part.advantages, mask, settings.clip)
         error, value_clip_fraction = value_loss(values, part.values, part.returns, mask, settings.value_clip)
-        (surrogate.loss + error).backward()
+        figures = {
+            "policy_loss": surrogate.loss.detach(),
+            "value_loss": error.detach(),
+            "clip_fraction": surrogate.clip_fraction,
+            "value_clip_fraction": value_clip_fraction,
+            "update_kl": surrogate.approximate_kl,
+        }
+        means = self._backward(surrogate.loss + error, figures, int(mask.sum()))
         policy_norm = float(clip_gradients(self.policy.parameters(), settings.grad_clip))
         value_norm = float(clip_gradients(self.value.parameters(), settings.grad_clip))
         if not math.isfinite(policy_norm + value_norm):
-            raise NonFiniteLoss(iteration, float(surrogate.loss.detach() + error.detach()), policy_norm + value_norm)
+            raise NonFiniteLoss(iteration, means["policy_loss"] + means["value_loss"], policy_norm + value_norm)
         self.optimizers.step()
         self.optimizers.zero_grad()
-        return {
-            "policy_loss": float(surrogate.loss.detach()),
-            "value_loss": float(error.detach()),
-            "clip_fraction": float(surrogate.clip_fraction),
-            "value_clip_fraction": float(value_clip_fraction),
-            "update_kl": float(surrogate.approximate_kl),
-            "grad_norm": policy_norm,
-            "value_grad_norm": value_norm,
-        }
+        return means | {"grad_norm": policy_norm, "value_grad_norm": value_norm}
+
+    def _backward(self, loss: Tensor, figures: Mapping[str, Tensor], tokens: int) -> dict[str, float]:
+        """Leaves the gradient of a mini-batch's loss, and returns its figures: all are means over tokens, so those of
+        each process count by the tokens of its rows."""
+        if not self.ranks.together:
+            loss.backward()
+            return {name: float(value) for name, value in figures.items()}
+        (loss * tokens).backward()
+        parameters = self.optimizers.parameters()
+        self.ranks.sum_gradients(parameters)
+        total, *sums = self.ranks.sums([tokens, *(float(value) * tokens for value in figures.values())], self.device)
+        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / max(total, 1))
+        return {name: value / max(total, 1) for name, value in zip(figures, sums, strict=True)}
 
     def save(self, checkpoints: Checkpoints, done: int) -> None:
         """Saves all that the iterations after `done` depend on."""
-        random_tensors, random_json = random_state()
-        moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        state: dict[str, Any] = {
-            "config": asdict(self.settings),
-            "kl_coef": self.kl_coef,
-            "random": random_json,
-            "numerics": numerics(self.device),
-        }
-        checkpoints.save(done, {**model_tensors(self.trained), **moments, **random_tensors}, state)
+        self.resumable.save(checkpoints, done, {"kl_coef": self.kl_coef})
 
     def resume(self, checkpoints: Checkpoints) -> int:
         """Restores the newest valid checkpoint; returns the number of iterations done (0 if there is none)."""
-        checkpoint = checkpoints.newest()
-        if checkpoint is None:
-            return 0
-        saved, own = checkpoint.state.get("config", {}), asdict(self.settings)
-        differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
-        if differing:
-            name = differing[0]
-            raise CheckpointMismatch(
-                f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not {own.get(name)!r}; "
-                "use another checkpoint folder, or delete this one to start again"
-            )
-        note_other_numerics(checkpoint.state["numerics"], numerics(self.device))
-        restore_model(self.trained, checkpoint.tensors)
-        prefix = "optimizer."
-        moments = {
-            name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)
-        }
-        self.optimizers.load_state_tensors(moments)
-        restore_random_state(checkpoint.tensors, checkpoint.state["random"])
-        self.kl_coef = checkpoint.state["kl_coef"]
-        _logger.info("Going on after iteration %d of %d", checkpoint.step, self.settings.iterations)
-        return checkpoint.step
+        done, state = self.resumable.resume(checkpoints, self.settings.iterations)
+        self.kl_coef = state.get("kl_coef", self.kl_coef)
+        return done
 
 
 def _means(totals: Mapping[str, float], updates: int) -> dict[str, float]:

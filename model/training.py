@@ -6,13 +6,12 @@ again with the same folder, ends with the same bytes as one that was not (on equ
 `model.checkpoint.numerics`).
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +19,10 @@ from torch import Tensor, nn
 from model.acceleration import accelerated
 from model.checkpoint import (
     CheckpointClock,
-    CheckpointMismatch,
     Checkpoints,
-    model_tensors,
-    note_other_numerics,
     numerics,
     own_random_state,
     random_state,
-    restore_model,
     restore_random_state,
 )
 from model.determinism import deterministic_algorithms
@@ -35,12 +30,12 @@ from model.distributed import Ranks
 from model.optim import OptimizerName, Optimizers, build_optimizers, clip_gradients
 from model.precision import Precision, autocast
 from model.prefetch import Prefetched
+from model.resume import Resumable
 from model.schedules import Schedule, learning_rate_factor
+from model.sharding import own_rows, reshard, shard
 from model.spikes import SpikeRule
 from model.stopping import StopRequest, TrainingStopped
 from model.throughput import flops_per_token, matmul_peak
-
-_logger = logging.getLogger(__name__)
 
 
 class NonFiniteLoss(ValueError):
@@ -70,7 +65,7 @@ class TrainingConfig:
     warmup_fraction: float = 0.03
     decay_fraction: float = 0.6
     grad_clip: float | None = 1.0
-    accumulation: int = 1  # micro-batches a step, weighted by their "tokens" figure if they have one
+    accumulation: int = 1  # micro-batches a step, see `train` for how they are weighted
     spike_deviations: float | None = None  # skip an update that stands out so far (model.spikes); None: none
     precision: Precision = "fp32"
     seed: int = 0
@@ -100,6 +95,7 @@ def train(
     device: str | torch.device = "cpu",
     compile: bool = False,
     activation_checkpointing: bool = False,
+    divide_model: bool = False,
     on_step: OnStep | None = None,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
@@ -107,7 +103,9 @@ def train(
 ) -> None:
     """Trains `model` in place for `config.steps` steps, going on from `checkpoint_dir` if it holds a checkpoint.
 
-    `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. After each step
+    `loss(model, batch)` returns the scalar to minimise (a mean) and further figures. Where a step's batch is divided,
+    over micro-batches or processes, parts are weighted by their figure "tokens", or "weight" which is not passed on, or
+    else by their rows. After each step
     `on_step(step, figures)`, with step counted from 1, gets those figures and "loss", "lr", "grad_norm",
     "tokens_per_second" (from the batch's "input_ids"), "mfu" (see model.throughput; for models that tell their sizes)
     and, where there is a spike rule, "skipped" (1.0 if it left this update out) and "skipped_updates" so far; after
@@ -118,13 +116,14 @@ def train(
     every `checkpoint_steps` steps, and after the last step. `data_workers` threads read batches ahead.
 
     In a process group (see model.distributed) each rank trains on its share of the rows; the first one calls `on_step`
-    and saves.
+    and saves. With `divide_model` each also holds its rows of the model alone, a `Transformer`, and saves them
+    (model.sharding); the model stays divided afterwards.
 
     Stops with a checkpoint when SIGTERM arrives (it is then passed on; for threads other than the main one see
     model.stopping) or `should_stop()` is true: raises TrainingStopped. Raises NonFiniteLoss naming the step;
     CheckpointMismatch if the folder's checkpoint was made with another config or model. Leaves the model in eval mode.
     """
-    run = _Run(model, loss, config, torch.device(device), compile)
+    run = _Run(model, loss, config, torch.device(device), compile, divide_model and Ranks.here().together)
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)
     clock = CheckpointClock(checkpoint_seconds, every_steps=checkpoint_steps)
     exact = deterministic_algorithms(compile or run.device.type == "cuda")
@@ -160,13 +159,16 @@ class _Run:
         config: TrainingConfig,
         device: torch.device,
         compile: bool,
+        divided: bool,
     ) -> None:
+        if divided:
+            shard(model, device)
         self.model = model.to(device).train()
+        self.divided = divided
         self.loss = loss
         self.config = config
         self.device = device
         self.ranks = Ranks.here()
-        self.numerics = numerics(device, compile) | ({"processes": self.ranks.size} if self.ranks.together else {})
         muon_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.optimizers: Optimizers = build_optimizers(
             model,
@@ -179,6 +181,7 @@ class _Run:
         )
         self.parameters = self.optimizers.parameters()
         self.spikes = None if config.spike_deviations is None else SpikeRule(config.spike_deviations)
+        self.resumable = Resumable(model, self.optimizers, asdict(config), numerics(device, compile), self.ranks)
 
     def step(self, step: int, read: Batches) -> dict[str, float]:
         """Makes one step (0-based) and returns its figures."""
@@ -219,32 +222,37 @@ class _Run:
         """Leaves the gradients of the mean loss; returns it with the figures, averaged over micro-batches."""
         parts = self.config.accumulation
         if parts == 1 and not self.ranks.together:
-            loss, extra = self._forward(batch)
+            loss, extra, _ = self._forward(batch)
             loss.backward()
             return loss.detach(), extra
         micro_batches = zip(*(tensor.tensor_split(parts) for tensor in batch.values()), strict=True)
         total_weight, total_loss = 0.0, torch.zeros((), device=self.device)
         totals: dict[str, float] = {}
         for tensors in micro_batches:
-            loss, extra = self._forward(dict(zip(batch, tensors, strict=True)))
-            weight = float(extra.get("tokens", tensors[0].shape[0]))
+            loss, extra, counted = self._forward(dict(zip(batch, tensors, strict=True)))
+            weight = float(counted)
             (loss * weight).backward()
             total_weight += weight
             total_loss += loss.detach() * weight
             for name, value in extra.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * (1.0 if name == "tokens" else weight)
         if self.ranks.together:
-            self.ranks.sum_gradients(self.parameters)
+            if not self.divided:  # else the backward pass has summed them
+                self.ranks.sum_gradients(self.parameters)
             sums = self.ranks.sums([total_weight, float(total_loss), *totals.values()], self.device)
             total_weight, total_loss = sums[0], torch.tensor(sums[1])
             totals = dict(zip(totals, sums[2:], strict=True))
-        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], 1 / total_weight)
+        torch._foreach_mul_([own_rows(p.grad) for p in self.parameters if p.grad is not None], 1 / total_weight)
         means = {name: value if name == "tokens" else value / total_weight for name, value in totals.items()}
         return total_loss / total_weight, means
 
-    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
+    def _forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures, Tensor | float]:
+        """The loss, its figures, and its weight among the parts of a step (not waited for: it may be on a GPU)."""
         with autocast(self.config.precision, self.device):
-            return self.loss(self.model, batch)
+            loss, figures = self.loss(self.model, batch)
+        rows = len(next(iter(batch.values())))
+        passed_on = {name: value for name, value in figures.items() if name != "weight"}
+        return loss, passed_on, figures.get("tokens", figures.get("weight", rows))
 
     def evaluate(self, evaluate: Callable[[int], Mapping[str, float]], step: int) -> dict[str, float]:
         """What `evaluate` returns, called in eval mode without gradients; the global generators are left as they were,
@@ -254,6 +262,7 @@ class _Run:
         with torch.no_grad():
             figures = {name: float(value) for name, value in evaluate(step).items()}
         self.model.train()
+        reshard(self.model)
         restore_random_state(tensors, state)
         return figures
 
@@ -263,41 +272,11 @@ class _Run:
 
     def save(self, checkpoints: Checkpoints, step: int) -> None:
         """Saves all that the steps after `step` depend on."""
-        random_tensors, random_json = random_state()
-        moments = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        state: dict[str, Any] = {"config": asdict(self.config), "random": random_json, "numerics": self.numerics}
-        if self.spikes is not None:
-            state["spikes"] = self.spikes.state()
-        if self.ranks.first:
-            checkpoints.save(step, {**model_tensors(self.model), **moments, **random_tensors}, state)
-        self.ranks.wait()
+        self.resumable.save(checkpoints, step, {} if self.spikes is None else {"spikes": self.spikes.state()})
 
     def resume(self, checkpoints: Checkpoints) -> int:
         """Restores the newest valid checkpoint; returns the number of steps already done (0 if there is none)."""
-        checkpoint = checkpoints.newest()
-        if checkpoint is None:
-            return 0
-        saved, own = checkpoint.state["config"], asdict(self.config)
-        differing = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
-        if differing:
-            name = differing[0]
-            raise CheckpointMismatch(
-                f"{checkpoints.directory} holds a run with {name}={saved.get(name)!r}, not "
-                f"{own.get(name)!r}; use another checkpoint folder, or delete this one to restart"
-            )
-        if checkpoint.step < self.config.steps:
-            note_other_numerics(checkpoint.state["numerics"], self.numerics)
-        restore_model(self.model, checkpoint.tensors)
-        prefix = "optimizer."
-        self.optimizers.load_state_tensors(
-            {
-                name.removeprefix(prefix): tensor
-                for name, tensor in checkpoint.tensors.items()
-                if name.startswith(prefix)
-            }
-        )
-        if self.spikes is not None:
-            self.spikes.load_state(checkpoint.state["spikes"])
-        restore_random_state(checkpoint.tensors, checkpoint.state["random"])
-        _logger.info("Going on after step %d of %d from %s", checkpoint.step, self.config.steps, checkpoints.directory)
-        return checkpoint.step
+        step, state = self.resumable.resume(checkpoints, self.config.steps)
+        if self.spikes is not None and step:
+            self.spikes.load_state(state["spikes"])
+        return step

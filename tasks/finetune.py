@@ -18,6 +18,7 @@ from pydantic import Field
 from model.bootstrap import bootstrap_interval
 from model.chat import encode_pair, render_prompt
 from model.data import Example, ExampleBatches
+from model.distributed import Ranks
 from model.evaluation import example_losses
 from model.export import load_causal, save_pretrained
 from model.generation import generate
@@ -121,7 +122,9 @@ class Learned(NamedTuple):
 def learn(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneConfig, resources: Resources) -> Learned:
     """Fine-tune. Raises DataError where there is no pair to learn from."""
     use_threads(resources.threads)
-    pretrained, tokenizer = load_causal(model.path / "model", device=resolve_device(resources.device))
+    # One of several processes takes to its device no more than what it trains.
+    device = "cpu" if Ranks.here().together else resolve_device(resources.device)
+    pretrained, tokenizer = load_causal(model.path / "model", device=device)
     policy = copy.deepcopy(pretrained)
     training = examples_of(read_pairs(pairs.path, "finetune", config.max_pairs, config.seed), policy, tokenizer)
     validation = examples_of(
@@ -216,6 +219,7 @@ def fit(
             device=device,
             compile=resources.compile,
             activation_checkpointing=resources.activation_checkpointing,
+            divide_model=resources.shard,
             on_step=watch,
             evaluate=evaluate if validation else None,
             evaluate_every=batches.steps_per_epoch,

@@ -4,7 +4,7 @@ import copy
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -37,6 +37,7 @@ from tasks.assessment import (
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.rater import ReferenceRater
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.torchrun import train_under_torchrun
 from tasks.watching import BatchDocument, Watch, documents_where
 
 NUM_SAMPLES = 50  # rows of samples.jsonl
@@ -245,6 +246,31 @@ def ppo(
     The value model starts as a copy of the reward model. Figures are on the "evaluation" prompts, which nothing was
     trained on: eval/X of the aligned and eval/X_sft of the fine-tuned model, sampled and greedy.
     """
+    if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
+        inputs = {"model": model, "reward_model": reward_model, "pairs": pairs}
+        train_under_torchrun(run, "ppo", inputs, config, resources)
+    course, num_prompts, held_out = learn(run, model, reward_model, pairs, config, resources)
+    figures, table = _held_out(course, held_out)
+    save_pretrained(course.policy, course.tokenizer, run.output / "model")
+    (run.output / "metrics.json").write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for row in table:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    run.log_metrics({**figures, "ppo/prompts": num_prompts})
+
+
+class Learned(NamedTuple):
+    """The course with the aligned policy, on how many prompts it learned, and the questions it is measured on."""
+
+    course: _Course
+    num_prompts: int
+    held_out: list[Question]
+
+
+def learn(
+    run: StageRun, model: Artifact, reward_model: Artifact, pairs: Artifact, config: PPOConfig, resources: Resources
+) -> Learned:
+    """Aligns the policy."""
     use_threads(resources.threads)
     device = resolve_device(resources.device)
     precision = resolve_precision(config.precision, device)
@@ -261,11 +287,4 @@ def ppo(
     run.logger.info("PPO on %d prompts, %d iterations of %d", len(prompts), config.iterations, config.batch_size)
     watched = held_out[: config.watch_prompts]
     _learn(run, course, prompts, watched, pairs.path / "pairs.parquet", device, resources)
-
-    figures, table = _held_out(course, held_out)
-    save_pretrained(course.policy, tokenizer, run.output / "model")
-    (run.output / "metrics.json").write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for row in table:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    run.log_metrics({**figures, "ppo/prompts": len(prompts)})
+    return Learned(course, len(prompts), held_out)

@@ -219,6 +219,7 @@ def fit(
             device=device,
             compile=resources.compile,
             activation_checkpointing=resources.activation_checkpointing,
+            divide_model=resources.shard,
             on_step=watch,
             evaluate=evaluate,
             evaluate_every=max(1, settings.steps // config.evaluations),

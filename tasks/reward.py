@@ -1,7 +1,8 @@
 """Reward: a model smaller than the policy learns from rankings to score an answer with one number."""
 
 import json
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Self
 
 import pyarrow.parquet as pq
 import torch
@@ -20,6 +21,7 @@ from model.transformer import Transformer
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.rankings import Ranking, held_out_figures, read_rankings
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
+from tasks.torchrun import train_under_torchrun
 from tasks.watching import BatchDocument, Watch, documents_where
 
 NUM_SAMPLES = 50  # rows of samples.jsonl
@@ -91,19 +93,33 @@ def training_pairs(ranking: Ranking, config: RewardConfig) -> list[tuple[Pair, f
     return [(pair, weight) for pair, weight in weighted if weight > 0]
 
 
-def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) -> Batches:
+@dataclass(frozen=True)
+class RankingBatches:
     """Batches as a function of the step: whole rankings, each answer once, pairs as indices into the batch's rows."""
 
-    def batch(step: int) -> dict[str, Tensor]:
+    rankings: list[Ranking]
+    config: RewardConfig
+    pad_token_id: int
+    rank: int = 0
+    size: int = 1
+
+    def share(self, rank: int, size: int) -> Batches:
+        """The rankings of each step that process `rank` of `size` learns from."""
+        return replace(self, rank=rank, size=size)
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        chosen = rankings_at(step, len(self.rankings), self.config)
+        own = chosen[self.rank :: self.size]
+        counts = float(bool(own))  # a process that has none computes with one that does not count
         rows: list[EncodedAnswer] = []
         pairs: list[tuple[int, int, float, float]] = []
-        for index in rankings_at(step, len(rankings), config):
-            ranking = rankings[index]
-            for pair, weight in training_pairs(ranking, config):
-                margin = config.margin * ranking.gap(pair)
-                pairs.append((len(rows) + pair.better, len(rows) + pair.worse, weight, margin))
+        for index in own or chosen[:1]:
+            ranking = self.rankings[index]
+            for pair, weight in training_pairs(ranking, self.config):
+                margin = self.config.margin * ranking.gap(pair)
+                pairs.append((len(rows) + pair.better, len(rows) + pair.worse, weight * counts, margin))
             rows.extend(ranking.rows)
-        input_ids, starts, lengths = pad_answers(rows, pad_token_id)
+        input_ids, starts, lengths = pad_answers(rows, self.pad_token_id)
         better, worse, weights, margins = zip(*pairs, strict=True)
         return {
             "input_ids": input_ids,
@@ -114,8 +130,6 @@ def batches(rankings: list[Ranking], config: RewardConfig, pad_token_id: int) ->
             "weight": torch.tensor(weights),
             "margin": torch.tensor(margins),
         }
-
-    return batch
 
 
 def epoch_order(num_rankings: int, seed: int, epoch: int) -> list[int]:
@@ -142,7 +156,7 @@ def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, 
     scores = answer_scores(model, batch["input_ids"], batch["starts"], batch["lengths"])
     value = pairwise_loss(scores, batch["better"], batch["worse"], batch["weight"], batch["margin"])
     right = (scores[batch["better"]] > scores[batch["worse"]]).float().mean()
-    return value, {"pair_accuracy": right.detach()}
+    return value, {"pair_accuracy": right.detach(), "weight": batch["weight"].sum()}
 
 
 def score_all(
@@ -207,6 +221,36 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
     `model` is the fine-tuned policy: it gives the tokenizer, the first layers and the size to stay below. Figures
     are held out: prompts of the rankings' validation split.
     """
+    if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
+        train_under_torchrun(run, "reward", {"model": model, "rankings": rankings}, config, resources)
+    policy_parameters, tokenizer, scorer, learned, held_out = learn(run, model, rankings, config, resources)
+    precision = resolve_precision(config.precision, resolve_device(resources.device))
+    normalise(scorer, learned, tokenizer.pad_id, precision)
+    scores = score_all(scorer, held_out, tokenizer.pad_id, precision)
+    metrics = held_out_figures(scores, learned, held_out, config.seed)
+    metrics |= {"parameters": scorer.num_parameters(), "policy_parameters": policy_parameters}
+    save_pretrained(scorer, tokenizer, run.output / "model")
+    (run.output / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for row in _samples(held_out, scores):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    run.log_metrics(metrics)
+    run.log_metrics({"reward/rankings": len(learned), "reward/rankings_validation": len(held_out)})
+
+
+class Learned(NamedTuple):
+    """What the reward model must stay below, the tokenizer, the reward model, and the rankings of learning and of
+    measuring."""
+
+    policy_parameters: int
+    tokenizer: Tokenizer
+    scorer: ScalarModel
+    training: list[Ranking]
+    held_out: list[Ranking]
+
+
+def learn(run: StageRun, model: Artifact, rankings: Artifact, config: RewardConfig, resources: Resources) -> Learned:
+    """The reward model, trained, its scores not yet normalised."""
     use_threads(resources.threads)
     device = resolve_device(resources.device)
     policy, tokenizer = load_causal(model.path / "model")
@@ -215,9 +259,9 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
     learned, held_out = sets["train"], sets["validation"]
     precision = resolve_precision(config.precision, device)
 
-    def figures() -> tuple[list[list[float]], dict[str, float]]:
+    def evaluate(step: int) -> dict[str, float]:
         scores = score_all(scorer, held_out, tokenizer.pad_id, precision)
-        return scores, held_out_figures(scores, learned, held_out, config.seed)
+        return held_out_figures(scores, learned, held_out, config.seed)
 
     def documents(step: int) -> list[BatchDocument]:
         prompts = [learned[index].prompt for index in rankings_at(step, len(learned), config)]
@@ -241,7 +285,7 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
     with watch.naming_documents():
         train(
             scorer,
-            batches(learned, config, tokenizer.pad_id),
+            RankingBatches(learned, config, tokenizer.pad_id),
             loss,
             settings,
             checkpoint_dir=run.work / "checkpoints",
@@ -251,16 +295,7 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
             device=device,
             activation_checkpointing=resources.activation_checkpointing,
             on_step=watch,
-            evaluate=lambda step: figures()[1],
+            evaluate=evaluate,
             evaluate_every=config.evaluate_every,
         )
-    normalise(scorer, learned, tokenizer.pad_id, precision)
-    scores, metrics = figures()
-    metrics |= {"parameters": scorer.num_parameters(), "policy_parameters": policy.config.num_parameters()}
-    save_pretrained(scorer, tokenizer, run.output / "model")
-    (run.output / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    with (run.output / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for row in _samples(held_out, scores):
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    run.log_metrics(metrics)
-    run.log_metrics({"reward/rankings": len(learned), "reward/rankings_validation": len(held_out)})
+    return Learned(policy.config.num_parameters(), tokenizer, scorer, learned, held_out)

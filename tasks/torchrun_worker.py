@@ -14,7 +14,7 @@ from typing import Any
 
 from model.distributed import process_group
 from model.precision import resolve_device
-from tasks import finetune, pretrain
+from tasks import finetune, ppo, pretrain, reward
 from tasks.lineage.files import write_atomically
 from tasks.lineage.stage_run import StageRun
 from tasks.torchrun import JOB, OWNED, PROGRESS, Job, tell_error
@@ -22,6 +22,8 @@ from tasks.torchrun import JOB, OWNED, PROGRESS, Job, tell_error
 TRAINERS: dict[str, tuple[Any, Callable[..., Any]]] = {
     "pretrain": (pretrain.PretrainConfig, pretrain.learn),
     "finetune": (finetune.FinetuneConfig, finetune.learn),
+    "reward": (reward.RewardConfig, reward.learn),
+    "ppo": (ppo.PPOConfig, ppo.learn),
 }
 
 

@@ -55,7 +55,8 @@ def _train(commands: Any) -> None:
     example = (
         "  python -m model train --text book.txt --out my-model\n"
         "  python -m model train --text stories.txt --document-separator '<|endoftext|>' --preset test --out tales\n"
-        "  python -m model train --text notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes"
+        "  python -m model train --text notes/*.md --one-document-per-file --hidden-size 192 --steps 5000 --out notes\n"
+        "  torchrun --standalone --nproc-per-node=2 -m model train --shard --text book.txt --out my-model"
     )
     added = _command(
         commands, "train", "learn from text files; run again after a kill or Ctrl-C, it goes on from its checkpoint",
@@ -67,6 +68,9 @@ def _train(commands: Any) -> None:
     recipe.add_options(added)
     added.add_argument(
         "--compile", action="store_true", help="torch.compile: faster after about a minute (needs a C++ compiler)"
+    )
+    added.add_argument(
+        "--shard", action="store_true", help="torchrun's processes divide the model, instead of each holding all of it"
     )
     added.add_argument(
         "--checkpoint-seconds", type=recipe.number, default=30.0, metavar="N", help="time between checkpoints (30)"
@@ -176,7 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
         # PyTorch takes seconds to import, and --help needs none of it.
         module = MODULES.get(options.command, options.command.replace("-", "_"))
         answer = import_module(f"model.command.{module}").run(options)
-        if options.json:
+        if not answer:
+            pass  # one of several processes: the first tells
+        elif options.json:
             print(json.dumps(answer, indent=2))
         elif options.command not in TOLD_ALREADY:
             print("\n".join(_told(answer)))

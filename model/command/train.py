@@ -2,26 +2,30 @@
 
 import argparse
 import dataclasses
+import logging
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from model.bootstrap import Interval
 from model.command.corpus import Corpus, prepare, split
 from model.command.curve import Curve
 from model.command.device import given_device
-from model.command.errors import TextError
+from model.command.errors import CommandError, TextError
 from model.command.folder import TrainingFolder
 from model.command.progress import Progress
 from model.command.recipe import Recipe, given_recipe
 from model.command.text import given_text
 from model.config import ModelConfig
 from model.data import PackedWindows
+from model.distributed import ALONE, Ranks, process_group, started_by_torchrun
 from model.evaluation import bits_per_byte, document_bits
 from model.export import save_pretrained
 from model.losses import language_modelling_loss
@@ -34,21 +38,42 @@ EVALUATIONS = 10  # on the way, on a tenth of the held-out documents
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Trains, or goes on, or finds the model finished; the figures, and the folder under "model"."""
+    """Trains, or goes on, or finds the model finished; the figures, and the folder under "model". As one of torchrun's
+    processes: the first returns that, the others nothing."""
     use_threads(options.threads)
     device = given_device(options.device)
+    if started_by_torchrun():
+        with process_group(torch.device(device)) as ranks:
+            if not ranks.first:
+                options.quiet = True
+                logging.getLogger("model").setLevel(logging.WARNING)
+            _run(options, device, ranks)
+        if not ranks.first:
+            return {}
+    elif options.shard:
+        raise CommandError("--shard divides the model over processes: start several with torchrun, see --help.")
+    return _run(options, device, ALONE)
+
+
+def _run(options: argparse.Namespace, device: str, ranks: Ranks) -> dict[str, Any]:
+    """Alone: all of it. Together: up to the last checkpoint, from which the first goes on alone."""
     recipe = given_recipe(options)
     recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
     text, progress, folder = given_text(options), Progress(options.quiet), TrainingFolder(options.out)
-    with folder.owned():
+    with folder.owned() if ranks.first else nullcontext():
         parts = split(text, recipe, progress)
         identity = {"recipe": dataclasses.asdict(recipe), "text": parts.identity}
-        result = folder.result(identity)
-        if result is not None:
-            progress.say(f"{folder.path} is finished already: nothing was computed")
-        else:
-            corpus = prepare(text, parts, recipe, folder.work, progress)
+        result = folder.result(identity) if ranks.first else None
+        (finished,) = ranks.any([result is not None], torch.device(device))
+        if not finished:
+            if ranks.first:
+                prepare(text, parts, recipe, folder.work, progress)
+            ranks.wait()
+            corpus = prepare(text, parts, recipe, folder.work, progress)  # finds what the first has written
             training = Training(recipe, corpus, device)
+            if ranks.together:
+                training.learn(folder.work, options, progress)
+                return {}
             progress.say(
                 f"{training.model.config.num_parameters():,} parameters, vocabulary {corpus.tokenizer.vocab_size:,}; "
                 f"{parts.identity['train_documents']:,} documents of {corpus.train.num_tokens:,} tokens to learn from, "
@@ -60,7 +85,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             shutil.rmtree(exported, ignore_errors=True)
             save_pretrained(training.model, corpus.tokenizer, exported)
             folder.publish(exported, identity, result)
-    return {"model": str(folder.path), **result}
+        elif not ranks.together:
+            progress.say(f"{folder.path} is finished already: nothing was computed")
+    return {"model": str(folder.path), **(result or {})}
 
 
 class Training:
@@ -87,7 +114,18 @@ class Training:
         self.model.to(self.device)
         before = self.measure()
         progress.say(f"held-out text before: {before.mean:.3f} bits per byte")
-        steps, held_out = self.config.steps, before.mean
+        self.learn(work, options, progress, before.mean)
+        after = self.measure()
+        return {
+            "steps": self.config.steps,
+            "parameters": self.model.config.num_parameters(),
+            "bits_per_byte_before": before.mean,
+            **after.metrics("bits_per_byte"),
+        }
+
+    def learn(self, work: Path, options: argparse.Namespace, progress: Progress, before: float = float("nan")) -> None:
+        """Trains in place. before: bits per byte of the held-out text, to be shown until it is measured again."""
+        steps, held_out = self.config.steps, before
 
         def on_step(step: int, figures: dict[str, float]) -> None:
             nonlocal held_out
@@ -116,18 +154,12 @@ class Training:
                 data_workers=1,
                 device=self.device,
                 compile=options.compile,
+                divide_model=options.shard,
                 on_step=on_step,
                 evaluate=self._glance,
                 evaluate_every=max(1, steps // EVALUATIONS),
                 should_stop=lambda: bool(asked),
             )
-        after = self.measure()
-        return {
-            "steps": steps,
-            "parameters": self.model.config.num_parameters(),
-            "bits_per_byte_before": before.mean,
-            **after.metrics("bits_per_byte"),
-        }
 
     def measure(self, share: int = 1) -> Interval:
         """Bits per byte of the held-out documents, or of the first of so many equal parts of them."""

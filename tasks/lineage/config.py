@@ -55,9 +55,14 @@ class Resources(BaseModel):
     )
     data_workers: int = Field(1, ge=0, description="threads that read training batches ahead; 0: none")
     nproc: int = Field(
-        1, ge=1, description="processes that train together on each machine (pretrain, finetune); on GPUs: one for each"
+        1, ge=1, description="processes that train a model together on each machine; on GPUs: one for each"
     )
-    nnodes: int = Field(1, ge=1, description="machines that train together (pretrain, finetune); see docs/training.md")
+    shard: bool = Field(
+        False,
+        description="in pretrain and finetune these processes divide the model between them (FSDP2), so that each "
+        "needs less memory; else each holds all of it",
+    )
+    nnodes: int = Field(1, ge=1, description="machines that train a model together; see docs/training.md")
     rendezvous: str | None = Field(
         None,
         pattern=r"^.+:[0-9]+$",

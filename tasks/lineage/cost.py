@@ -60,7 +60,7 @@ def numerics(resources: Resources) -> dict[str, Any]:
         "threads": resources.threads or os.environ.get("OMP_NUM_THREADS") or os.cpu_count(),
         "device": resources.device,
         "compile": resources.compile,
-        **({"processes": resources.processes} if resources.processes > 1 else {}),
+        **({"processes": resources.processes, "shard": resources.shard} if resources.processes > 1 else {}),
     }
 
 

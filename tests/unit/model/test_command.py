@@ -5,6 +5,8 @@ import errno
 import filecmp
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from pydoc_data.topics import topics
 from xml.etree import ElementTree
@@ -333,3 +335,26 @@ def test_a_rate_is_found_and_its_curve_drawn(tmp_path: Path, capsys: pytest.Capt
     assert 1e-5 < answer["suggested_lr"] < answer["lr_of_lowest_loss"] <= 1
     drawing = ElementTree.parse(plot).getroot()
     assert len(drawing.findall(".//{http://www.w3.org/2000/svg}circle")) == answer["steps"]
+
+
+def test_two_processes_of_torchrun_train_the_model_that_one_does(text: Path, tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", "-m"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = ["train", "--text", str(text), *QUICK, "--precision", "fp32", "--out"]
+    assert command.main([*options, str(one)]) == 0
+    told = subprocess.run(
+        [sys.executable, *torchrun, "model", *options, str(two), "--shard", "--json"],
+        cwd=Path(__file__).parents[3], check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert json.loads(told.stdout)["steps"] == 3, "the first process alone tells the result"
+    assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
+    losses = [[json.loads(line)["loss"] for line in (made / "curve.jsonl").open()] for made in (one, two)]
+    assert len(losses[1]) == 3 and losses[1] == pytest.approx(losses[0], abs=1e-4)
+    ours, theirs = (load_causal(made)[0].state_dict() for made in (two, one))
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-3, msg=name)
+
+
+def test_sharding_alone_is_refused(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["train", "--shard", "--text", str(text), "--out", str(tmp_path / "model"), *QUICK]) == 1
+    assert "start several with torchrun" in capsys.readouterr().err

@@ -117,6 +117,12 @@ def test_an_answer_does_not_depend_on_the_other_prompts():
     assert call(built, [*rows[:3], [9, 9, 9, 9], *rows[4:]])[5] == together[5]
 
 
+def test_a_part_of_the_prompts_is_answered_as_it_is_among_all():
+    built, rows = model(), prompts()
+    sampling = Sampling(1.0)
+    assert call(built, rows[2:], sampling=sampling, seed=7, first=2) == call(built, rows, sampling=sampling, seed=7)[2:]
+
+
 def test_equal_prompts_are_answered_differently_and_the_same_again():
     built, rows = model(), [prompts()[0]] * 6
     first = call(built, rows)

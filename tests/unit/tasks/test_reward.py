@@ -9,7 +9,7 @@ from model.transformer import Transformer
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.store import Store
 from tasks.rankings import Ranking, held_out_figures, read_rankings
-from tasks.reward import RewardConfig, batches, build_model, loss, reward, score_all, training_pairs
+from tasks.reward import RankingBatches, RewardConfig, build_model, loss, reward, score_all, training_pairs
 from tasks.stage import Artifact, Resources
 from tests.alignment_world import ranking_rows, store_model, store_rankings, toy_config, toy_tokenizer
 
@@ -104,7 +104,7 @@ def test_a_batch_encodes_each_answer_once_and_points_pairs_at_its_rows():
     tokenizer = toy_tokenizer()
     rankings = read_rankings(ranking_rows()[:3], tokenizer, 64)
     config = CONFIG.model_copy(update={"batch_size": 2, "margin": 1.0})
-    batch_of = batches(rankings, config, tokenizer.pad_id)
+    batch_of = RankingBatches(rankings, config, tokenizer.pad_id)
     first, second = batch_of(0), batch_of(1)
     assert len(first["input_ids"]) == 10 and len(second["input_ids"]) == 5
     assert len(first["better"]) == 20
@@ -118,11 +118,23 @@ def test_a_batch_encodes_each_answer_once_and_points_pairs_at_its_rows():
     assert sorted(seen) == sorted(tuple(row) for item in rankings for row in item.rows)
 
 
+def test_the_parts_of_more_processes_than_rankings_are_the_whole_batch():
+    tokenizer = toy_tokenizer()
+    model = build_model(Transformer(toy_config(tokenizer)), CONFIG)
+    rankings = read_rankings(ranking_rows()[:2], tokenizer, 64)
+    whole = RankingBatches(rankings, CONFIG, tokenizer.pad_id)
+    parts = [loss(model, whole.share(rank, 3)(0)) for rank in range(3)]
+    weights = [float(figures["weight"]) for _, figures in parts]
+    assert weights == [8.0, 8.0, 0.0]  # of a ranking: six pairs of model answers, four with a human one at a half
+    mean = sum(value.item() * weight for (value, _), weight in zip(parts, weights, strict=True)) / sum(weights)
+    assert mean == pytest.approx(loss(model, whole(0))[0].item(), abs=1e-6)
+
+
 def test_loss_of_an_untrained_model_is_near_log_two():
     tokenizer = toy_tokenizer()
     model = build_model(Transformer(toy_config(tokenizer)), CONFIG)
     rankings = read_rankings(ranking_rows()[:8], tokenizer, 64)
-    value, figures = loss(model, batches(rankings, CONFIG, tokenizer.pad_id)(0))
+    value, figures = loss(model, RankingBatches(rankings, CONFIG, tokenizer.pad_id)(0))
     assert value.item() == pytest.approx(0.693, abs=0.1) and 0 <= float(figures["pair_accuracy"]) <= 1
 
 

@@ -1,6 +1,7 @@
 """A stage trained by two processes under torchrun (gloo, this machine): the same learning as by one."""
 
 import logging
+import os
 import shlex
 import socket
 import subprocess
@@ -13,11 +14,24 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from model.scalar import ScalarModel
+from model.transformer import Transformer
 from tasks.finetune import FinetuneConfig, finetune
 from tasks.lineage.stage_run import read_metrics
 from tasks.lineage.store import Store
+from tasks.ppo import PPOConfig, ppo
 from tasks.pretrain import PretrainConfig, pretrain
+from tasks.reward import RewardConfig, reward
 from tasks.stage import Resources
+from tests.alignment_world import (
+    half_learned_policy,
+    ranking_rows,
+    store_model,
+    store_pairs,
+    store_rankings,
+    toy_config,
+    toy_tokenizer,
+)
 from tests.tiny_artifacts import model_artifact, pairs_artifact, tokens_artifact
 
 ROOT = Path(__file__).parents[3]
@@ -27,34 +41,39 @@ TINY = {
 }  # fmt: skip
 
 
-def losses(artifact) -> list[float]:
+def curve(artifact, metric="train/loss") -> list[float]:
     rows = read_metrics(Store().metrics_path(artifact.key))
-    return [row["metrics"]["train/loss"] for row in rows if "train/loss" in row["metrics"]]
+    return [row["metrics"][metric] for row in rows if metric in row["metrics"]]
 
 
-def by_one_and_by_two(tmp_path, monkeypatch, train) -> list:
-    """What `train(resources)` makes in a home of its own with one process and with two; the losses must agree."""
+def by_one_and_by_two(
+    tmp_path, monkeypatch, train, metrics=("train/loss", "train/grad_norm"), shard=False
+) -> list[float]:
+    """What `train(resources)` makes in a home of its own with one process and with two, which divide the model if
+    `shard`: curves and weights must agree. Returns the curve of the first metric."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made, curves, weights = [], [], []
     for nproc in (1, 2):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(nproc)))
-        made.append(train(Resources(nproc=nproc, threads=1, device="cpu")))
-        curves.append(losses(made[-1]))
+        made.append(train(Resources(nproc=nproc, shard=shard, threads=1, device="cpu")))
+        curves.append([curve(made[-1], metric) for metric in metrics])
         weights.append(load_file(made[-1].path / "model" / "model.safetensors"))
-        assert Store().record(made[-1].key).numerics.get("processes", 1) == nproc
-    assert curves[0][-1] < curves[0][0] - 0.5, "it learns"
-    assert curves[1] == pytest.approx(curves[0], abs=1e-4)
+        numerics = Store().record(made[-1].key).numerics
+        assert numerics.get("processes", 1) == nproc and numerics.get("shard", False) == (shard and nproc == 2)
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, abs=1e-4)
     assert made[0].key == made[1].key, "how many processes trained is no part of the key"
     for name, tensor in weights[0].items():
         assert (weights[1][name] - tensor).abs().max() < 1e-3, name
-    return curves[1]
+    return curves[1][0]
 
 
-def test_two_processes_pretrain_as_one_does(tmp_path, monkeypatch):
+def test_two_processes_that_divide_the_model_pretrain_as_one_does(tmp_path, monkeypatch):
     def train(resources):  # 7 rows: the ranks have 4 and 3
         return pretrain(tokens=tokens_artifact(), config=PretrainConfig(**TINY, steps=30), resources=resources)
 
-    assert len(by_one_and_by_two(tmp_path, monkeypatch, train)) == 30
+    losses = by_one_and_by_two(tmp_path, monkeypatch, train, shard=True)
+    assert len(losses) == 30 and losses[-1] < losses[0] - 0.5, "it learns"
 
 
 def test_two_processes_finetune_as_one_does(tmp_path, monkeypatch):
@@ -65,7 +84,45 @@ def test_two_processes_finetune_as_one_does(tmp_path, monkeypatch):
         pairs = pairs_artifact(finetune=30, validation=4, evaluation=2)
         return finetune(model=model_artifact(), pairs=pairs, config=config, resources=resources)
 
-    assert len(by_one_and_by_two(tmp_path, monkeypatch, train)) == 20
+    losses = by_one_and_by_two(tmp_path, monkeypatch, train)
+    assert len(losses) == 20 and losses[-1] < losses[0] - 0.5, "it learns"
+
+
+def test_two_processes_train_the_reward_model_as_one_does(tmp_path, monkeypatch):
+    """Pairs of unlike weight, and steps of one ranking: the other process has none."""
+    tokenizer = toy_tokenizer()
+    policy = Transformer(toy_config(tokenizer))
+
+    def train(resources):
+        folder = Path(os.environ["PEDIGREE_HOME"])
+        model = store_model(policy, tokenizer, folder / "policy")
+        config = RewardConfig(epochs=4, batch_size=6, human_weight=0.5, precision="fp32", lr=2e-2)
+        rankings = store_rankings(folder / "rankings", ranking_rows()[:9])
+        return reward(model=model, rankings=rankings, config=config, resources=resources)
+
+    losses = by_one_and_by_two(tmp_path, monkeypatch, train)
+    assert len(losses) == 8 and losses[-1] < losses[0] - 0.1, "it learns"
+
+
+def test_two_processes_align_as_one_does(tmp_path, monkeypatch):
+    """Mini-batches of three and four responses."""
+    tokenizer = toy_tokenizer()
+    policy = half_learned_policy(tokenizer)
+
+    def train(resources):
+        folder = Path(os.environ["PEDIGREE_HOME"])
+        model = store_model(policy, tokenizer, folder / "model")
+        scorer = store_model(ScalarModel.from_causal(policy, 2), tokenizer, folder / "reward", "reward_model")
+        config = PPOConfig(
+            iterations=4, batch_size=7, max_new_tokens=12, lr=1e-3, evaluation_prompts=4, watch_every=2,
+            watch_prompts=3, precision="fp32",
+        )  # fmt: skip
+        pairs = store_pairs(folder / "pairs")
+        return ppo(model=model, reward_model=scorer, pairs=pairs, config=config, resources=resources)
+
+    names = ("reward", "kl", "policy_loss", "value_loss", "grad_norm", "update_kl", "length", "heldout_gold")
+    rewards = by_one_and_by_two(tmp_path, monkeypatch, train, metrics=[f"ppo/{name}" for name in names])
+    assert len(rewards) == 4
 
 
 def test_the_error_of_a_process_is_the_stage_s_own(tmp_path, monkeypatch):
@@ -108,4 +165,4 @@ def test_two_machines_meet_by_the_command_that_is_logged(tmp_path, monkeypatch, 
     made = pretrain(tokens=tokens_artifact(), config=PretrainConfig(**TINY, steps=4), resources=resources)
     other.join()
     assert joined == [0]
-    assert len(losses(made)) == 4 and Store().record(made.key).numerics["processes"] == 2
+    assert len(curve(made)) == 4 and Store().record(made.key).numerics["processes"] == 2
