@@ -12,7 +12,9 @@ layer. So the order here is: few operations, in place where it can be, and views
 for all layers. Attention of one new position is two batched products, which take less time than the fused kernel that
 was made for many queries: at 16 rows 81–126 µs a layer against 93–156 µs.
 
-Nothing here takes gradients, and all of it computes in fp32.
+Nothing here takes gradients. All computes in fp32, but for the matrix products where bf16 is asked for: there the
+stream, norms, rotations, the cache and attention stay fp32. (A bf16 cache was no faster: oneDNN's small products lose
+what reading less gains, and the fused kernel takes ten times as long for one query.)
 """
 
 from __future__ import annotations
@@ -26,17 +28,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import Attention, attention_limits
+from model.matrices import MATRICES, Matrix
+from model.precision import Precision
 from model.transformer import Layer, RMSNorm, Transformer
 
 
 @dataclass(frozen=True)
 class FusedLayer:
-    """Weights of a layer as `Decoder` uses them, each (in, out) in memory: faster for few rows than (out, in)."""
+    """Weights of a layer as `Decoder` uses them."""
 
-    qkv: Tensor  # (C, (H + 2G)·D)
-    out: Tensor  # (H·D, C)
-    gate_up: Tensor  # (C, 2F)
-    down: Tensor  # (F, C)
+    qkv: Matrix  # from C to (H + 2G)·D
+    out: Matrix  # from H·D to C
+    gate_up: Matrix  # from C to 2F
+    down: Matrix  # from F to C
     qkv_bias: Tensor | None  # ((H + 2G)·D,)
     out_bias: Tensor | None  # (C,)
     qk_norm: Tensor | None  # (H + G, D)
@@ -47,11 +51,6 @@ def neighbour_pairs(weight: Tensor, head_dim: int) -> Tensor:
     """Reorder the rows of each head from (i, i + D/2) apart to next to each other: (n·D, C) → (n·D, C)."""
     columns = weight.shape[1]
     return weight.view(-1, 2, head_dim // 2, columns).transpose(1, 2).reshape(-1, columns)
-
-
-def transposed(weight: Tensor) -> Tensor:
-    """A copy of weight (out, in) as (in, out), which may be changed in place."""
-    return weight.t().clone(memory_format=torch.contiguous_format)
 
 
 def unit_weight(norm: RMSNorm) -> Tensor:
@@ -78,7 +77,7 @@ def fused_qk_norm(attention: Attention) -> Tensor | None:
     return torch.cat((q.expand(attention.num_heads, D), k.expand(attention.num_kv_heads, D)))
 
 
-def fuse(layer: Layer, window: int | None) -> FusedLayer:
+def fuse(layer: Layer, window: int | None, matrix: type[Matrix]) -> FusedLayer:
     """Gather a layer's weights; see the module's docstring."""
     attention, mlp = layer.self_attn, layer.mlp
     D = attention.head_dim
@@ -87,12 +86,10 @@ def fuse(layer: Layer, window: int | None) -> FusedLayer:
     q = neighbour_pairs(attention.q_proj.weight.float(), D) * scale
     k = neighbour_pairs(attention.k_proj.weight.float(), D)
     return FusedLayer(
-        qkv=transposed(torch.cat((q, k, attention.v_proj.weight.float()))).mul_(before_attention[:, None]),
-        out=transposed(attention.o_proj.weight.float()),
-        gate_up=transposed(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float()))).mul_(
-            before_mlp[:, None]
-        ),
-        down=transposed(mlp.down_proj.weight.float()),
+        qkv=matrix(torch.cat((q, k, attention.v_proj.weight.float())).mul_(before_attention)),
+        out=matrix(attention.o_proj.weight.float()),
+        gate_up=matrix(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())).mul_(before_mlp)),
+        down=matrix(mlp.down_proj.weight.float()),
         qkv_bias=fused_bias(attention, scale),
         out_bias=None if attention.o_proj.bias is None else attention.o_proj.bias.float(),
         qk_norm=fused_qk_norm(attention),
@@ -107,17 +104,20 @@ class Decoder:
     belongs to row b of the batch, until `take` rearranges the rows.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, precision: Precision = "fp32") -> None:
+        """precision: of the matrix products."""
         config = model.config
         self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
         self.eps = config.rms_norm_eps
+        matrix = MATRICES[precision]
         self.layers = [
-            fuse(cast(Layer, layer), window) for layer, window in zip(model.model.layers, config.windows, strict=True)
+            fuse(cast(Layer, layer), window, matrix)
+            for layer, window in zip(model.model.layers, config.windows, strict=True)
         ]
         self.embedding = model.model.embed_tokens.weight.float()
         smallest = math.sqrt(config.hidden_size * config.rms_norm_eps)
         self.smallest = torch.tensor(smallest, device=self.embedding.device)  # see `_unit`
-        self.head = transposed(model.output_weight.float()).mul_(unit_weight(model.model.norm)[:, None])  # (C, V)
+        self.head = matrix(model.output_weight.float() * unit_weight(model.model.norm))  # from C to V
         self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
         self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
         self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
@@ -195,9 +195,7 @@ class Decoder:
 
     def _project(self, x: Tensor, layer: FusedLayer, rotations: Tensor) -> Tensor:
         """x (N, C), rotations (N, 1, D/2) → rotated queries and keys, and values: (N, H + 2G, D)."""
-        x = self._unit(x)
-        qkv = x @ layer.qkv if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, x, layer.qkv)
-        qkv = qkv.view(x.shape[0], -1, self.D)
+        qkv = layer.qkv.product(self._unit(x), layer.qkv_bias).float().view(x.shape[0], -1, self.D)
         if layer.qk_norm is not None:
             heads = qkv[:, : self.H + self.G]
             heads.copy_(F.rms_norm(heads, (self.D,), eps=self.eps) * layer.qk_norm)
@@ -207,11 +205,11 @@ class Decoder:
 
     def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> None:
         """Adds to x (N, C), in place, what attended heads (N, H·D) and then the feed-forward give."""
-        x.addmm_(attended, layer.out)
+        layer.out.add_product(x, attended)
         if layer.out_bias is not None:
             x.add_(layer.out_bias)
-        gate, up = (self._unit(x) @ layer.gate_up).chunk(2, dim=-1)  # (N, F) each
-        x.addmm_(F.silu(gate, inplace=True).mul_(up), layer.down)
+        gate, up = layer.gate_up.product(self._unit(x)).chunk(2, dim=-1)  # (N, F) each
+        layer.down.add_product(x, F.silu(gate, inplace=True).mul_(up))
 
     def _logits(self, x: Tensor) -> Tensor:
-        return self._unit(x) @ self.head
+        return self.head.product(self._unit(x)).float()

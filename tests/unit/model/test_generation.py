@@ -9,6 +9,8 @@ from model.config import ModelConfig
 from model.decoding import Decoder
 from model.errors import InputError
 from model.generation import generate, left_pad, stop_at, stream
+from model.matrices import Bf16Matrix
+from model.processor import has_bf16_products
 from model.sampling import GREEDY, Sampling, choose, invert
 from model.tokenizer import train_tokenizer
 from model.transformer import Transformer
@@ -157,6 +159,43 @@ def test_decoder_gives_the_logits_of_the_model_at_each_step():
                 decoder.take(kept)
                 rows, tokens = [rows[i] for i in kept], tokens[kept]
             logits = decoder.step(tokens)
+
+
+@pytest.mark.parametrize("change", [{}, {"model_type": "qwen2"}, {"model_type": "qwen3"}])
+def test_bf16_products_change_logits_no_more_than_autocast_does(change):
+    built = model(num_hidden_layers=4, **change)
+    block, padding = left_pad(prompts(), PAD)
+    longer = torch.cat((block, torch.tensor([[5], [6], [7], [8], [9], [10]])), dim=1)
+    mask = torch.arange(longer.shape[1]) >= padding[:, None]
+    decoder = Decoder(built, "bf16")
+    with torch.inference_mode():
+        exact = built(longer, attention_mask=mask)[:, -2:]
+        with torch.autocast("cpu", torch.bfloat16):
+            usual = built(longer, attention_mask=mask)[:, -2:].float()
+        found = torch.stack((decoder.start(block, padding, 4), decoder.step(longer[:, -1])), dim=1)
+    errors = [float((logits - exact).norm() / exact.norm()) for logits in (found, usual)]
+    assert 1e-3 < errors[0] < 1.2 * errors[1]
+
+
+def test_bf16_answers_do_not_depend_on_the_batch():
+    built, rows = model(), prompts()
+    answers = call(built, rows, precision="bf16")
+    assert answers == call(built, rows, precision="bf16", batch_size=1)
+    assert answers == call(built, rows, precision="bf16", batch_size=4)
+    assert answers != call(built, rows, precision="bf16", seed=1)
+
+
+@pytest.mark.skipif(not has_bf16_products(), reason="emulated bf16 products promise nothing of the kind")
+def test_a_row_of_a_bf16_product_does_not_depend_on_how_many_rows_there_are():
+    source = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(72, 200, generator=source), torch.randn(64, 200, generator=source)
+    matrix = Bf16Matrix(weight)
+    whole = matrix.product(x)
+    torch.testing.assert_close(
+        whole.float(), x.bfloat16().float() @ weight.bfloat16().float().t(), rtol=2**-8, atol=1e-4
+    )
+    for rows in (1, 2, 3, 16, 33):
+        assert torch.equal(matrix.product(x[:rows]), whole[:rows])
 
 
 def test_frequencies_follow_the_distribution():
