@@ -12,9 +12,10 @@ layer. So the order here is: few operations, in place where it can be, and views
 for all layers. Attention of one new position is two batched products, which take less time than the fused kernel that
 was made for many queries: at 16 rows 81–126 µs a layer against 93–156 µs.
 
-Nothing here takes gradients. All computes in fp32, but for the matrix products where bf16 is asked for: there the
-stream, norms, rotations, the cache and attention stay fp32. (A bf16 cache was no faster: oneDNN's small products lose
-what reading less gains, and the fused kernel takes ten times as long for one query.)
+Nothing here takes gradients. All computes in fp32, but for matrix products, cache and attention where bf16 is asked
+for: the stream, norms and rotations stay fp32 there too. oneDNN prepares a bf16 product for each shape (0.5 ms) and
+copies what is only a part of a tensor, so that cache is read whole, positions not yet written blocked, and grows by a
+block when it is full; the fp32 one is allocated once, and its beginning is read.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from model.attention import Attention, attention_limits
 from model.matrices import MATRICES, Matrix
 from model.precision import Precision
 from model.transformer import Layer, RMSNorm, Transformer
+
+BLOCK = 32  # positions that a bf16 cache grows by
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,11 @@ class Decoder:
     """
 
     def __init__(self, model: Transformer, precision: Precision = "fp32") -> None:
-        """precision: of the matrix products."""
+        """precision: of matrix products, cache and attention."""
         config = model.config
         self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
         self.eps = config.rms_norm_eps
+        self.grows, self.cached = precision == "bf16", torch.bfloat16 if precision == "bf16" else torch.float32
         matrix = MATRICES[precision]
         self.layers = [
             fuse(cast(Layer, layer), window, matrix)
@@ -121,22 +125,24 @@ class Decoder:
         self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
         self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
         self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
-        self.blocked: Tensor | None = None  # (B, G, 1, S) added to scores, -inf over padding; None without padding
+        self.blocked: Tensor | None = None  # (B, G, 1, S) added to scores: -inf over what is not seen; None: all is
         self.length = 0  # positions of the cache in use
 
     def start(self, input_ids: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
         """Read left-padded prompts (B, T) with `padding` (B,) tokens to skip in each row → logits (B, V)."""
         B, T = input_ids.shape
         device = input_ids.device
-        size = (len(self.layers), 2, B, self.G, T + max_new_tokens, self.D)
-        self.cache = torch.empty(size, device=device)
+        capacity = -(-(T + 1) // BLOCK) * BLOCK if self.grows else T + max_new_tokens
+        size = (len(self.layers), 2, B, self.G, capacity, self.D)
+        self.cache = torch.zeros(size, dtype=self.cached, device=device)
         self.padding, self.length, self.blocked = padding, T, None
-        index = torch.arange(T + max_new_tokens, device=device)
-        seen = None
-        if bool((padding > 0).any()):
-            real = index[None, :] >= padding[:, None]  # (B, S)
-            seen = real[:, :T]
-            blocked = torch.zeros(real.shape, device=device).masked_fill_(~real, -torch.inf)
+        index = torch.arange(capacity, device=device)
+        real = index[None, :] >= padding[:, None]  # (B, S)
+        padded = bool((padding > 0).any())
+        seen = real[:, :T] if padded else None
+        if padded or self.grows:
+            unseen = ~real | (index >= T) if self.grows else ~real
+            blocked = torch.zeros(real.shape, dtype=self.cached, device=device).masked_fill_(unseen, -torch.inf)
             self.blocked = blocked[:, None, None].repeat(1, self.G, 1, 1)
         every_limits = {
             window: attention_limits(T, device, seen, None, window)
@@ -162,21 +168,31 @@ class Decoder:
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token a row, (B,) → logits (B, V) of the next."""
         B, G, D, end = tokens.shape[0], self.G, self.D, self.length + 1
-        rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
+        if end > self.cache.shape[4]:
+            self._grow()
         new = self.cache[:, :, :, :, self.length].unbind(0)  # (2, B, G, D) of each layer
-        used = self.cache.view(len(self.layers), 2, B * G, -1, D)[:, :, :, :end]
-        keys, values = used[:, 0].mT.unbind(0), used[:, 1].unbind(0)  # (B·G, D, end) and (B·G, end, D) of each layer
-        blocked = None if self.blocked is None else self.blocked.view(B * G, 1, -1)[..., :end]
+        read = self.cache.shape[4] if self.grows else end
+        used = self.cache.view(len(self.layers), 2, B * G, -1, D)[:, :, :, :read]
+        keys, values = used[:, 0].mT.unbind(0), used[:, 1].unbind(0)  # (B·G, D, read) and (B·G, read, D) of each layer
+        blocked = None
+        if self.blocked is not None:
+            self.blocked[..., self.length] = 0
+            blocked = self.blocked.view(B * G, 1, -1)[..., :read]
+        rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
         x = self.embedding[tokens]  # (B, C)
         for layer, new_kv, key, value in zip(self.layers, new, keys, values, strict=True):
             qkv = self._project(x, layer, rotations)  # (B, H + 2G, D)
             new_kv.copy_(qkv[:, self.H :].view(B, 2, G, D).transpose(0, 1))
-            q = qkv[:, : self.H].reshape(B * G, -1, D)  # heads of a group stand in the query's place: (B·G, H/G, D)
+            q = qkv[:, : self.H].to(self.cached)
+            q = q.reshape(B * G, -1, D)  # heads of a group stand in the query's place: (B·G, H/G, D)
             hidden = blocked
             if layer.window is not None and layer.window < end:  # of `end` positions the newest are seen
-                key, value = key[..., -layer.window :], value[:, -layer.window :]
-                hidden = None if blocked is None else blocked[..., -layer.window :]
-            scores = torch.bmm(q, key) if hidden is None else torch.baddbmm(hidden, q, key)  # (B·G, H/G, seen)
+                newest = slice(end - layer.window, end)
+                key, value = key[..., newest], value[:, newest]
+                hidden = None if blocked is None else blocked[..., newest]
+            scores = torch.bmm(q, key)  # (B·G, H/G, seen)
+            if hidden is not None:
+                scores.add_(hidden)
             y = torch.bmm(scores.softmax(dim=-1), value)  # (B·G, H/G, D)
             self._finish(x, y.view(B, -1), layer)
         self.length = end
@@ -188,6 +204,13 @@ class Decoder:
         self.padding = self.padding[rows]
         if self.blocked is not None:
             self.blocked = self.blocked[rows]
+
+    def _grow(self) -> None:
+        assert self.blocked is not None
+        size = (*self.cache.shape[:4], BLOCK, self.D)
+        self.cache = torch.cat((self.cache, self.cache.new_zeros(size)), dim=4)
+        unseen = self.blocked.new_full((*self.blocked.shape[:3], BLOCK), -torch.inf)
+        self.blocked = torch.cat((self.blocked, unseen), dim=3)
 
     def _unit(self, x: Tensor) -> Tensor:
         """x (N, C) with rows of length 1, or below by the norm's eps: √(mean(x²) + eps)·√C = hypot(|x|, √(C·eps))."""
