@@ -34,6 +34,7 @@ from model.command.train import Training
 from model.losses import language_modelling_loss
 from model.precision import use_threads
 from model.rate_finder import find_rate
+from model.rates import BASE, EXPONENTS, Size
 from model.training import train
 from tests.benchmarks.data.sample import docstrings
 from tests.benchmarks.rows import folder
@@ -61,9 +62,9 @@ class Shape:
 
     @property
     def features(self) -> list[float]:
-        """What the logarithm of the rate is linear in, as NAMES says."""
-        sizes = (self.width, self.layers, self.steps, self.rows * self.recipe.context_length)
-        return [1.0, *map(math.log, sizes)]
+        """What the logarithm of the rate is linear in: 1, and how this differs from the rule's base."""
+        size = Size(self.width, self.layers, self.steps, self.rows * self.recipe.context_length)
+        return [1.0, *size.beside(BASE).values()]
 
 
 FOUR, THREE = (6e-3, 12e-3, 24e-3, 48e-3), (6e-3, 12e-3, 24e-3)
@@ -75,9 +76,8 @@ SHAPES = {  # and the rates that are tried first
     Shape(64, 3, 800, 8): THREE,
     Shape(64, 3, 200, 32): THREE,
     Shape(32, 3, 800, 8): THREE,
-    Shape(128, 3, 400, 8): THREE,
+    Shape(32, 3, 1600, 8): THREE,
 }
-NAMES = ("constant", "width", "layers", "steps", "batch tokens")
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,13 @@ def learn(shape: Shape, lr: float, seed: int, corpus: Corpus) -> Run:
 
 
 def mean_bits(runs: Sequence[Run], shape: Shape) -> dict[float, float]:
-    """Mean over the seeds for each rate of a shape, rates rising."""
-    by_rate = defaultdict(list)
+    """Mean over the seeds that all rates of a shape have, for each rate, rates rising."""
+    by_rate: dict[float, dict[int, float]] = defaultdict(dict)
     for run in runs:
         if run.shape == shape:
-            by_rate[run.lr].append(run.bits)
-    return {lr: float(np.mean(by_rate[lr])) for lr in sorted(by_rate)}
+            by_rate[run.lr][run.seed] = run.bits
+    shared = set(SEEDS).intersection(*by_rate.values())
+    return {lr: float(np.mean([by_rate[lr][seed] for seed in shared or by_rate[lr]])) for lr in sorted(by_rate)}
 
 
 def wanted_rates(shape: Shape, bits: dict[float, float]) -> list[float]:
@@ -158,13 +159,14 @@ def fit(runs: Sequence[Run], suggested: dict[Shape, float]) -> dict[str, Any]:
                 "bits_per_byte": {f"{rate:g}": round(value, 4) for rate, value in bits[number].items()},
                 "best_lr": math.exp(bests[number][0]),
                 "fitted_lr": math.exp(predicted),
-                "cost_percent": 100 * (bits_at(bits[number], predicted) / bests[number][1] - 1),
+                "cost_percent": float(100 * (bits_at(bits[number], predicted) / bests[number][1] - 1)),
                 "range_test_lr": suggested.get(shape),
                 "left_out_lr": math.exp(unseen),
-                "left_out_cost_percent": 100 * (bits_at(bits[number], unseen) / bests[number][1] - 1),
+                "left_out_cost_percent": float(100 * (bits_at(bits[number], unseen) / bests[number][1] - 1)),
             }
         )
-    return {"rule": dict(zip(NAMES, coefficients.tolist(), strict=True)), "shapes": rows}
+    rule = dict(zip(EXPONENTS, coefficients[1:].tolist(), strict=True))
+    return {"base": dataclasses.asdict(BASE), "base_lr": math.exp(coefficients[0]), "exponents": rule, "shapes": rows}
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
@@ -199,11 +201,11 @@ def write_text(path: Path) -> None:
 
 
 def missing(runs: Sequence[Run]) -> Iterator[tuple[Shape, float, int]]:
-    """Trainings still to be made, of one shape after the other, as far as is known now."""
+    """Trainings still to be made, the first seed of all shapes first, as far as is known now."""
     made = {(run.shape, run.lr, run.seed) for run in runs}
-    for shape in SHAPES:
+    for seed, shape in itertools.product(SEEDS, SHAPES):
         bits = mean_bits(runs, shape)
-        for lr, seed in itertools.product({**bits, **dict.fromkeys(wanted_rates(shape, bits))}, SEEDS):
+        for lr in {**bits, **dict.fromkeys(wanted_rates(shape, bits))}:
             if (shape, lr, seed) not in made:
                 yield shape, lr, seed
 
@@ -243,7 +245,7 @@ def main() -> int:
     draw(found, target.with_suffix(".png"))
     for row in found["shapes"]:
         print(row)
-    print("ln lr = " + " ".join(f"{value:+.3f}·ln({name})" for name, value in found["rule"].items()))
+    print(f"base {found['base_lr']:.4g}, exponents {found['exponents']}")
     return 0
 
 
