@@ -1,6 +1,6 @@
 """Which peak learning rate of Muon a model of some size wants: a rule fitted to a search on small models.
 
-    lr = 0.0203 · (width/64)^-0.95 · (layers/3)^0.11 · (steps/200)^-0.58 · (tokens a step/1024)^0.07
+    lr = 0.0203 · (width/64)^-0.96 · (layers/3)^0.11 · (steps/200)^-0.58 · (tokens a step/1024)^0.07
 
 `tests/benchmarks/training/bench_lr_fit.py` made the search and the fit, `docs/training.md` says how well it does. The
 exponents are what was measured and follow from no theory (μP's for Adam is -1 of the width; Yang et al. 2022). So the
@@ -26,7 +26,7 @@ class Size:
 
 
 BASE, BASE_RATE = Size(width=64, layers=3, steps=200, batch_tokens=1024), 0.0203
-EXPONENTS = {"width": -0.95, "layers": 0.11, "steps": -0.58, "batch_tokens": 0.07}
+EXPONENTS = {"width": -0.96, "layers": 0.11, "steps": -0.58, "batch_tokens": 0.07}
 LEAST, MOST = Size(32, 3, 200, 1024), Size(128, 6, 800, 4096)  # that were searched
 
 

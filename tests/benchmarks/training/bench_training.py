@@ -23,10 +23,12 @@ def main() -> None:
     names = sorted(found - BY_HAND)
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", nargs="+", choices=names, default=names)
+    only = options.parse_args().only
+    modules = [importlib.import_module(f"tests.benchmarks.training.{PREFIX}{name}") for name in only]
+    measurements = [module.rows for module in modules]  # one without rows() fails here, before hours of others
     rows: list[Row] = []
-    for name in options.parse_args().only:
-        module = importlib.import_module(f"tests.benchmarks.training.{PREFIX}{name}")
-        rows += module.rows()
+    for measure in measurements:
+        rows += measure()
         write("training", rows)
     show("Training and generation", rows)
     plot("training", "Training and generation on a processor", rows)
