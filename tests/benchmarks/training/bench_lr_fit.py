@@ -76,7 +76,6 @@ SHAPES = {  # and the rates that are tried first
     Shape(64, 3, 800, 8): THREE,
     Shape(64, 3, 200, 32): THREE,
     Shape(32, 3, 800, 8): THREE,
-    Shape(32, 3, 1600, 8): THREE,
 }
 
 
