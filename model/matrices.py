@@ -35,7 +35,8 @@ class Matrix:
 class Bf16Matrix(Matrix):
     """The same in bf16: x is rounded too, sums are fp32 (in hardware), and each result is rounded once.
 
-    On processors a row's result does not depend on how many rows there are: with fp32 it does, in the last digits.
+    Where the processor multiplies bf16, a row's result does not depend on how many rows there are (tested); in fp32 it
+    does, in the last digits.
     """
 
     def __init__(self, weight: Tensor) -> None:
