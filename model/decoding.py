@@ -12,7 +12,10 @@ layer. So the order here is: few operations, in place where it can be, and views
 for all layers. Attention of one new position is two batched products, which take less time than the fused kernel that
 was made for many queries: at 16 rows 81–126 µs a layer against 93–156 µs.
 
-Nothing here takes gradients, and all of it computes in fp32.
+Nothing here takes gradients. All computes in fp32, but for matrix products, cache and attention where bf16 is asked
+for: the stream, norms and rotations stay fp32 there too. oneDNN prepares a bf16 product for each shape (0.5 ms) and
+copies what is only a part of a tensor, so that cache is read whole, positions not yet written blocked, and grows by a
+block when it is full; the fp32 one is allocated once, and its beginning is read.
 """
 
 from __future__ import annotations
@@ -26,17 +29,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import Attention, attention_limits
+from model.matrices import MATRICES, Matrix
+from model.precision import Precision
 from model.transformer import Layer, RMSNorm, Transformer
+
+BLOCK = 32  # positions that a bf16 cache grows by
 
 
 @dataclass(frozen=True)
 class FusedLayer:
-    """Weights of a layer as `Decoder` uses them, each (in, out) in memory: faster for few rows than (out, in)."""
+    """Weights of a layer as `Decoder` uses them."""
 
-    qkv: Tensor  # (C, (H + 2G)·D)
-    out: Tensor  # (H·D, C)
-    gate_up: Tensor  # (C, 2F)
-    down: Tensor  # (F, C)
+    qkv: Matrix  # from C to (H + 2G)·D
+    out: Matrix  # from H·D to C
+    gate_up: Matrix  # from C to 2F
+    down: Matrix  # from F to C
     qkv_bias: Tensor | None  # ((H + 2G)·D,)
     out_bias: Tensor | None  # (C,)
     qk_norm: Tensor | None  # (H + G, D)
@@ -47,11 +54,6 @@ def neighbour_pairs(weight: Tensor, head_dim: int) -> Tensor:
     """Reorder the rows of each head from (i, i + D/2) apart to next to each other: (n·D, C) → (n·D, C)."""
     columns = weight.shape[1]
     return weight.view(-1, 2, head_dim // 2, columns).transpose(1, 2).reshape(-1, columns)
-
-
-def transposed(weight: Tensor) -> Tensor:
-    """A copy of weight (out, in) as (in, out), which may be changed in place."""
-    return weight.t().clone(memory_format=torch.contiguous_format)
 
 
 def unit_weight(norm: RMSNorm) -> Tensor:
@@ -78,7 +80,7 @@ def fused_qk_norm(attention: Attention) -> Tensor | None:
     return torch.cat((q.expand(attention.num_heads, D), k.expand(attention.num_kv_heads, D)))
 
 
-def fuse(layer: Layer, window: int | None) -> FusedLayer:
+def fuse(layer: Layer, window: int | None, matrix: type[Matrix]) -> FusedLayer:
     """Gather a layer's weights; see the module's docstring."""
     attention, mlp = layer.self_attn, layer.mlp
     D = attention.head_dim
@@ -87,12 +89,10 @@ def fuse(layer: Layer, window: int | None) -> FusedLayer:
     q = neighbour_pairs(attention.q_proj.weight.float(), D) * scale
     k = neighbour_pairs(attention.k_proj.weight.float(), D)
     return FusedLayer(
-        qkv=transposed(torch.cat((q, k, attention.v_proj.weight.float()))).mul_(before_attention[:, None]),
-        out=transposed(attention.o_proj.weight.float()),
-        gate_up=transposed(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float()))).mul_(
-            before_mlp[:, None]
-        ),
-        down=transposed(mlp.down_proj.weight.float()),
+        qkv=matrix(torch.cat((q, k, attention.v_proj.weight.float())).mul_(before_attention)),
+        out=matrix(attention.o_proj.weight.float()),
+        gate_up=matrix(torch.cat((mlp.gate_proj.weight.float(), mlp.up_proj.weight.float())).mul_(before_mlp)),
+        down=matrix(mlp.down_proj.weight.float()),
         qkv_bias=fused_bias(attention, scale),
         out_bias=None if attention.o_proj.bias is None else attention.o_proj.bias.float(),
         qk_norm=fused_qk_norm(attention),
@@ -107,36 +107,42 @@ class Decoder:
     belongs to row b of the batch, until `take` rearranges the rows.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, precision: Precision = "fp32") -> None:
+        """precision: of matrix products, cache and attention."""
         config = model.config
         self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
         self.eps = config.rms_norm_eps
+        self.grows, self.cached = precision == "bf16", torch.bfloat16 if precision == "bf16" else torch.float32
+        matrix = MATRICES[precision]
         self.layers = [
-            fuse(cast(Layer, layer), window) for layer, window in zip(model.model.layers, config.windows, strict=True)
+            fuse(cast(Layer, layer), window, matrix)
+            for layer, window in zip(model.model.layers, config.windows, strict=True)
         ]
         self.embedding = model.model.embed_tokens.weight.float()
         smallest = math.sqrt(config.hidden_size * config.rms_norm_eps)
         self.smallest = torch.tensor(smallest, device=self.embedding.device)  # see `_unit`
-        self.head = transposed(model.output_weight.float()).mul_(unit_weight(model.model.norm)[:, None])  # (C, V)
+        self.head = matrix(model.output_weight.float() * unit_weight(model.model.norm))  # from C to V
         self.rotations = torch.complex(model.model.cos.float(), model.model.sin.float())  # (P, D/2)
         self.cache = torch.empty(0)  # (L, 2, B, G, S, D): keys and values
         self.padding = torch.empty(0)  # (B,) tokens of padding left of each row
-        self.blocked: Tensor | None = None  # (B, G, 1, S) added to scores, -inf over padding; None without padding
+        self.blocked: Tensor | None = None  # (B, G, 1, S) added to scores: -inf over what is not seen; None: all is
         self.length = 0  # positions of the cache in use
 
     def start(self, input_ids: Tensor, padding: Tensor, max_new_tokens: int) -> Tensor:
         """Read left-padded prompts (B, T) with `padding` (B,) tokens to skip in each row → logits (B, V)."""
         B, T = input_ids.shape
         device = input_ids.device
-        size = (len(self.layers), 2, B, self.G, T + max_new_tokens, self.D)
-        self.cache = torch.empty(size, device=device)
+        capacity = -(-(T + 1) // BLOCK) * BLOCK if self.grows else T + max_new_tokens
+        size = (len(self.layers), 2, B, self.G, capacity, self.D)
+        self.cache = torch.zeros(size, dtype=self.cached, device=device)
         self.padding, self.length, self.blocked = padding, T, None
-        index = torch.arange(T + max_new_tokens, device=device)
-        seen = None
-        if bool((padding > 0).any()):
-            real = index[None, :] >= padding[:, None]  # (B, S)
-            seen = real[:, :T]
-            blocked = torch.zeros(real.shape, device=device).masked_fill_(~real, -torch.inf)
+        index = torch.arange(capacity, device=device)
+        real = index[None, :] >= padding[:, None]  # (B, S)
+        padded = bool((padding > 0).any())
+        seen = real[:, :T] if padded else None
+        if padded or self.grows:
+            unseen = ~real | (index >= T) if self.grows else ~real
+            blocked = torch.zeros(real.shape, dtype=self.cached, device=device).masked_fill_(unseen, -torch.inf)
             self.blocked = blocked[:, None, None].repeat(1, self.G, 1, 1)
         every_limits = {
             window: attention_limits(T, device, seen, None, window)
@@ -162,21 +168,31 @@ class Decoder:
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token a row, (B,) → logits (B, V) of the next."""
         B, G, D, end = tokens.shape[0], self.G, self.D, self.length + 1
-        rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
+        if end > self.cache.shape[4]:
+            self._grow()
         new = self.cache[:, :, :, :, self.length].unbind(0)  # (2, B, G, D) of each layer
-        used = self.cache.view(len(self.layers), 2, B * G, -1, D)[:, :, :, :end]
-        keys, values = used[:, 0].mT.unbind(0), used[:, 1].unbind(0)  # (B·G, D, end) and (B·G, end, D) of each layer
-        blocked = None if self.blocked is None else self.blocked.view(B * G, 1, -1)[..., :end]
+        read = self.cache.shape[4] if self.grows else end
+        used = self.cache.view(len(self.layers), 2, B * G, -1, D)[:, :, :, :read]
+        keys, values = used[:, 0].mT.unbind(0), used[:, 1].unbind(0)  # (B·G, D, read) and (B·G, read, D) of each layer
+        blocked = None
+        if self.blocked is not None:
+            self.blocked[..., self.length] = 0
+            blocked = self.blocked.view(B * G, 1, -1)[..., :read]
+        rotations = self.rotations[self.length - self.padding][:, None]  # (B, 1, D/2)
         x = self.embedding[tokens]  # (B, C)
         for layer, new_kv, key, value in zip(self.layers, new, keys, values, strict=True):
             qkv = self._project(x, layer, rotations)  # (B, H + 2G, D)
             new_kv.copy_(qkv[:, self.H :].view(B, 2, G, D).transpose(0, 1))
-            q = qkv[:, : self.H].reshape(B * G, -1, D)  # heads of a group stand in the query's place: (B·G, H/G, D)
+            q = qkv[:, : self.H].to(self.cached)
+            q = q.reshape(B * G, -1, D)  # heads of a group stand in the query's place: (B·G, H/G, D)
             hidden = blocked
             if layer.window is not None and layer.window < end:  # of `end` positions the newest are seen
-                key, value = key[..., -layer.window :], value[:, -layer.window :]
-                hidden = None if blocked is None else blocked[..., -layer.window :]
-            scores = torch.bmm(q, key) if hidden is None else torch.baddbmm(hidden, q, key)  # (B·G, H/G, seen)
+                newest = slice(end - layer.window, end)
+                key, value = key[..., newest], value[:, newest]
+                hidden = None if blocked is None else blocked[..., newest]
+            scores = torch.bmm(q, key)  # (B·G, H/G, seen)
+            if hidden is not None:
+                scores.add_(hidden)
             y = torch.bmm(scores.softmax(dim=-1), value)  # (B·G, H/G, D)
             self._finish(x, y.view(B, -1), layer)
         self.length = end
@@ -189,15 +205,20 @@ class Decoder:
         if self.blocked is not None:
             self.blocked = self.blocked[rows]
 
+    def _grow(self) -> None:
+        assert self.blocked is not None
+        size = (*self.cache.shape[:4], BLOCK, self.D)
+        self.cache = torch.cat((self.cache, self.cache.new_zeros(size)), dim=4)
+        unseen = self.blocked.new_full((*self.blocked.shape[:3], BLOCK), -torch.inf)
+        self.blocked = torch.cat((self.blocked, unseen), dim=3)
+
     def _unit(self, x: Tensor) -> Tensor:
         """x (N, C) with rows of length 1, or below by the norm's eps: √(mean(x²) + eps)·√C = hypot(|x|, √(C·eps))."""
         return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.smallest)
 
     def _project(self, x: Tensor, layer: FusedLayer, rotations: Tensor) -> Tensor:
         """x (N, C), rotations (N, 1, D/2) → rotated queries and keys, and values: (N, H + 2G, D)."""
-        x = self._unit(x)
-        qkv = x @ layer.qkv if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, x, layer.qkv)
-        qkv = qkv.view(x.shape[0], -1, self.D)
+        qkv = layer.qkv.product(self._unit(x), layer.qkv_bias).float().view(x.shape[0], -1, self.D)
         if layer.qk_norm is not None:
             heads = qkv[:, : self.H + self.G]
             heads.copy_(F.rms_norm(heads, (self.D,), eps=self.eps) * layer.qk_norm)
@@ -207,11 +228,11 @@ class Decoder:
 
     def _finish(self, x: Tensor, attended: Tensor, layer: FusedLayer) -> None:
         """Adds to x (N, C), in place, what attended heads (N, H·D) and then the feed-forward give."""
-        x.addmm_(attended, layer.out)
+        layer.out.add_product(x, attended)
         if layer.out_bias is not None:
             x.add_(layer.out_bias)
-        gate, up = (self._unit(x) @ layer.gate_up).chunk(2, dim=-1)  # (N, F) each
-        x.addmm_(F.silu(gate, inplace=True).mul_(up), layer.down)
+        gate, up = layer.gate_up.product(self._unit(x)).chunk(2, dim=-1)  # (N, F) each
+        layer.down.add_product(x, F.silu(gate, inplace=True).mul_(up))
 
     def _logits(self, x: Tensor) -> Tensor:
-        return self._unit(x) @ self.head
+        return self.head.product(self._unit(x)).float()

@@ -11,6 +11,7 @@ from torch import Tensor
 from model.config import ModelConfig
 from model.decoding import Decoder
 from model.errors import InputError
+from model.precision import Precision
 from model.sampling import Chooser, Sampling
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -33,6 +34,7 @@ def generate(
     stop: Stop | None = None,
     batch_size: int = 64,
     first: int = 0,
+    precision: Precision = "fp32",
 ) -> list[list[int]]:
     """Continue each prompt; the new tokens only, in the order of the prompts, with the token that ended each answer.
 
@@ -40,7 +42,8 @@ def generate(
     sampling: for all prompts, or one for each. seed: one for all, and prompt i draws by (seed, i); or one for each
     prompt, which then draws by its own alone. first: what i counts from, where the prompts are a part of a longer list.
     The draws depend on max_new_tokens too, but not on batch_size, nor on the other prompts. The logits do not either,
-    but for the rounding of matrix products of other shapes. Computed in fp32.
+    but for the rounding of matrix products of other shapes. precision: of the matrix products (`model.precision`). In
+    bf16 the model is another one by its rounding.
 
     Prompts of like length share a batch. Equal prompts of a batch are read once, and rows that end leave it.
 
@@ -49,7 +52,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in prompts]
     for step in stream(
         model, prompts, max_new_tokens=max_new_tokens, sampling=sampling, eos_token_id=eos_token_id,
-        pad_token_id=pad_token_id, seed=seed, stop=stop, batch_size=batch_size, first=first,
+        pad_token_id=pad_token_id, seed=seed, stop=stop, batch_size=batch_size, first=first, precision=precision,
     ):  # fmt: skip
         for i, token in step.items():
             answers[i].append(token)
@@ -69,13 +72,14 @@ def stream(
     stop: Stop | None = None,
     batch_size: int = 64,
     first: int = 0,
+    precision: Precision = "fp32",
 ) -> Iterator[dict[int, int]]:
     """What `generate` gives, as it comes: after each step the new tokens, by the number of their prompt."""
     _check(model.config, prompts, max_new_tokens, batch_size)
     samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else _each("sampling", sampling, prompts)
     uniforms = _uniforms(seed, prompts, max_new_tokens, first)
     ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id)
-    decoder = Decoder(model)
+    decoder = Decoder(model, precision)
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
     for start in range(0, len(prompts), batch_size):
         numbers = by_length[start : start + batch_size]

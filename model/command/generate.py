@@ -11,7 +11,7 @@ from model.command.text import meant
 from model.errors import InputError
 from model.export import load_causal
 from model.generation import stop_at, stream
-from model.precision import use_threads
+from model.precision import resolve_precision, use_threads
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
 
@@ -22,7 +22,8 @@ CUT = "\ufffd"  # the last bytes may be the beginning of a character
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Generates once. The prompt, the text, its number of tokens, and whether it came to an end of its own."""
     use_threads(options.threads)
-    model, tokenizer = load_causal(finished_model(options.model), device=given_device(options.device))
+    device = given_device(options.device)
+    model, tokenizer = load_causal(finished_model(options.model), device=device)
     end = tokenizer.endoftext_id
     given = meant(options.prompt)
     prompt = [end, *tokenizer.encode(given)]  # in training <|endoftext|> stands before each document
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         _show(given)
     steps = stream(
         model, [prompt], max_new_tokens=wanted, sampling=sampling, eos_token_id=end, pad_token_id=tokenizer.pad_id,
-        seed=options.seed, stop=stop,
+        seed=options.seed, stop=stop, precision=resolve_precision(options.precision, device),
     )  # fmt: skip
     for piece in pieces_of((step[0] for step in steps), tokenizer, tokens):
         pieces.append(piece)

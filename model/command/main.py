@@ -105,6 +105,10 @@ def _generate(commands: Any) -> None:
     )
     _stop(added, "stop once this was written; may be given again")
     added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
+    added.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"], default="fp32",
+        help="of matrix products (fp32); auto: bf16 where fast",
+    )  # fmt: skip
 
 
 def _eval(commands: Any) -> None:

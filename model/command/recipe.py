@@ -85,7 +85,7 @@ class Recipe:
 
 
 PRESETS: dict[str, Recipe] = {
-    "test": Recipe(vocab_size=1024, hidden_size=64, num_hidden_layers=3, context_length=128, steps=400),
+    "test": Recipe(vocab_size=1024, hidden_size=64, num_hidden_layers=3, context_length=128, steps=400, lr=14e-3),
     "small": Recipe(),
     "medium": Recipe(
         vocab_size=8192, hidden_size=320, num_hidden_layers=8, num_attention_heads=5, num_key_value_heads=5,

