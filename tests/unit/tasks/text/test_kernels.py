@@ -1,0 +1,92 @@
+"""What is compiled gives what numpy gives, on any text; and it counts as the code of the stages that use it."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tasks.deduplicate import DeduplicateConfig, deduplicate, normalised_digests, sign
+from tasks.lineage.fingerprint import fingerprint
+from tasks.text import kernels
+from tasks.text.clusters import ShingleStore, bucket_pairs, components
+from tasks.text.minhash import band_hashes
+from tasks.text.shingles import Shingles, shingle_sets
+from tasks.text.spans import LONG_SPAN, TextBatch
+
+# Letters, digits, marks and blanks of several scripts and sizes in UTF-8, of which many make no word and many do.
+letters = st.sampled_from("ab_Z9 \t\n.é\u0301ßж漢字ひกา\u00a0\u3000\u200b\u2028😀𝐀𠀀\u0000\x7f")
+texts = st.lists(st.text(letters | st.characters(exclude_categories=["Cs"]), max_size=60), max_size=8)
+HOSTILE = [
+    "",
+    " ",
+    "\u3000\u2028 ",
+    "a" * LONG_SPAN,
+    "é" * (LONG_SPAN // 2),
+    "x " * 300,
+    "漢" * 40,
+    "a漢b字",
+    "\0",
+    " é",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts, st.integers(1, 7))
+@example(HOSTILE, 5)
+@example([], 5)
+@example([*HOSTILE, "a" * (LONG_SPAN + 1)], 5)  # a word that is left to numpy
+@example(["word " * 50, "word " * 50], 1)
+def test_shingles_signatures_and_digests_are_those_of_numpy(rows: list[str], size: int) -> None:
+    batch, config = TextBatch(rows), DeduplicateConfig(shingle_words=size)
+    ours, theirs = sign(batch, config, compiled=True), sign(batch, config)
+    assert ours[0].hashes.tolist() == theirs[0].hashes.tolist()
+    assert ours[0].offsets.tolist() == theirs[0].offsets.tolist()
+    assert ours[1].dtype == theirs[1].dtype and np.array_equal(ours[1], theirs[1])
+    assert np.array_equal(normalised_digests(batch, compiled=True), normalised_digests(batch))
+    assert np.array_equal(band_hashes(ours[1], 21, 6, compiled=True), band_hashes(ours[1], 21, 6))
+
+
+@pytest.mark.parametrize("high", [2**32, 2**20, 3])  # spread as chance would, all in one bucket, mostly equal
+def test_sorting_is_that_of_numpy_however_values_are_spread(high: int) -> None:
+    for count in (1, 2, 3, 64, 1000):
+        values = np.random.default_rng(count).integers(0, high, count, dtype=np.uint32)
+        expected = np.sort(values)
+        kernels.sort(values, np.empty(2 * count, np.int32), np.empty(count, np.uint32))
+        assert values.tolist() == expected.tolist()
+
+
+def test_clusters_are_those_of_numpy(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    words = np.array([f"word{number}" for number in range(400)])
+    base = [generator.choice(words, 60) for _ in range(30)]
+    rows = [" ".join(np.where(generator.random(60) < 0.03, "other", text)) for text in base for _ in range(4)]
+    config = DeduplicateConfig()
+    found = []
+    for compiled in (True, False):
+        store = ShingleStore(tmp_path / str(compiled), config.num_permutations, config.bands, config.rows, compiled)
+        store.add(*sign(TextBatch([*rows, "", "two words"]), config, compiled))
+        store.seal()
+        found.append(components(store, config.threshold))
+    assert found[0][0].tolist() == found[1][0].tolist() and found[0][1] == found[1][1]
+    assert 30 < len(set(found[0][0].tolist())) < len(rows)  # some are near, and some are not
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 12) | st.integers(0, 2**64 - 1), max_size=60))
+def test_pairs_are_those_of_numpy(values: list[int]) -> None:
+    hashes, usable = np.array(values, np.uint64), np.arange(len(values))[::2]
+    ours, theirs = (list(bucket_pairs(hashes, usable, compiled)) for compiled in (True, False))
+    assert [[side.tolist() for side in pair] for pair in ours] == [[side.tolist() for side in pair] for pair in theirs]
+
+
+def test_a_word_too_long_for_the_kernel_is_hashed_all_the_same() -> None:
+    batch = TextBatch(pa.array(["x" * 1000, "x" * 999, "x" * 1000], pa.large_string()))
+    found: Shingles = shingle_sets(batch, 5, compiled=True)
+    assert found.hashes[0] == found.hashes[2] != found.hashes[1]
+
+
+def test_kernels_count_as_code_of_the_stage_that_uses_them() -> None:
+    reached = fingerprint(deduplicate.function).definitions
+    for name in ("unique_shingles", "signatures", "band_hashes", "evenly_spaced", "mix64", "sort", "MULTIPLIER"):
+        assert f"tasks.text.kernels:{name}" in reached
