@@ -36,7 +36,6 @@ from tasks.lineage.parallel import Mapper, in_this_process
 from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
-from tasks.text.kernels import WORTH_COMPILING
 from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
 from tasks.text.paragraphs import RepeatedParagraphs
 from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, shard_paths
@@ -247,7 +246,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     place = run.work / "shingles"
     found = survey(
         columns, place, config, memory, lambda documents: run.progress(documents, 2 * total), run.map,
-        compiled=count_bytes(corpus.path) >= WORTH_COMPILING,
+        compiled=kernels.pays(count_bytes(corpus.path)),
     )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)

@@ -1,9 +1,8 @@
 """What numpy does in many passes over a batch, done in one: loops over bytes and words, compiled by numba.
 
 Each function has a counterpart in numpy, which small corpora use and which the tests hold it against: both give the
-same values. Compiling takes seconds, once, and the machine code is kept below the folder of state; so it pays from some
-`WORTH_COMPILING` bytes of text on. All loops lie in this one file, because numba knows what it kept by the file that it
-came from, and would not see a change to another.
+same values. Compiling takes seconds, once, and the machine code is kept below the folder of state. All loops lie in
+this one file, because numba knows what it kept by the file that it came from, and would not see a change to another.
 
 Texts are given as `data`, their UTF-8 end to end, and `offsets` (N + 1,); `classes` is the class of every code point
 (spans.py), of which those of the characters that occur must be known.
@@ -22,7 +21,7 @@ from numba import njit
 from tasks.lineage.home import home
 from tasks.text import spans
 
-WORTH_COMPILING = 16 << 20  # bytes of text
+WORTH_LOADING, WORTH_COMPILING = 8 << 20, 128 << 20  # bytes of text
 PLACE = Path("cache") / "compiled"  # below the folder of state; may be deleted at any time
 
 WORD, SPACE, UNSPACED = np.uint64(spans.WORD), np.uint64(spans.SPACE), np.uint64(spans.UNSPACED)
@@ -32,7 +31,12 @@ SHORT, LONG = 8, spans.LONG_SPAN  # bytes of a word: hashed by one load; hashed 
 NONE, ONE, TWO, THREE, FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 EMPTY = np.uint32(0xFFFFFFFF)
-CROWDED = 24  # hashes in one of as many buckets as there are hashes
+MOST_MOVES = 32  # of a hash on its way to its place; by chance it takes less than one
+
+
+def pays(num_bytes: int) -> bool:
+    """Whether so much text is worked on sooner with machine code: it has to be compiled first, or loaded."""
+    return num_bytes >= (WORTH_LOADING if (home() / PLACE).is_dir() else WORTH_COMPILING)
 
 
 @cache
@@ -138,10 +142,10 @@ def find_words(data: Any, place: Any, end: Any, classes: Any, edges: Any) -> Any
 
 
 @njit(nogil=True, error_model="numpy")
-def sort(values: Any, counts: Any, scratch: Any) -> None:
+def sort(values: Any, counts: Any, scratch: Any) -> bool:
     """Sort hashes, (S,) uint32, in place: spread over as many buckets as there are hashes by their highest bits, then
-    by insertion. Where they are not spread evenly, as chance would, in the usual way. counts, scratch: (≥ 2S,) and
-    (≥ S,), overwritten."""
+    by insertion. False, and they are lost, where that takes far longer than with hashes that differ by chance. counts,
+    scratch: (≥ 2S,) and (≥ S,), overwritten."""
     bits = 1
     while 1 << bits < len(values):
         bits += 1
@@ -152,27 +156,29 @@ def sort(values: Any, counts: Any, scratch: Any) -> None:
     before = 0
     for bucket in range(1 << bits):
         here = counts[bucket]
-        if here > CROWDED:
-            values.sort()
-            return
         counts[bucket] = before
         before += here
     for value in values:
         bucket = value >> shift
         scratch[counts[bucket]] = value
         counts[bucket] += 1
+    moves = 0
     for number in range(len(values)):
         value, place = scratch[number], number
         while place and values[place - 1] > value:
             values[place] = values[place - 1]
             place -= 1
         values[place] = value
+        moves += number - place
+        if moves > MOST_MOVES * len(values):
+            return False
+    return True
 
 
 @njit(nogil=True, error_model="numpy")
 def unique_shingles(data: Any, loads: Any, offsets: Any, classes: Any, size: int) -> Any:
-    """As `unique_shingles(shingle(…, size))`: hashes, uint32, and offsets, (N + 1,); and whether every word was short
-    enough to be hashed here. If not, the rest is void."""
+    """As `unique_shingles(shingle(…, size))`: hashes, uint32, and offsets, (N + 1,); and whether it could be done here:
+    no word was too long, and no hashes were such as chance would not give. If not, the rest is void."""
     texts = len(offsets) - 1
     longest: Any = 0
     for text in range(texts):
@@ -202,7 +208,8 @@ def unique_shingles(data: Any, loads: Any, offsets: Any, classes: Any, size: int
                     rolled += words[first + step] * powers[step]
                 result[written] = np.uint32(mix64(rolled) >> np.uint64(32))
                 written += 1
-            sort(result[begin:written], counts, scratch)
+            if not sort(result[begin:written], counts, scratch):
+                return result[:0], bounds, False
             kept = begin + 1
             for number in range(begin + 1, written):
                 if result[number] != result[number - 1]:
