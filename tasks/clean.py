@@ -27,7 +27,7 @@ from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, clean_bat
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, in_this_process
+from tasks.lineage.parallel import Mapper, count_workers, in_this_process
 from tasks.stage import Resources, StageRun, stage
 from tasks.text.histograms import Histograms
 from tasks.text.language import UNDETERMINED
@@ -181,7 +181,7 @@ def clean(
     finds = pq.ParquetWriter(run.output / "personal_data.parquet", FINDS_SCHEMA, compression="zstd")
     size, done, began = 0, 0, time.monotonic()
     ledger = Ledger(run.output / "ledger.parquet", documents_in=total)
-    with finds, ledger, CorpusWriter(run.output) as writer:
+    with finds, ledger, CorpusWriter(run.output, beside=count_workers(resources.workers) > 1) as writer:
         for table, cleaned in mapper(partial(clean_batch, parts=parts), read_corpus(corpus.path)):
             finds.write_table(audit.add(table, cleaned))
             kept = pa.array(cleaned.reasons < 0)

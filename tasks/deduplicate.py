@@ -32,7 +32,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, in_this_process
+from tasks.lineage.parallel import Mapper, count_workers, in_this_process
 from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
@@ -258,7 +258,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     names = pa.concat_tables(list(read_names(corpus.path, wanted)))
     verdict = decide(names, np.flatnonzero(wanted), found.texts, labels)
     paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
-    counts = write_kept(run, corpus.path, total, verdict, paragraphs)
+    counts = write_kept(run, corpus.path, total, verdict, paragraphs, resources)
     sizes = write_clusters(run.output / "clusters.parquet", verdict)
     run.log_metrics(
         {
@@ -288,11 +288,17 @@ def repeated_paragraphs(corpus: Path, verdict: Verdict, min_chars: int | None) -
 
 
 def write_kept(
-    run: StageRun, corpus: Path, total: int, verdict: Verdict, paragraphs: RepeatedParagraphs | None
+    run: StageRun,
+    corpus: Path,
+    total: int,
+    verdict: Verdict,
+    paragraphs: RepeatedParagraphs | None,
+    resources: Resources,
 ) -> LedgerCounts:
     """Write the kept documents and the ledger."""
     begin = 0
-    with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, CorpusWriter(run.output) as writer:
+    kept_documents = CorpusWriter(run.output, beside=count_workers(resources.workers) > 1)
+    with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, kept_documents as writer:
         for table in read_corpus(corpus):
             rows = np.arange(begin, begin + table.num_rows)
             keeper = verdict.keeper[rows]
