@@ -31,7 +31,7 @@ SHORT, LONG = 8, spans.LONG_SPAN  # bytes of a word: hashed by one load; hashed 
 NONE, ONE, TWO, THREE, FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 EMPTY = np.uint32(0xFFFFFFFF)
-MOST_MOVES = 32  # of a hash on its way to its place; by chance it takes less than one
+MOST_MOVES = 32  # of a hash on its way to its place; by chance it takes about one
 
 
 def pays(num_bytes: int) -> bool:
@@ -287,3 +287,40 @@ def count_common(left: Any, left_sizes: Any, right: Any, right_sizes: Any) -> An
         result[pair] = common
         first, second = first_end, second_end
     return result
+
+
+@njit(nogil=True, error_model="numpy")
+def count_repeated_runs(hashes: Any, offsets: Any, size: int) -> Any:
+    """How many runs of `size` words of each text stood before in it, (N,) int64, as `WordRuns.share_repeated` counts
+    them; and whether that could be done here, as it can with hashes that differ by chance. hashes: of the words, (W,)
+    uint64; offsets: where those of each text begin, (N + 1,)."""
+    result, longest = np.zeros(len(offsets) - 1, np.int64), 1
+    for text in range(len(offsets) - 1):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    bits = 1
+    while 1 << bits < 2 * longest:
+        bits += 1
+    keys, holders = np.empty(1 << bits, np.uint64), np.full(1 << bits, -1, np.int64)
+    powers = np.ones(size, np.uint64)
+    for step in range(1, size):
+        powers[step] = powers[step - 1] * MULTIPLIER
+    for text in range(len(offsets) - 1):
+        bits = 1
+        while 1 << bits < 2 * (offsets[text + 1] - offsets[text]):
+            bits += 1
+        mask, moves = np.uint64((1 << bits) - 1), 0
+        for first in range(offsets[text], offsets[text + 1] - size + 1):
+            rolled = hashes[first]
+            for step in range(1, size):
+                rolled += hashes[first + step] * powers[step]
+            key = mix64(rolled) >> np.uint64(20)  # as many bits as are compared there
+            slot = key & mask
+            while holders[slot] == text and keys[slot] != key:
+                slot = (slot + ONE) & mask
+                moves += 1
+                if moves > MOST_MOVES * (offsets[text + 1] - offsets[text]):
+                    return result, False
+            if holders[slot] == text:
+                result[text] += 1
+            holders[slot], keys[slot] = text, key
+    return result, True
