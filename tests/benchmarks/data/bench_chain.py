@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.data.sample import part, sample, texts
-from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process
+from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in_process
 
 MEGABYTES, THEIR_MEGABYTES = 30.0, 2.0
 VOCABULARY, LEARNT_FROM = 8192, 8.0
@@ -39,9 +39,10 @@ def rows() -> list[Row]:
         files = {size: part(text, size, folder / f"{size:g}.jsonl") for size in (MEGABYTES, THEIR_MEGABYTES)}
         home = {"PEDIGREE_HOME": str(folder / "home")}
         tokenizer = str(folder / "tokenizer" / "tokenizer.json")
-        ours, _ = in_process([*own, "--tokenizer", tokenizer, "--chain", str(files[MEGABYTES])], {**ONE_THREAD, **home})
+        settings = {**ONE_THREAD, **LARGE_BLOCKS}
+        ours, _ = in_process([*own, "--tokenizer", tokenizer, "--chain", str(files[MEGABYTES])], {**settings, **home})
         asked = json.dumps({"text": str(files[THEIR_MEGABYTES]), "tokenizer": tokenizer, "work": str(folder / "work")})
-        theirs, _ = in_process([python, str(OTHER), asked], {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"})
+        theirs, _ = in_process([python, str(OTHER), asked], {**settings, "TOKENIZERS_PARALLELISM": "false"})
     rate, other = (side["bytes"] / 1e6 / side["seconds"] for side in (ours, theirs))
     note = (
         f"{ours['bytes'] / 1e6:.0f} and {theirs['bytes'] / 1e6:.0f} MB of docstrings; kept {ours['kept']} of "
