@@ -32,7 +32,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, count_workers, in_this_process
+from tasks.lineage.parallel import Mapper, count_workers, in_this_process, in_threads
 from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
@@ -243,10 +243,11 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
     memory = signature_memory(config)
     columns = (table["text"] for table in read_corpus(corpus.path, ["text"], SIGNED_BYTES))
-    place = run.work / "shingles"
+    place, compiled = run.work / "shingles", kernels.pays(count_bytes(corpus.path))
+    here = compiled and resources.runner == "local"
     found = survey(
-        columns, place, config, memory, lambda documents: run.progress(documents, 2 * total), run.map,
-        compiled=kernels.pays(count_bytes(corpus.path)),
+        columns, place, config, memory, lambda documents: run.progress(documents, 2 * total),
+        in_threads(count_workers(resources.workers)) if here else run.map, compiled,
     )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)

@@ -40,7 +40,9 @@ def rows() -> list[Row]:
         home = {"PEDIGREE_HOME": str(folder / "home")}
         tokenizer = str(folder / "tokenizer" / "tokenizer.json")
         settings = {**ONE_THREAD, **LARGE_BLOCKS}
-        ours, _ = in_process([*own, "--tokenizer", tokenizer, "--chain", str(files[MEGABYTES])], {**settings, **home})
+        asked_of_ours = [*own, "--tokenizer", tokenizer]
+        in_process([*asked_of_ours, "--compile", str(text)], {**settings, **home})
+        ours, _ = in_process([*asked_of_ours, "--chain", str(files[MEGABYTES])], {**settings, **home})
         asked = json.dumps({"text": str(files[THEIR_MEGABYTES]), "tokenizer": tokenizer, "work": str(folder / "work")})
         theirs, _ = in_process([python, str(OTHER), asked], {**settings, "TOKENIZERS_PARALLELISM": "false"})
     rate, other = (side["bytes"] / 1e6 / side["seconds"] for side in (ours, theirs))
@@ -68,22 +70,32 @@ def learn(text: Path, target: Path) -> dict[str, Any]:
     return {}
 
 
+def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
+    """What a first run of much text does, so that it is there as the other side's is."""
+    from model.tokenizer import Tokenizer
+    from tasks.text.encoder import encoder_of
+    from tasks.text.features import Features
+    from tasks.text.spans import TextBatch
+    from tests.benchmarks.data.bench_dedup import ours
+
+    ours(text, 100)
+    encoder_of(Tokenizer.load(vocabulary).backend, compiled=True).encode(["some words"])
+    return {"repeated": Features(TextBatch(["some words"]), compiled=True).share_repeated_words.tolist()}
+
+
 def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
     """The stages of the flow `data` up to the tokens, on a JSONL file or a folder of such. seconds: of this process's
     computing; elapsed: by the clock."""
     import pyarrow as pa
 
-    from model.tokenizer import Tokenizer
     from tasks.adopt.tokenizer import AdoptTokenizerConfig, adopt_tokenizer, look
     from tasks.clean import clean
     from tasks.collect import collect
     from tasks.deduplicate import deduplicate
     from tasks.snapshot import SnapshotConfig, snapshot
     from tasks.stage import Resources
-    from tasks.text.encoder import encoder_of
     from tasks.text.sources import Source
     from tasks.tokenize import tokenize
-    from tests.benchmarks.data.bench_dedup import ours
 
     warnings.simplefilter("ignore")
     pa.set_cpu_count(1)
@@ -101,8 +113,6 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         return made
 
     files = sorted(text.iterdir()) if text.is_dir() else [text]
-    ours(files[0], 100)  # the machine code is made, as the other side's was
-    encoder_of(Tokenizer.load(vocabulary).backend, compiled=True).encode(["some words"])
     first = part(files[0], 0.2, text.with_suffix(".first.jsonl"))
     for file in (first, text):  # the first time the code is fingerprinted
         started = time.perf_counter()
@@ -131,12 +141,15 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--tokenizer", type=Path, required=True)
     options.add_argument("--text", type=Path)
+    options.add_argument("--compile", type=Path)
     options.add_argument("--chain", type=Path)
     options.add_argument("--workers", type=int, default=1)
     chosen = options.parse_args()
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     if chosen.chain:
         done = chain(chosen.chain, chosen.tokenizer, chosen.workers)
+    elif chosen.compile:
+        done = make_machine_code(chosen.compile, chosen.tokenizer)
     else:
         done = learn(chosen.text, chosen.tokenizer)
     print(json.dumps(done))

@@ -31,6 +31,7 @@ def rows() -> list[Row]:
         def measured(corpus: Path, workers: int) -> dict[str, Any]:
             home = {"PEDIGREE_HOME": str(folder / f"home-{corpus.stem}-{workers}")}
             tokenizer = ["--tokenizer", str(folder / "tokenizer" / "tokenizer.json")]
+            in_process([*own, *tokenizer, "--compile", str(once)], {**ONE_THREAD, **home})
             asked = [*own, *tokenizer, "--chain", str(corpus), "--workers", str(workers)]
             return in_process(asked, {**ONE_THREAD, **home})[0]
 

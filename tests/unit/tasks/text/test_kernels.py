@@ -6,13 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.deduplicate import DeduplicateConfig, deduplicate, normalised_digests, sign
+from tasks.deduplicate import DeduplicateConfig, deduplicate, normalised_digests, sign, survey
 from tasks.lineage.fingerprint import fingerprint
+from tasks.lineage.parallel import in_this_process, in_threads
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, bucket_pairs, components
 from tasks.text.features import Features
 from tasks.text.minhash import band_hashes
 from tasks.text.shingles import Shingles, shingle_sets
+from tasks.text.signature_memory import SignatureMemory
 from tasks.text.spans import LONG_SPAN, TextBatch
 
 # Letters, digits, marks and blanks of several scripts and sizes in UTF-8, of which many make no word and many do.
@@ -73,6 +75,19 @@ def test_clusters_are_those_of_numpy(tmp_path) -> None:
         found.append(components(store, config.threshold))
     assert found[0][0].tolist() == found[1][0].tolist() and found[0][1] == found[1][1]
     assert 30 < len(set(found[0][0].tolist())) < len(rows)  # some are near, and some are not
+
+
+def test_threads_that_sign_leave_the_same_files(tmp_path) -> None:
+    generator, config = np.random.default_rng(1), DeduplicateConfig()
+    words = np.array([f"wörd{number}" for number in range(300)])
+    columns = [pa.chunked_array([[" ".join(generator.choice(words, 30)) for _ in range(40)]]) for _ in range(9)]
+    columns.append(columns[2])
+    found = {}
+    for name, mapper in (("here", in_this_process), ("threads", in_threads(3))):
+        memory = SignatureMemory(tmp_path / "memory", "none", config.num_permutations)
+        survey(columns, tmp_path / name, config, memory, mapper=mapper, compiled=name == "threads")
+        found[name] = {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())}
+    assert found["here"] == found["threads"] and found["here"]["shingles.bin"]
 
 
 @settings(max_examples=50, deadline=None)
