@@ -1,8 +1,7 @@
 """What numpy does in many passes over a batch, done in one: loops over bytes and words, compiled by numba.
 
 Each function has a counterpart in numpy, which small corpora use and which the tests hold it against: both give the
-same values. Compiling takes seconds, once, and the machine code is kept below the folder of state. All loops lie in
-this one file, because numba knows what it kept by the file that it came from, and would not see a change to another.
+same values. Compiling takes seconds, once, and the machine code is kept below the folder of state.
 
 Texts are given as `data`, their UTF-8 end to end, and `offsets` (N + 1,); `classes` is the class of every code point
 (spans.py), of which those of the characters that occur must be known.
@@ -18,6 +17,7 @@ import numba
 import numpy as np
 from numba import njit
 
+from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.text import spans
 
@@ -41,8 +41,12 @@ def pays(num_bytes: int) -> bool:
 
 @cache
 def kept(function: Any) -> Any:
-    """The function, which from now on takes its machine code from the folder of state and leaves it there."""
-    numba.config.CACHE_DIR = str(home() / PLACE)
+    """The function, which from now on takes its machine code from the folder of state and leaves it there.
+
+    It lies there under the digest of all code that the function reaches: numba itself would see a change to its file,
+    but not one to a constant of another.
+    """
+    numba.config.CACHE_DIR = str(home() / PLACE / fingerprint(function.py_func).digest[:16])
     function.enable_caching()
     return function
 

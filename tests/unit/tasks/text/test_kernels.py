@@ -130,6 +130,14 @@ def unmixed(value: int) -> int:
     return value
 
 
+def test_machine_code_is_kept_under_all_code_that_it_came_from() -> None:
+    reached = fingerprint(kernels.unique_shingles.py_func).definitions
+    assert {"tasks.text.kernels:mix64", "tasks.text.kernels:WORD", "tasks.text.spans:LONG_SPAN"} <= reached.keys()
+    assert "tasks.text.kernels:evenly_spaced" not in reached
+    kept = kernels.kept(kernels.unique_shingles)
+    assert fingerprint(kernels.unique_shingles.py_func).digest[:16] in kept.stats.cache_path
+
+
 def test_kernels_count_as_code_of_the_stage_that_uses_them() -> None:
     reached = fingerprint(deduplicate.function).definitions
     for name in ("unique_shingles", "signatures", "band_hashes", "evenly_spaced", "mix64", "sort", "MULTIPLIER"):
