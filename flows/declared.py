@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-WORK_ONLY = ("torch", "safetensors", "scipy", "matplotlib")
+WORK_ONLY = ("torch", "safetensors", "scipy", "matplotlib", "numba")
 """Libraries that no declaration needs, and that take long to load or load one that does."""
 
 

@@ -27,13 +27,14 @@ from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, clean_bat
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, in_this_process
+from tasks.lineage.parallel import Mapper, count_workers, in_this_process
 from tasks.stage import Resources, StageRun, stage
+from tasks.text import kernels
 from tasks.text.histograms import Histograms
 from tasks.text.language import UNDETERMINED
 from tasks.text.rule_presets import PAPERS
 from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
-from tasks.text.shards import CorpusWriter, count_documents, read_corpus
+from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus
 
 __all__ = ["CleanConfig", "clean"]
 
@@ -151,7 +152,8 @@ class Audit:
     output="corpus",
     retries=2,
     libraries=(
-        "ftfy", "numpy", "phonenumbers", "py3langid", "pyarrow", "resiliparse", "safetensors", "scipy", "xxhash"
+        "ftfy", "numba", "numpy", "phonenumbers", "py3langid", "pyarrow", "resiliparse", "safetensors", "scipy",
+        "xxhash",
     ),
 )  # fmt: skip
 def clean(
@@ -170,7 +172,8 @@ def clean(
     total = count_documents(corpus.path)
     if not total:
         raise DataError("there are no documents to clean: name a source of text in the snapshot's settings")
-    parts = CleanerParts(config.model_dump_json(), *(each.path if each else None for each in (quality, undesirable)))
+    learned, scorned = (each.path if each else None for each in (quality, undesirable))
+    parts = CleanerParts(config.model_dump_json(), learned, scorned, kernels.pays(count_bytes(corpus.path)))
     cleaner = cleaner_of(parts)
     mapper: Mapper = run.map
     audit = Audit(cleaner, Rejects(config.rejects_per_rule))
@@ -181,7 +184,7 @@ def clean(
     finds = pq.ParquetWriter(run.output / "personal_data.parquet", FINDS_SCHEMA, compression="zstd")
     size, done, began = 0, 0, time.monotonic()
     ledger = Ledger(run.output / "ledger.parquet", documents_in=total)
-    with finds, ledger, CorpusWriter(run.output) as writer:
+    with finds, ledger, CorpusWriter(run.output, beside=count_workers(resources.workers) > 1) as writer:
         for table, cleaned in mapper(partial(clean_batch, parts=parts), read_corpus(corpus.path)):
             finds.write_table(audit.add(table, cleaned))
             kept = pa.array(cleaned.reasons < 0)

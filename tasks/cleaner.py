@@ -159,12 +159,17 @@ class Cleaned:
 
 
 class Cleaner:
-    """The settings at work. quality, undesirable: trained classifiers, if any."""
+    """The settings at work. quality, undesirable: trained classifiers, if any. compiled: work by machine code
+    (kernels.py)."""
 
     def __init__(
-        self, config: CleanConfig, quality: Classifier | None = None, undesirable: Classifier | None = None
+        self,
+        config: CleanConfig,
+        quality: Classifier | None = None,
+        undesirable: Classifier | None = None,
+        compiled: bool = False,
     ) -> None:
-        self.config = config
+        self.config, self._compiled = config, compiled
         self._words = UndesirableWords(config.undesirable_words)
         self._mask = PersonalDataMask(config.mask)
         self._quality, self._undesirable = quality, undesirable
@@ -228,7 +233,7 @@ class Cleaner:
             chosen = pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain))
             rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
             if len(rows):
-                features = Features(TextBatch(texts.take(pa.array(rows))))
+                features = Features(TextBatch(texts.take(pa.array(rows))), self._compiled)
                 found = first_reasons(features, self.config.limits(kind), english[rows], undesirable[rows])
                 cleaned.reasons[rows] = found.reasons
                 self._note(cleaned, kind, rows, found.measured)
@@ -267,18 +272,20 @@ class Cleaner:
 
 @dataclass(frozen=True)
 class CleanerParts:
-    """What a worker makes its cleaner of: the settings as JSON, and the folders of trained classifiers, if any."""
+    """What a worker makes its cleaner of: the settings as JSON, the folders of trained classifiers, if any, and whether
+    it works by machine code."""
 
     settings: str
     quality: Path | None = None
     undesirable: Path | None = None
+    compiled: bool = False
 
 
 @lru_cache(maxsize=1)
 def cleaner_of(parts: CleanerParts) -> Cleaner:
     """The cleaner of this process; the first one only costs what its patterns take to compile."""
-    learned = (Classifier.read(folder) if folder else None for folder in (parts.quality, parts.undesirable))
-    return Cleaner(CleanConfig.model_validate_json(parts.settings), *learned)
+    quality, undesirable = (Classifier.read(path) if path else None for path in (parts.quality, parts.undesirable))
+    return Cleaner(CleanConfig.model_validate_json(parts.settings), quality, undesirable, parts.compiled)
 
 
 def clean_batch(table: pa.Table, parts: CleanerParts) -> tuple[pa.Table, Cleaned]:

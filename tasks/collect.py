@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger
+from tasks.lineage.parallel import count_workers
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.text.admission import REPEATED, Admission
 from tasks.text.documents import Limits
@@ -100,7 +101,7 @@ def write_corpus(
                 drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl"
             )
             _check(run, admission, config.max_bad_share, setting)
-            _write(run, admission, drafts, seen)
+            _write(run, admission, drafts, seen, resources)
         except DamagedDrafts as error:
             if attempt == 2:
                 raise
@@ -154,11 +155,13 @@ def _check(run: StageRun, admission: Admission, max_bad_share: float, setting: s
         )
 
 
-def _write(run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], seen: Snapshot) -> None:
+def _write(
+    run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], seen: Snapshot, resources: Resources
+) -> None:
     decide = _Sides(drafts, seen)
     by_split: Counter[str] = Counter()
     ledger = Ledger(run.output / "ledger.parquet")
-    with CorpusWriter(run.output) as corpus:
+    with CorpusWriter(run.output, beside=count_workers(resources.workers) > 1) as corpus:
         for one, table in admission.tables():
             ledger.add_table(_ledger_rows(table))
             table = decide.with_splits(table.filter(pc.is_null(table["reason"])), one.source)

@@ -32,15 +32,16 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, in_this_process
+from tasks.lineage.parallel import Mapper, count_workers, in_this_process, in_threads
 from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
+from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
 from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
 from tasks.text.paragraphs import RepeatedParagraphs
-from tasks.text.shards import CorpusWriter, count_documents, read_corpus, shard_paths
-from tasks.text.shingles import Shingles, shingle, unique_shingles
+from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, shard_paths
+from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import PLACE, SignatureMemory
-from tasks.text.spans import TextBatch
+from tasks.text.spans import CHARACTERS, TextBatch
 from tasks.text.text_numbers import TextNumbers
 
 SIGNED_BYTES = 1 << 20  # of text worked on at once: its words and shingles take fifty times as much
@@ -98,20 +99,23 @@ class Survey:
     num_signed: int
 
 
-def normalised_digests(lowered: TextBatch) -> np.ndarray:
+def normalised_digests(lowered: TextBatch, compiled: bool = False) -> np.ndarray:
     """128-bit digests of texts already in lower case, blind to how their words are spaced, (N, 2) uint64."""
-    data, offsets = lowered.evenly_spaced()
+    if compiled:
+        data, offsets = kernels.kept(kernels.evenly_spaced)(lowered.data, lowered.offsets, CHARACTERS.known(lowered))
+    else:
+        data, offsets = lowered.evenly_spaced()
     view, bounds = data.data, offsets.tolist()
     digests = [blake2b(view[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
-def sign(lowered: TextBatch, config: DeduplicateConfig) -> tuple[Shingles, np.ndarray]:
+def sign(lowered: TextBatch, config: DeduplicateConfig, compiled: bool = False) -> tuple[Shingles, np.ndarray]:
     """Shingles, each once, and signatures (N, K) uint32 of texts in lower case. What earlier runs signed is taken from
     them under the digest of the code that this function reaches, so all that shapes a signature belongs here."""
-    shingles = unique_shingles(shingle(lowered, config.shingle_words))
+    shingles = shingle_sets(lowered, config.shingle_words, compiled)
     factors, summands = permutations(config.num_permutations, config.seed)
-    return shingles, signatures(shingles.hashes, shingles.offsets, factors, summands)
+    return shingles, signatures(shingles.hashes, shingles.offsets, factors, summands, compiled)
 
 
 def signature_memory(config: DeduplicateConfig) -> SignatureMemory:
@@ -142,13 +146,14 @@ def survey(
     memory: SignatureMemory,
     on_batch: Callable[[int], None] = lambda documents: None,
     mapper: Mapper = in_this_process,
+    compiled: bool = False,
 ) -> Survey:
     """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`.
 
-    mapper: signs the batches.
+    mapper: signs the batches. compiled: by machine code, which pays where there is much text (kernels.py).
     """
     shutil.rmtree(place, ignore_errors=True)
-    store = ShingleStore(place, config.num_permutations, config.bands, config.rows)
+    store = ShingleStore(place, config.num_permutations, config.bands, config.rows, compiled)
     numbers = TextNumbers()
     texts: list[np.ndarray] = [np.zeros(0, np.int64)]
     num_documents = num_signed = 0
@@ -158,7 +163,7 @@ def survey(
         for column in columns:
             lowered = pc.utf8_lower(column).combine_chunks()
             batch = TextBatch(lowered)
-            digests = normalised_digests(batch)
+            digests = normalised_digests(batch, compiled)
             found, fresh = numbers.number(digests)
             texts.append(found)
             recalled = memory.recall(digests[fresh])
@@ -166,11 +171,14 @@ def survey(
             recalls.append(_Recall(len(batch), missing, *recalled))
             yield batch if len(missing) == len(batch) else TextBatch(lowered.take(pa.array(fresh[missing])))
 
-    for signed, its_own in mapper(partial(sign, config=config), unsigned()):
+    for signed, its_own in mapper(partial(sign, config=config, compiled=compiled), unsigned()):
         recall = recalls.popleft()
         num_signed += len(recall.missing)
-        order = np.argsort(np.concatenate((recall.missing, recall.rows)))
-        store.add(signed.followed_by(recall.shingles).take(order), np.concatenate((its_own, recall.signatures))[order])
+        if len(recall.rows):
+            order = np.argsort(np.concatenate((recall.missing, recall.rows)))
+            signed = signed.followed_by(recall.shingles).take(order)
+            its_own = np.concatenate((its_own, recall.signatures))[order]
+        store.add(signed, its_own)
         num_documents += recall.documents
         on_batch(num_documents)
     store.seal()
@@ -227,7 +235,7 @@ def decide(names: pa.Table, documents: np.ndarray, texts: np.ndarray, labels: np
     return Verdict(keeper, exact, rank, names["doc_id"].combine_chunks().take(order))
 
 
-@stage(output="corpus", retries=2, libraries=("numpy", "pyarrow", "scipy", "xxhash"))
+@stage(output="corpus", retries=2, libraries=("numba", "numpy", "pyarrow", "scipy", "xxhash"))
 def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, resources: Resources) -> None:
     """Keep one document of every cluster of exact or near copies."""
     total = count_documents(corpus.path)
@@ -235,8 +243,12 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
     memory = signature_memory(config)
     columns = (table["text"] for table in read_corpus(corpus.path, ["text"], SIGNED_BYTES))
-    place = run.work / "shingles"
-    found = survey(columns, place, config, memory, lambda documents: run.progress(documents, 2 * total), run.map)
+    place, compiled = run.work / "shingles", kernels.pays(count_bytes(corpus.path))
+    here = compiled and resources.runner == "local"
+    found = survey(
+        columns, place, config, memory, lambda documents: run.progress(documents, 2 * total),
+        in_threads(count_workers(resources.workers)) if here else run.map, compiled,
+    )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)
     )
@@ -247,7 +259,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     names = pa.concat_tables(list(read_names(corpus.path, wanted)))
     verdict = decide(names, np.flatnonzero(wanted), found.texts, labels)
     paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
-    counts = write_kept(run, corpus.path, total, verdict, paragraphs)
+    counts = write_kept(run, corpus.path, total, verdict, paragraphs, resources)
     sizes = write_clusters(run.output / "clusters.parquet", verdict)
     run.log_metrics(
         {
@@ -277,11 +289,17 @@ def repeated_paragraphs(corpus: Path, verdict: Verdict, min_chars: int | None) -
 
 
 def write_kept(
-    run: StageRun, corpus: Path, total: int, verdict: Verdict, paragraphs: RepeatedParagraphs | None
+    run: StageRun,
+    corpus: Path,
+    total: int,
+    verdict: Verdict,
+    paragraphs: RepeatedParagraphs | None,
+    resources: Resources,
 ) -> LedgerCounts:
     """Write the kept documents and the ledger."""
     begin = 0
-    with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, CorpusWriter(run.output) as writer:
+    kept_documents = CorpusWriter(run.output, beside=count_workers(resources.workers) > 1)
+    with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, kept_documents as writer:
         for table in read_corpus(corpus):
             rows = np.arange(begin, begin + table.num_rows)
             keeper = verdict.keeper[rows]

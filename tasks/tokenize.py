@@ -30,11 +30,12 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Resources, StageConfig, StageRun, stage
+from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
 from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.points import hash_points
 from tasks.text.pretokens import count_words
-from tasks.text.shards import SCHEMA, read_corpus, shard_paths
+from tasks.text.shards import SCHEMA, count_bytes, read_corpus, shard_paths
 from tasks.text.spans import TextBatch
 from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter, token_dtype, with_ends
 
@@ -136,7 +137,7 @@ def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, leng
         begin += length
 
 
-@stage(output="tokens", retries=2, libraries=("numpy", "pyarrow", "tokenizers"))
+@stage(output="tokens", retries=2, libraries=("numba", "numpy", "pyarrow", "tokenizers"))
 def tokenize(
     run: StageRun,
     corpus: Artifact,
@@ -193,15 +194,15 @@ class Encoding(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def encoding_of(folder: Path) -> Encoding:
-    """That of this process. folder: where tokenizer.json lies."""
+def encoding_of(folder: Path, compiled: bool) -> Encoding:
+    """That of this process. folder: where tokenizer.json lies. compiled: by machine code (kernels.py)."""
     tokenizer = Tokenizer.load(folder)
-    return Encoding(tokenizer, encoder_of(tokenizer.backend), Pieces.of(tokenizer))
+    return Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer))
 
 
-def encode_parts(parts: list[pa.Table], folder: Path) -> list[Encoded | None]:
+def encode_parts(parts: list[pa.Table], folder: Path, compiled: bool) -> list[Encoded | None]:
     """The documents of each table in tokens; None for one without any."""
-    return [encode(part, encoding_of(folder)) if part.num_rows else None for part in parts]
+    return [encode(part, encoding_of(folder, compiled)) if part.num_rows else None for part in parts]
 
 
 def encode(part: pa.Table, encoding: Encoding) -> Encoded:
@@ -220,7 +221,8 @@ def write_shards(
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = token_dtype(tokenizer.vocab_size)
-    encoding = encoding_of(run.output)
+    compiled = kernels.pays(count_bytes(corpus))
+    encoding = encoding_of(run.output, compiled)
     fertility = Fertility(encoding.pieces)
     if isinstance(encoding.encoder, PlainEncoder):
         run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoding.encoder.reason)
@@ -243,7 +245,7 @@ def write_shards(
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for encoded in run.map(partial(encode_parts, folder=run.output), by_split()):
+        for encoded in run.map(partial(encode_parts, folder=run.output, compiled=compiled), by_split()):
             table = tables.popleft()
             rows = slice(begin, begin + table.num_rows)
             train, held_out = trained_on[rows] & ~validation[rows], validation[rows]

@@ -8,7 +8,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
@@ -18,6 +21,7 @@ from tasks.lineage.config import Resources
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
+IDLE_SECONDS = 20.0  # that workers wait for more to do before they end
 AHEAD = 2  # pieces a worker has waiting, so that memory is bounded and no worker waits for the next piece
 
 
@@ -30,6 +34,20 @@ class Mapper(Protocol):
 def in_this_process(function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
     """One after the other."""
     return map(function, pieces)
+
+
+def in_threads(workers: int) -> Mapper:
+    """In threads of this process: for functions that let go of the interpreter's lock, whose pieces and results are
+    sooner made than sent."""
+
+    def mapper(function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
+        if workers == 1:
+            yield from map(function, pieces)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield from in_window(lambda piece: pool.submit(function, piece), pieces, workers, leave=_leave)
+
+    return mapper
 
 
 def on_this_machine(resources: Resources) -> Mapper:
@@ -52,22 +70,80 @@ def map_ordered(function: Callable[[Piece], Result], pieces: Iterable[Piece], wo
 
     The function and its pieces must be picklable. Pieces are taken as they are needed. The first error ends the rest
     and is raised here. Processes are spawned, not forked (a fork of a process with threads can hang), and end when this
-    process does, even if killed.
+    process does, even if killed. They stay for the next call, for IDLE_SECONDS at most.
     """
     waiting = iter(pieces)
     first = list(islice(waiting, max(workers, 1)))
     if len(first) <= 1:
         yield from map(function, chain(first, waiting))
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(len(first), mp_context=context, initializer=_end_with_parent)
-    try:
+    with _crew(workers) as pool:
         pieces = chain(first, waiting)
-        yield from in_window(
-            lambda piece: pool.submit(function, piece), pieces, len(first), leave=lambda future: future.cancel()
-        )
+        yield from in_window(lambda piece: pool.submit(function, piece), pieces, len(first), leave=_leave)
+
+
+@dataclass
+class _Crew:
+    """Workers, by what a process takes over from the one that starts it. users: calls that they work for."""
+
+    key: Any
+    pool: ProcessPoolExecutor
+    users: int = 0
+    timer: threading.Timer | None = None
+
+
+_crews: dict[Any, _Crew] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that an earlier call has left waiting, or new ones: to start one takes as long as it takes to import what
+    it needs, in every stage again."""
+    key = (workers, os.getcwd(), tuple(sorted(os.environ.items())))
+    with _lock:
+        if key not in _crews:
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+            _crews[key] = _Crew(key, pool)
+        crew = _crews[key]
+        crew.users += 1
+        if crew.timer is not None:
+            crew.timer.cancel()
+        for other in [other for other in _crews.values() if not other.users]:
+            _dismiss(other)  # nothing that is asked of them now could be asked again: they hold memory for nothing
+    try:
+        yield crew.pool
+    except BrokenExecutor:
+        with _lock:
+            _dismiss(crew)
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _lock:
+            crew.users -= 1
+            if not crew.users and _crews.get(key) is crew:
+                crew.timer = threading.Timer(IDLE_SECONDS, _dismiss_idle, [crew])
+                crew.timer.daemon = True
+                crew.timer.start()
+
+
+def _dismiss_idle(crew: _Crew) -> None:
+    with _lock:
+        if not crew.users:
+            _dismiss(crew)
+
+
+def _dismiss(crew: _Crew) -> None:
+    if _crews.get(crew.key) is crew:
+        del _crews[crew.key]
+    if crew.timer is not None:
+        crew.timer.cancel()
+    crew.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave(future: "Future[Any]") -> None:
+    """After an error nothing may still be writing when the stage is tried again."""
+    if not future.cancel():
+        wait_for([future])
 
 
 def in_window(

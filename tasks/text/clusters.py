@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tasks.text import kernels
 from tasks.text.minhash import band_hashes, estimate
 from tasks.text.row_file import RowFile
 from tasks.text.shingles import Shingles, is_among
@@ -30,11 +31,13 @@ SHINGLES, SIGNATURES, SIZES = "shingles.bin", "signatures.bin", "sizes.bin"
 class ShingleStore:
     """Shingle sets, signatures and band hashes of all documents, in files under `directory`.
 
-    Documents are numbered in the order added. Call `add` for all, then `seal`, then read.
+    Documents are numbered in the order added. Call `add` for all, then `seal`, then read. compiled: work by machine
+    code (kernels.py).
     """
 
-    def __init__(self, directory: Path, num_permutations: int, bands: int, rows: int) -> None:
+    def __init__(self, directory: Path, num_permutations: int, bands: int, rows: int, compiled: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.compiled = compiled
         self.directory, self._permutations, self.bands, self._rows = directory, num_permutations, bands, rows
         self._bands = [f"band-{band:03d}.bin" for band in range(bands)]
         self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, *self._bands)}
@@ -44,7 +47,9 @@ class ShingleStore:
         np.diff(shingles.offsets).astype(np.int32).tofile(self._files[SIZES])
         shingles.hashes.tofile(self._files[SHINGLES])
         signatures.tofile(self._files[SIGNATURES])
-        for name, hashes in zip(self._bands, band_hashes(signatures, self.bands, self._rows), strict=True):
+        for name, hashes in zip(
+            self._bands, band_hashes(signatures, self.bands, self._rows, self.compiled), strict=True
+        ):
             hashes.tofile(self._files[name])
 
     def seal(self) -> None:
@@ -87,6 +92,11 @@ class ShingleStore:
 
     def _common(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Shingles that the two of each pair share, (P,)."""
+        if self.compiled:
+            given = (self._shingles.ranges(self.offsets[side], self.offsets[side + 1]) for side in (left, right))
+            first, second = given
+            found: np.ndarray = kernels.kept(kernels.count_common)(first, self.sizes[left], second, self.sizes[right])
+            return found
         sides = []
         for documents in (left, right):
             sizes = self.sizes[documents].astype(np.int64)
@@ -115,12 +125,16 @@ def similar_pairs(store: ShingleStore, left: np.ndarray, right: np.ndarray, thre
     return similar
 
 
-def bucket_pairs(hashes: np.ndarray, usable: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def bucket_pairs(
+    hashes: np.ndarray, usable: np.ndarray, compiled: bool = False
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of documents with the same band hash, in two rounds: next neighbours and firsts, then further neighbours.
 
     A bucket of up to `NEIGHBOURS` + 1 documents gives all its pairs; in a larger one (boilerplate) each document is
     paired with the first and with the `NEIGHBOURS` after it, so the work stays linear.
     """
+    if compiled:
+        usable = usable[kernels.kept(kernels.may_recur)(hashes[usable])]
     found = hashes[usable]
     ordered = np.sort(found)
     several = ordered[1:][ordered[1:] == ordered[:-1]]  # most hashes occur once and need no order
@@ -159,7 +173,7 @@ def components(
     num_pairs = 0
     dissimilar = np.zeros(0, np.uint64)
     for band in range(store.bands):
-        for left, right in bucket_pairs(store.band(band), usable):
+        for left, right in bucket_pairs(store.band(band), usable, store.compiled):
             apart = labels[left] != labels[right]
             left, right = left[apart], right[apart]
             keys = pair_keys(left, right)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import tokenizers
 
 from model.tokenizer import byte_alphabet
+from tasks.text import kernels
+from tasks.text.merging import LONGEST_WORD, Merges, encode_words
 from tasks.text.pretokens import WordNumbers
 from tasks.text.spans import Spans, TextBatch
 
@@ -26,11 +29,19 @@ class UnsupportedTokenizer(ValueError):
 
 
 class BatchEncoder:
-    """Encodes batches of texts with a byte-level BPE tokenizer; special tokens in a text stay text."""
+    """Encodes batches of texts with a byte-level BPE tokenizer; special tokens in a text stay text.
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        _check_supported(json.loads(backend.to_str()))
+    compiled: by machine code, where the tokenizer allows it (merging.py).
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, compiled: bool = False) -> None:
+        description = json.loads(backend.to_str())
+        _check_supported(description)
         self._model = backend.model
+        self._merges: Merges | None = None
+        if compiled:
+            with suppress(ValueError):
+                self._merges = Merges(description["model"], byte_alphabet())
         self._alphabet = dict(enumerate(byte_alphabet()))
         self._forget()
 
@@ -58,17 +69,30 @@ class BatchEncoder:
 
     def _learn(self, batch: TextBatch, words: Spans, new: np.ndarray) -> None:
         """Encode words that have just been given a number; new: their rows in `words`, (N,)."""
-        data, tokenize, alphabet = batch.bytes.tobytes(), self._model.tokenize, self._alphabet
-        places = zip(words.starts[new].tolist(), (words.starts + words.lengths)[new].tolist(), strict=True)
-        tokens = [tokenize(data[start:end].decode("latin-1").translate(alphabet)) for start, end in places]
-        ids = [token.id for word in tokens for token in word]
-        counts = [len(word) for word in tokens]
         first, last = len(self._numbers) - len(new), len(self._numbers)
-        begin, end = self._used, self._used + len(ids)
         self._counts, self._begins = _grown(self._counts, last), _grown(self._begins, last)
+        starts, lengths = words.starts[new], words.lengths[new]
+        by_library = np.ones(len(new), bool)
+        if self._merges is not None:
+            by_library = lengths > LONGEST_WORD
+            short, table = np.flatnonzero(~by_library), self._merges
+            self._keep(first + short, *kernels.kept(encode_words)(
+                batch.data, starts[short], lengths[short], table.byte_ids, table.keys, table.ranks, table.ids
+            ))  # fmt: skip
+        others = np.flatnonzero(by_library)
+        if len(others):
+            data, tokenize, alphabet = batch.bytes.tobytes(), self._model.tokenize, self._alphabet
+            places = zip(starts[others].tolist(), (starts + lengths)[others].tolist(), strict=True)
+            tokens = [tokenize(data[start:end].decode("latin-1").translate(alphabet)) for start, end in places]
+            ids = np.array([token.id for word in tokens for token in word], np.int32)
+            self._keep(first + others, ids, np.array([len(word) for word in tokens], np.int64))
+
+    def _keep(self, numbers: np.ndarray, ids: np.ndarray, counts: np.ndarray) -> None:
+        """Remember the ids, (T,), of the words of some numbers, (W,); counts: how many each has, (W,)."""
+        begin, end = self._used, self._used + len(ids)
         self._ids = _grown(self._ids, end)
-        self._counts[first:last] = counts
-        self._begins[first:last] = begin + np.cumsum(counts) - counts
+        self._counts[numbers] = counts
+        self._begins[numbers] = begin + np.cumsum(counts) - counts
         self._ids[begin:end] = ids
         self._used = end
 
@@ -90,10 +114,10 @@ class PlainEncoder:
         return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
 
 
-def encoder_of(backend: tokenizers.Tokenizer) -> BatchEncoder | PlainEncoder:
-    """The fast encoder; for a tokenizer that does more than it knows, the plain one."""
+def encoder_of(backend: tokenizers.Tokenizer, compiled: bool = False) -> BatchEncoder | PlainEncoder:
+    """The fast encoder; for a tokenizer that does more than it knows, the plain one. compiled: by machine code."""
     try:
-        return BatchEncoder(backend)
+        return BatchEncoder(backend, compiled)
     except UnsupportedTokenizer as error:
         return PlainEncoder(backend, str(error))
 

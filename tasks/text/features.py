@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tasks.text import kernels
 from tasks.text.repetition import WordRuns, share, share_repeated
 from tasks.text.spans import DIGIT, LETTER, SPACE, UNSPACED, WORD, Spans, TextBatch, sum_by_offsets
 
@@ -20,10 +21,10 @@ _RUN_BYTES = np.array([byte < 0x80 and (chr(byte).isalnum() or byte in b"_+/=") 
 
 
 class Features:
-    """Measurements of a batch, each made when first asked for."""
+    """Measurements of a batch, each made when first asked for. compiled: some of them by machine code (kernels.py)."""
 
-    def __init__(self, batch: TextBatch) -> None:
-        self.batch = batch
+    def __init__(self, batch: TextBatch, compiled: bool = False) -> None:
+        self.batch, self._compiled = batch, compiled
 
     def _count(self, flags: np.ndarray) -> np.ndarray:
         """Characters of each text whose bytes hold True."""
@@ -114,12 +115,21 @@ class Features:
     @cached_property
     def share_unbroken(self) -> np.ndarray:
         """Share of the bytes in runs of over 100 that are letters, digits and "_+/=", outside URLs: encoded files."""
-        inside = _RUN_BYTES.take(self.batch.bytes)
-        for word in np.flatnonzero(self.addresses).tolist():
-            inside[self.words.starts[word] : self.words.starts[word] + self.words.lengths[word]] = False
-        runs = self.batch.runs(inside)
-        long = runs.lengths > 100
-        held = np.bincount(runs.documents[long], weights=runs.lengths[long], minlength=len(self.batch))
+        words = np.flatnonzero((self.words.lengths > 100) & ~self.addresses)  # white space ends a word, and a run
+        if not len(words):
+            return np.zeros(len(self.batch))
+        sizes = self.words.lengths[words]
+        ends = np.cumsum(sizes)
+        places = np.repeat(self.words.starts[words] - ends + sizes, sizes) + np.arange(ends[-1])
+        inside = _RUN_BYTES[self.batch.data[places]]
+        first, last = inside.copy(), inside.copy()
+        first[1:] &= ~inside[:-1]
+        last[:-1] &= ~inside[1:]
+        first[ends - sizes], last[ends - 1] = inside[ends - sizes], inside[ends - 1]
+        begins = np.flatnonzero(first)
+        runs = np.flatnonzero(last) + 1 - begins
+        texts = self.words.documents[words[np.searchsorted(ends, begins, "right")]]
+        held = np.bincount(texts, weights=np.where(runs > 100, runs, 0), minlength=len(self.batch))
         return share(held, np.diff(self.batch.offsets))
 
     @cached_property
@@ -267,6 +277,10 @@ class Features:
     @cached_property
     def share_repeated_words(self) -> np.ndarray:
         """Share of five-word sequences that stood before in the same text."""
+        if self._compiled:
+            repeated, done = kernels.kept(kernels.count_repeated_runs)(self._word_hashes, self.word_offsets, 5)
+            if done:
+                return share(repeated, np.maximum(self.num_words - 4, 0))
         return WordRuns(self.words, self._word_hashes, 5).share_repeated(self.num_words)
 
     def share_of_top_run(self, size: int) -> np.ndarray:

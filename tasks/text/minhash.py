@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.text import kernels
 from tasks.text.spans import mix64
 
 BANDS, ROWS = 21, 6
@@ -48,11 +49,17 @@ def mix32(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def signatures(hashes: np.ndarray, offsets: np.ndarray, factors: np.ndarray, summands: np.ndarray) -> np.ndarray:
+def signatures(
+    hashes: np.ndarray, offsets: np.ndarray, factors: np.ndarray, summands: np.ndarray, compiled: bool = False
+) -> np.ndarray:
     """MinHash signatures (N, K) uint32 of documents whose shingle hashes are hashes[offsets[i]:offsets[i+1]].
 
-    hashes: (S,) uint32. offsets: (N + 1,) int64. factors, summands: (K,) uint32.
+    hashes: (S,) uint32. offsets: (N + 1,) int64. factors, summands: (K,) uint32. compiled: by machine code
+    (kernels.py).
     """
+    if compiled:
+        found: np.ndarray = kernels.kept(kernels.signatures)(hashes, offsets, factors, summands)
+        return found
     result = np.full((len(factors), len(offsets) - 1), EMPTY, np.uint32)
     filled = np.flatnonzero(offsets[1:] > offsets[:-1])
     mixed = mix32(hashes)
@@ -80,8 +87,14 @@ def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (left == right).mean(axis=1)
 
 
-def band_hashes(signature: np.ndarray, bands: int, rows: int) -> np.ndarray:
-    """64-bit hash of each band of each signature: (N, K) uint32 → (bands, N) uint64, K ≥ bands·rows."""
+def band_hashes(signature: np.ndarray, bands: int, rows: int, compiled: bool = False) -> np.ndarray:
+    """64-bit hash of each band of each signature: (N, K) uint32 → (bands, N) uint64, K ≥ bands·rows.
+
+    compiled: by machine code (kernels.py).
+    """
+    if compiled:
+        found: np.ndarray = kernels.kept(kernels.band_hashes)(signature, bands, rows)
+        return found
     result = np.empty((bands, len(signature)), np.uint64)
     for band in range(bands):
         key = np.full(len(signature), band, np.uint64)

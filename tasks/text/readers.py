@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,6 +20,7 @@ from tasks.text.formats import Format
 
 _BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _EXCERPT = 80
+_PLAIN = frozenset({str, int, bool, type(None)})
 _START = 4096  # bytes that tell binary data from text
 
 
@@ -89,6 +91,8 @@ def _json_row(number: int, line: bytes) -> Row | Rejected:
     def rejected(reason: str) -> Rejected:
         return Rejected(number, reason, excerpt_of(line), len(line))
 
+    if (fields := _plain_object(line)) is not None:
+        return Row(number, fields, len(line))
     try:
         value = json.loads(decode(line))
     except NotText as error:
@@ -101,6 +105,20 @@ def _json_row(number: int, line: bytes) -> Row | Rejected:
         return Row(number, value, len(line))
     hint = "; write one object a line, not one array" if isinstance(value, list) else ""
     return rejected(f"not an object but {type(value).__name__}{hint}")
+
+
+def _plain_object(line: bytes) -> dict[str, Any] | None:
+    """What `json.loads` gives of an object in UTF-8 whose values are texts, whole numbers, truth values and null; None
+    for everything else, which orjson reads otherwise or refuses, as it does most control characters."""
+    if b"\x7f" in line or b"\xc2" in line:  # the other ones: whether there are too many, `decode` says
+        return None
+    try:
+        value = orjson.loads(line)
+    except ValueError:
+        return None
+    if type(value) is not dict or not _PLAIN.issuperset(map(type, value.values())):
+        return None
+    return value
 
 
 def _parquet_rows(path: Path, max_bytes: int, columns: list[str] | None) -> Iterator[Row | Rejected]:

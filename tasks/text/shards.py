@@ -6,8 +6,10 @@ The same rows in the same batches give the same bytes, so that two runs can be c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -52,17 +54,23 @@ def count_documents(directory: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in shard_paths(directory))
 
 
+def count_bytes(directory: Path) -> int:
+    """Bytes of text in a corpus, about, by the files' metadata alone."""
+    files = (pq.read_metadata(path) for path in shard_paths(directory))
+    text = SCHEMA.get_field_index("text")
+    return sum(
+        file.row_group(row).column(text).total_uncompressed_size for file in files for row in range(file.num_row_groups)
+    )
+
+
 def slices_by_bytes(table: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
     """Cut a table in pieces of at most `batch_bytes` of text; a longer text is a piece of its own."""
-    sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_pylist()
+    ends = np.cumsum(pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy())
     begin = held = 0
-    for row, size in enumerate(sizes):
-        if row > begin and held + size > batch_bytes:
-            yield table.slice(begin, row - begin)
-            begin, held = row, 0
-        held += size
-    if begin < len(sizes):
-        yield table.slice(begin)
+    while begin < len(ends):
+        end = max(int(np.searchsorted(ends, held + batch_bytes, side="right")), begin + 1)
+        yield table.slice(begin, end - begin)
+        begin, held = end, int(ends[end - 1])
 
 
 def read_corpus(
@@ -76,10 +84,15 @@ def read_corpus(
 
 
 class CorpusWriter:
-    """Writes documents-00000.parquet and so on; a new file after `shard_bytes` of text."""
+    """Writes documents-00000.parquet and so on; a new file after `shard_bytes` of text.
 
-    def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    beside: batches are compressed and written in a thread, one at a time, while the next is being made.
+    """
+
+    def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES, beside: bool = False) -> None:
         self._directory, self._shard_bytes = directory, shard_bytes
+        self._thread = ThreadPoolExecutor(1, "corpus-writer") if beside else None
+        self._writing: Future[None] | None = None
         self._writer: pq.ParquetWriter | None = None
         self._shards = self._held = 0
         self._pending: list[pa.Table] = []
@@ -103,23 +116,42 @@ class CorpusWriter:
     def _flush(self) -> None:
         if not self._pending:
             return
+        pending, size = self._pending, self._pending_bytes
+        self._pending, self._pending_bytes = [], 0
+        self._wait()
+        if self._thread is None:
+            self._put(pending, size)
+        else:
+            self._writing = self._thread.submit(self._put, pending, size)
+
+    def _wait(self) -> None:
+        """Until what is being written is written. Raises what that raised."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _put(self, pending: list[pa.Table], size: int) -> None:
         if self._writer is None:
             path = self._directory / f"documents-{self._shards:05d}.parquet"
             self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1)
             self._shards += 1
-        self._writer.write_table(pa.concat_tables(self._pending).combine_chunks())
-        self._held += self._pending_bytes
-        self._pending, self._pending_bytes = [], 0
+        self._writer.write_table(pa.concat_tables(pending).combine_chunks())
+        self._held += size
         if self._held >= self._shard_bytes:
             self._writer.close()
             self._writer, self._held = None, 0
 
     def close(self) -> None:
         """Finish the last file."""
-        self._flush()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        try:
+            self._flush()
+            self._wait()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
 
     def __enter__(self) -> CorpusWriter:
         return self

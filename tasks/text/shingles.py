@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.text.spans import TextBatch, mix64
+from tasks.text import kernels
+from tasks.text.spans import CHARACTERS, TextBatch, mix64
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _HIGH = np.uint64(32)
@@ -94,6 +95,17 @@ def unique_shingles(shingles: Shingles) -> Shingles:
     keys = keys[keep]
     bounds = np.arange(len(shingles.offsets), dtype=np.uint64) << _HIGH
     return Shingles(keys.astype(np.uint32), np.searchsorted(keys, bounds))
+
+
+def shingle_sets(batch: TextBatch, size: int, compiled: bool = False) -> Shingles:
+    """`unique_shingles` of `shingle`. compiled: by machine code (kernels.py)."""
+    if compiled:
+        hashes, offsets, done = kernels.kept(kernels.unique_shingles)(
+            batch.data, batch.loads, batch.offsets, CHARACTERS.known(batch), size
+        )
+        if done:
+            return Shingles(hashes, offsets)
+    return unique_shingles(shingle(batch, size))
 
 
 def is_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:

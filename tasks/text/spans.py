@@ -59,18 +59,26 @@ class CharacterTable:
     def _fill(self, codes: np.ndarray) -> None:
         self._classes[codes] = self._classify([chr(code) for code in codes.tolist()])
 
+    def known(self, batch: TextBatch) -> np.ndarray:
+        """The class of every code point, (NUM_CODE_POINTS,) uint8; UNKNOWN where neither this batch nor one before has
+        the character."""
+        if not batch.is_ascii:
+            self._learn(batch.wide_characters[1])
+        return self._classes
+
+    def _learn(self, codes: np.ndarray) -> None:
+        unknown = self._classes[codes] == self.UNKNOWN
+        if unknown.any():
+            self._fill(np.unique(codes[unknown]))
+
     def of_batch(self, batch: TextBatch) -> np.ndarray:
         """Class of the character that each byte of the batch belongs to, (B,) uint8."""
         classes = self._ascii.take(batch.bytes)
         if batch.is_ascii:
             return classes
         leads, codes = batch.wide_characters
-        found = self._classes[codes]
-        unknown = found == self.UNKNOWN
-        if unknown.any():
-            self._fill(np.unique(codes[unknown]))
-            found = self._classes[codes]
-        classes[leads] = found
+        self._learn(codes)
+        classes[leads] = self._classes[codes]
         for behind in (1, 2, 3):  # bytes after the first of a character take its class
             here = leads[codes >= (0, 0x80, 0x800, 0x10000)[behind]] + behind
             classes[here] = classes[here - behind]
@@ -146,7 +154,7 @@ class TextBatch:
     @cached_property
     def is_ascii(self) -> bool:
         """Whether no text holds a character beyond ASCII."""
-        return not bool((self.data & 0x80).any())
+        return bool(self.data.max() < 0x80)
 
     @cached_property
     def continuation(self) -> np.ndarray | None:
@@ -225,6 +233,11 @@ class TextBatch:
         alone = unspaced if not self.is_ascii and unspaced.any() else None
         return self.runs((self.classes & WORD) != 0, alone)
 
+    @property
+    def loads(self) -> np.ndarray:
+        """The eight bytes from each byte on, as a little-endian number, (B + 1,) uint64."""
+        return eight_bytes(self.data)
+
     def evenly_spaced(self) -> tuple[np.ndarray, np.ndarray]:
         """The texts as `" ".join(text.split())` gives them: their bytes (uint8) and offsets (N + 1,)."""
         if not self.num_bytes:
@@ -275,12 +288,17 @@ def mix64(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def eight_bytes(data: np.ndarray) -> np.ndarray:
+    """The eight bytes from each byte on, where there are eight, as a little-endian number, uint64."""
+    return np.ndarray((max(len(data) - 7, 0),), "<u8", data, strides=(1,))
+
+
 def hash_spans(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """64-bit hashes of data[start:start+length]; `data` ends in `PADDING` spare bytes.
 
     Up to 8 bytes the hash is a bijection of the bytes for a given length, so equal lengths collide never.
     """
-    loads = np.ndarray((max(len(data) - 7, 0),), "<u8", data, strides=(1,))
+    loads = eight_bytes(data)
     hashes = loads[starts]
     hashes &= _MASKS[np.minimum(lengths, 8)]
     hashes ^= lengths.astype(np.uint64) * _LENGTH_MIX

@@ -23,9 +23,11 @@ class TextNumbers:
             places = find(known, digests[unknown])
             numbers[unknown[places >= 0]] = theirs[places[places >= 0]]
         unknown = np.flatnonzero(numbers < 0)
-        order = unknown[np.lexsort((unknown, digests[unknown, 1], digests[unknown, 0]))]
-        first = np.ones(len(order), bool)
-        first[1:] = (digests[order[1:]] != digests[order[:-1]]).any(axis=1)
+        order = unknown[np.argsort(digests[unknown, 0], kind="stable")]
+        first, doubtful = _differ_from_the_one_before(digests[order])
+        if doubtful:
+            order = unknown[np.lexsort((unknown, digests[unknown, 1], digests[unknown, 0]))]
+            first, _ = _differ_from_the_one_before(digests[order])
         fresh = np.sort(order[first])
         numbers[fresh] = self._count + np.arange(len(fresh))
         numbers[order] = numbers[order[first]][np.cumsum(first) - 1]
@@ -37,7 +39,7 @@ class TextNumbers:
         while self._runs and len(self._runs[-1][1]) < 2 * len(numbers):
             others, theirs = self._runs.pop()
             digests, numbers = np.concatenate((others, digests)), np.concatenate((theirs, numbers))
-            order = np.lexsort((digests[:, 1], digests[:, 0]))
+            order = np.argsort(digests[:, 0])
             digests, numbers = digests[order], numbers[order]
         if len(numbers):
             self._runs.append((digests, numbers))
@@ -50,8 +52,16 @@ class TextNumbers:
         return result
 
 
+def _differ_from_the_one_before(digests: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Whether each digest, (N, 2), differs from the one before it, (N,); and whether any does in its second half alone,
+    so that an order by first halves may not have brought equal ones together."""
+    halves, differ = digests[1:] != digests[:-1], np.ones(len(digests), bool)
+    differ[1:] = halves.any(axis=1)
+    return differ, bool((halves[:, 1] & ~halves[:, 0]).any())
+
+
 def find(known: np.ndarray, digests: np.ndarray) -> np.ndarray:
-    """Place of each digest, (N, 2) uint64, in `known`, (T, 2), which rises; −1 where it is not there, (N,)."""
+    """Place of each digest, (N, 2) uint64, in `known`, (T, 2), whose first halves rise; −1: in none, (N,)."""
     if not len(known):
         return np.full(len(digests), -1)
     places = np.minimum(np.searchsorted(known[:, 0], digests[:, 0]), len(known) - 1)

@@ -24,6 +24,9 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "ARROW_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
 
+# Large blocks of memory are kept and used again: `pedigree up` gives it to every process (flows/environment.py).
+LARGE_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 29)}
+
 
 @dataclass(frozen=True)
 class Row:

@@ -5,7 +5,7 @@ shards with the same tokenizer. Ours goes through every stage as a user's run do
 ledgers and records. datatrove: JsonlReader, FTFYFormatter, GopherRepetitionFilter and GopherQualityFilter, the four
 stages of MinHash, DocumentTokenizer. The limits of Gopher's quality rules are as loose as our rules for docstrings:
 with its own, hardly any docstring is left to work on. Time is processor time of the process. Imports are left out, and
-on our side the fingerprinting of the code, which a first small run does once.
+on our side the fingerprinting of the code, which a first small run does once, and the making of machine code.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.data.sample import part, sample, texts
-from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process
+from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in_process
 
 MEGABYTES, THEIR_MEGABYTES = 30.0, 2.0
 VOCABULARY, LEARNT_FROM = 8192, 8.0
@@ -39,9 +39,12 @@ def rows() -> list[Row]:
         files = {size: part(text, size, folder / f"{size:g}.jsonl") for size in (MEGABYTES, THEIR_MEGABYTES)}
         home = {"PEDIGREE_HOME": str(folder / "home")}
         tokenizer = str(folder / "tokenizer" / "tokenizer.json")
-        ours, _ = in_process([*own, "--tokenizer", tokenizer, "--chain", str(files[MEGABYTES])], {**ONE_THREAD, **home})
+        settings = {**ONE_THREAD, **LARGE_BLOCKS}
+        asked_of_ours = [*own, "--tokenizer", tokenizer]
+        in_process([*asked_of_ours, "--compile", str(text)], {**settings, **home})
+        ours, _ = in_process([*asked_of_ours, "--chain", str(files[MEGABYTES])], {**settings, **home})
         asked = json.dumps({"text": str(files[THEIR_MEGABYTES]), "tokenizer": tokenizer, "work": str(folder / "work")})
-        theirs, _ = in_process([python, str(OTHER), asked], {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"})
+        theirs, _ = in_process([python, str(OTHER), asked], {**settings, "TOKENIZERS_PARALLELISM": "false"})
     rate, other = (side["bytes"] / 1e6 / side["seconds"] for side in (ours, theirs))
     note = (
         f"{ours['bytes'] / 1e6:.0f} and {theirs['bytes'] / 1e6:.0f} MB of docstrings; kept {ours['kept']} of "
@@ -67,8 +70,22 @@ def learn(text: Path, target: Path) -> dict[str, Any]:
     return {}
 
 
+def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
+    """What a first run of much text does, so that it is there as the other side's is."""
+    from model.tokenizer import Tokenizer
+    from tasks.text.encoder import encoder_of
+    from tasks.text.features import Features
+    from tasks.text.spans import TextBatch
+    from tests.benchmarks.data.bench_dedup import ours
+
+    ours(text, 100)
+    encoder_of(Tokenizer.load(vocabulary).backend, compiled=True).encode(["some words"])
+    return {"repeated": Features(TextBatch(["some words"]), compiled=True).share_repeated_words.tolist()}
+
+
 def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
-    """The stages of the flow `data` up to the tokens. seconds: of this process's computing; elapsed: by the clock."""
+    """The stages of the flow `data` up to the tokens, on a JSONL file or a folder of such. seconds: of this process's
+    computing; elapsed: by the clock."""
     import pyarrow as pa
 
     from tasks.adopt.tokenizer import AdoptTokenizerConfig, adopt_tokenizer, look
@@ -95,7 +112,9 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         seconds[name] = time.process_time() - began
         return made
 
-    for file in (part(text, 0.2, text.with_suffix(".first.jsonl")), text):  # the first time the code is fingerprinted
+    files = sorted(text.iterdir()) if text.is_dir() else [text]
+    first = part(files[0], 0.2, text.with_suffix(".first.jsonl"))
+    for file in (first, text):  # the first time the code is fingerprinted
         started = time.perf_counter()
         source = Source(kind="files", path=str(file), text_kind="docstring", origin_field="origin")
         outside = timed("snapshot", snapshot, config=SnapshotConfig(sources=(source,), evaluation_share=0))
@@ -104,7 +123,7 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         kept = timed("deduplicate", deduplicate, corpus=cleaned)
         tokens = timed("tokenize", tokenize, corpus=kept, tokenizer=adopted)
     elapsed, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
+    documents = [json.loads(line)["text"] for file in files for line in file.open(encoding="utf-8")]
     meta = json.loads((tokens.path / "meta.json").read_text())
     return {
         "bytes": sum(len(document.encode()) for document in documents),
@@ -122,12 +141,15 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--tokenizer", type=Path, required=True)
     options.add_argument("--text", type=Path)
+    options.add_argument("--compile", type=Path)
     options.add_argument("--chain", type=Path)
     options.add_argument("--workers", type=int, default=1)
     chosen = options.parse_args()
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     if chosen.chain:
         done = chain(chosen.chain, chosen.tokenizer, chosen.workers)
+    elif chosen.compile:
+        done = make_machine_code(chosen.compile, chosen.tokenizer)
     else:
         done = learn(chosen.text, chosen.tokenizer)
     print(json.dumps(done))

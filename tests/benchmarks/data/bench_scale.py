@@ -1,7 +1,8 @@
 """The data chain on two cores against one, and its memory at ten times the text.
 
 Two cores: seconds by the clock, of the same text, to the same bytes. Memory: the peak of one process, imports and all;
-ten times the text is the text in ten wordings, since copies would be dropped on the way.
+ten times the text is the text in ten wordings, since copies would be dropped on the way. It lies in ten files: a file
+is what a worker reads.
 """
 
 import json
@@ -25,11 +26,12 @@ def rows() -> list[Row]:
         folder = Path(name)
         in_process([*own, "--tokenizer", str(folder / "tokenizer"), "--text", str(text)], ONE_THREAD)
         once = part(text, MEGABYTES, folder / "once.jsonl")
-        tenfold = reworded(once, folder / "tenfold.jsonl")
+        tenfold = reworded(once, folder / "tenfold")
 
         def measured(corpus: Path, workers: int) -> dict[str, Any]:
             home = {"PEDIGREE_HOME": str(folder / f"home-{corpus.stem}-{workers}")}
             tokenizer = ["--tokenizer", str(folder / "tokenizer" / "tokenizer.json")]
+            in_process([*own, *tokenizer, "--compile", str(once)], {**ONE_THREAD, **home})
             asked = [*own, *tokenizer, "--chain", str(corpus), "--workers", str(workers)]
             return in_process(asked, {**ONE_THREAD, **home})[0]
 
@@ -48,14 +50,15 @@ def rows() -> list[Row]:
 
 
 def reworded(text: Path, target: Path) -> Path:
-    """The documents in TIMES wordings, one wording after the other."""
-    with target.open("w", encoding="utf-8") as output:
-        for wording in range(TIMES):
-            with text.open(encoding="utf-8") as file:
-                for line in file:
-                    row = json.loads(line)
-                    words = row["text"].split(" ")
-                    words[::CHANGED] = [f"{word}{wording or ''}" for word in words[::CHANGED]]
-                    row |= {"text": " ".join(words), "source": f"{row['source']}?{wording}"}
-                    output.write(json.dumps(row, ensure_ascii=False) + "\n")
+    """The documents in TIMES wordings, each in a file of its own."""
+    target.mkdir()
+    for wording in range(TIMES):
+        path = target / f"{wording}.jsonl"
+        with path.open("w", encoding="utf-8") as output, text.open(encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                words = row["text"].split(" ")
+                words[::CHANGED] = [f"{word}{wording or ''}" for word in words[::CHANGED]]
+                row |= {"text": " ".join(words), "source": f"{row['source']}?{wording}"}
+                output.write(json.dumps(row, ensure_ascii=False) + "\n")
     return target

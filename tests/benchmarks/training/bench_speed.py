@@ -19,18 +19,14 @@ from statistics import median
 import torch
 
 from model.precision import has_fast_bf16
-from tests.benchmarks.rows import Row, show, write
+from tests.benchmarks.rows import LARGE_BLOCKS, Row, show, write
 from tests.benchmarks.training.side import ROWS, TOKENS, Side
 
 THREADS = os.environ.get("OMP_NUM_THREADS", "2")
 TURNS, STEPS = 7, 2
 # What `pedigree up` gives to every process that trains (flows/environment.py). Opponents of the same precision get it
 # too; "at its default" means without.
-TUNED = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 29),
-}
+TUNED = {"OMP_WAIT_POLICY": "PASSIVE", **LARGE_BLOCKS}
 VERSIONS = {"torch": torch.__version__, "transformers": version("transformers")}
 TRANSFORMERS = "transformers Llama, AdamW"
 

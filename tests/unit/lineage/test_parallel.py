@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
 
+from tasks.lineage import parallel
 from tasks.lineage.parallel import AHEAD, count_workers, map_ordered
 
 
@@ -44,6 +46,25 @@ def test_one_piece_is_worked_on_here():
     assert list(map_ordered(_pid, [None], 4)) == [os.getpid()]
     assert os.getpid() not in list(map_ordered(_pid, [None, None], 4))
     assert list(map_ordered(abs, [], 4)) == []
+
+
+def test_workers_stay_for_the_next_call_and_end_when_idle(monkeypatch):
+    first, second = (set(map_ordered(_pid, [None] * 8, 2)) for _ in range(2))
+    assert first & second
+    monkeypatch.setenv("PEDIGREE_HOME", "elsewhere")  # they would not know
+    monkeypatch.setattr(parallel, "IDLE_SECONDS", 0.1)
+    third = set(map_ordered(_pid, [None] * 8, 2))
+    assert not third & first
+    deadline = time.monotonic() + 20
+    while any("spawn_main" in _command(pid) for pid in first | second | third):
+        assert time.monotonic() < deadline, "the workers stayed"
+        time.sleep(0.05)
+
+
+def test_workers_that_died_are_replaced():
+    with pytest.raises(BrokenExecutor):
+        list(map_ordered(os._exit, [1, 1], 2))
+    assert list(map_ordered(abs, [-1, -2], 2)) == [1, 2]
 
 
 def _pid(_):

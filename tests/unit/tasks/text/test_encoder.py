@@ -77,9 +77,9 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(SAMPLES * 3, 400)
 
 
-@pytest.fixture(scope="module")
-def encoder(tokenizer) -> BatchEncoder:
-    return BatchEncoder(tokenizer.backend)
+@pytest.fixture(scope="module", params=[False, True], ids=["numpy", "compiled"])
+def encoder(tokenizer, request) -> BatchEncoder:
+    return BatchEncoder(tokenizer.backend, compiled=request.param)
 
 
 def encoded(encoder: BatchEncoder, texts: list[str]) -> list[list[int]]:

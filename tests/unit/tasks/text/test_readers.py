@@ -8,9 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tasks.text.decoding import decode
 from tasks.text.formats import format_of
-from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
+from tasks.text.readers import Passage, Rejected, Row, _plain_object, read_passages, read_rows, read_whole
 
 LIMIT = 10_000
 
@@ -183,3 +186,24 @@ def test_a_damaged_gzip_text_is_a_reject(tmp_path):
     path = tmp_path / "a.html.gz"
     path.write_bytes(b"this is not gzip")
     assert "damaged" in read_whole(path, LIMIT).reason
+
+
+ODD = [
+    r'{"a": "\ud800"}', r'{"a": "\ud83d\ude00"}', r'{"a": "\udc00\ud800"}', '{"a": NaN}', '{"a": -Infinity}',
+    '{"a": 123456789012345678901234567890}', '{"a": 18446744073709551615}', '{"a": -9223372036854775809}', '{"a": -0}',
+    '{"a": 1e3}', '{"a": 1, "a": 2}', ' \t{"a" : null }\r', '{"a": "tab\t"}', '{"a": "\x7f"}', '{"a": "\u0085é"}',
+    '\ufeff{"a": 1}', '{"a": {"b": 1.0}}', "[]", '"a"', "{", '{"a": 01}', '{"a": "b"} {}', '{"\ud7ff\ue000": "🙂"}',
+]  # fmt: skip
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=3), values, max_size=4).map(json.dumps) | st.sampled_from(ODD) | st.text())
+def test_the_quick_parser_reads_what_the_plain_one_reads_or_leaves_it(line):
+    data = line.encode("utf-8", "surrogatepass")
+    found = _plain_object(data)
+    assert found is None or repr(found) == repr(json.loads(decode(data)))
+
+
+def test_the_quick_parser_reads_ordinary_rows():
+    assert _plain_object('{"text": "naïve 漢字", "id": 3, "new": true}'.encode()) is not None

@@ -1,0 +1,59 @@
+"""A corpus is cut by bytes, and its bytes are the same whether a thread writes them or not."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.text import shards
+from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, slices_by_bytes
+
+
+def table(*sizes: int | None) -> pa.Table:
+    texts = [None if size is None else "é" * (size // 2) + "x" * (size % 2) for size in sizes]
+    return pa.table(
+        {"doc_id": [str(number) for number in range(len(sizes))], "text": pa.array(texts, pa.large_string())}
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([3], [1]),
+        ([30, 1], [1, 1]),
+        ([4, 4, 2, 1], [3, 1]),
+        ([0, None, 10, 0, 1], [4, 1]),
+        ([11, 11], [1, 1]),
+    ],
+)
+def test_slices_hold_so_many_bytes_or_one_text(sizes: list[int | None], expected: list[int]) -> None:
+    found = list(slices_by_bytes(table(*sizes), 10))
+    assert [part.num_rows for part in found] == expected
+    assert not sizes or pa.concat_tables(found).equals(table(*sizes))
+
+
+def test_a_thread_writes_the_same_bytes(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "BATCH_BYTES", 1000)
+    written = {}
+    for beside in (False, True):
+        folder = tmp_path / str(beside)
+        folder.mkdir()
+        with CorpusWriter(folder, shard_bytes=4000, beside=beside) as writer:
+            for size in np.random.default_rng(0).integers(1, 900, 40).tolist():
+                writer.write(table(size, 3))
+        written[beside] = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    assert written[True] == written[False] and len(written[True]) > 2
+    assert count_documents(tmp_path / "True") == 80 == sum(part.num_rows for part in read_corpus(tmp_path / "True"))
+    assert count_bytes(tmp_path / "True") >= writer.bytes
+
+
+def test_what_fails_in_the_thread_is_raised(tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(shards, "BATCH_BYTES", 1)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(OSError, match="no space left"), CorpusWriter(tmp_path, beside=True) as writer:
+        for _ in range(3):
+            writer.write(table(5))
