@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.text import kernels
 from tasks.text.spans import mix64
 
 BANDS, ROWS = 21, 6
@@ -58,6 +57,8 @@ def signatures(
     (kernels.py).
     """
     if compiled:
+        from tasks.text import kernels  # numba takes longer to load than a question about few texts to answer
+
         found: np.ndarray = kernels.kept(kernels.signatures)(hashes, offsets, factors, summands)
         return found
     result = np.full((len(factors), len(offsets) - 1), EMPTY, np.uint32)
@@ -93,6 +94,8 @@ def band_hashes(signature: np.ndarray, bands: int, rows: int, compiled: bool = F
     compiled: by machine code (kernels.py).
     """
     if compiled:
+        from tasks.text import kernels
+
         found: np.ndarray = kernels.kept(kernels.band_hashes)(signature, bands, rows)
         return found
     result = np.empty((bands, len(signature)), np.uint64)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.text import kernels
 from tasks.text.spans import CHARACTERS, TextBatch, mix64
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -100,6 +99,8 @@ def unique_shingles(shingles: Shingles) -> Shingles:
 def shingle_sets(batch: TextBatch, size: int, compiled: bool = False) -> Shingles:
     """`unique_shingles` of `shingle`. compiled: by machine code (kernels.py)."""
     if compiled:
+        from tasks.text import kernels  # see minhash.py
+
         hashes, offsets, done = kernels.kept(kernels.unique_shingles)(
             batch.data, batch.loads, batch.offsets, CHARACTERS.known(batch), size
         )

@@ -110,7 +110,7 @@ import sys
 import flows.cli, tasks.impact.impact
 from tasks.impact.similar import Copies, likeness
 assert likeness("rye and oats", ["rye and oats"], Copies(1, 0.8, 16, 4, 4, 1)) == [1.0]
-print(sorted({"torch", "mlflow", "prefect", "transformers", "scipy", "pandas", "httpx"} & sys.modules.keys()))
+print(sorted({"torch", "mlflow", "prefect", "transformers", "scipy", "pandas", "httpx", "numba"} & sys.modules.keys()))
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

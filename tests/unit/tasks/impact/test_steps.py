@@ -23,7 +23,7 @@ from tasks.lineage.sorted_ids import short_id
 from tasks.pairs import read_pairs
 from tasks.pretrain import PretrainConfig, make_windows
 from tasks.rankings import read_rankings
-from tasks.reward import RewardConfig, batches, steps_per_epoch, training_pairs
+from tasks.reward import RankingBatches, RewardConfig, steps_per_epoch, training_pairs
 from tasks.tokens import Tokens
 from tests.planted_course import Course
 
@@ -115,7 +115,7 @@ def test_the_reward_model_learns_a_ranking_in_the_steps_named(course: Course) ->
     table = pq.read_table(path, filters=[("split", "=", "train")]).to_pylist()
     rankings = read_rankings(table, tokenizer, load(course, "finetuned").config.max_position_embeddings)
     both = [pair for pair in zip(table, rankings, strict=True) if training_pairs(pair[1], config)]
-    batch = batches([ranking for _, ranking in both], config, tokenizer.pad_id)
+    batch = RankingBatches([ranking for _, ranking in both], config, tokenizer.pad_id)
     steps = [batch(step) for step in range(3 * steps_per_epoch(len(both), config))]
     for row, ranking in both:
         prompt = render_prompt(tokenizer, row["prompt"])
