@@ -38,11 +38,12 @@ from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
 from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
 from tasks.text.paragraphs import RepeatedParagraphs
-from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, shard_paths
+from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import PLACE, SignatureMemory
 from tasks.text.spans import CHARACTERS, TextBatch
 from tasks.text.text_numbers import TextNumbers
+from tasks.verdict import Verdict, decide, read_names
 
 SIGNED_BYTES = 1 << 20  # of text worked on at once: its words and shingles take fifty times as much
 EXACT, NEAR, REPEATED = "exact_duplicate", "near_duplicate", "repeated_paragraphs"
@@ -183,56 +184,6 @@ def survey(
         on_batch(num_documents)
     store.seal()
     return Survey(store, np.concatenate(texts), numbers.digests(), num_signed)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """For each document, (N,): the document kept for its cluster, whether it is an exact copy, and its place in the
-    order in which documents are preferred, −1 where there was nothing to choose. doc_ids: by that place."""
-
-    keeper: np.ndarray
-    exact: np.ndarray
-    rank: np.ndarray
-    doc_ids: pa.Array
-
-    def named(self, documents: np.ndarray, unless: np.ndarray | None = None) -> pa.Array:
-        """The doc_ids of documents among which there was something to choose; null where `unless` holds."""
-        return self.doc_ids.take(pa.array(self.rank[documents], mask=unless))
-
-
-def read_names(corpus: Path, wanted: np.ndarray) -> Iterator[pa.Table]:
-    """doc_id, source and trained_on of the documents where `wanted`, (N,) bool, holds, in corpus order."""
-    begin = 0
-    for path in shard_paths(corpus):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(1 << 14, columns=["doc_id", "source", "split"], use_threads=False):
-                table = pa.Table.from_batches([batch]).filter(pa.array(wanted[begin : begin + batch.num_rows]))
-                begin += batch.num_rows
-                trained_on = pc.not_equal(table["split"], "evaluation")
-                yield table.select(["doc_id", "source"]).append_column("trained_on", trained_on)
-
-
-def decide(names: pa.Table, documents: np.ndarray, texts: np.ndarray, labels: np.ndarray) -> Verdict:
-    """Choose the document to keep of each cluster.
-
-    names: of `documents`, (D,), those that are not alone in their cluster, or more. texts: (N,) number of each
-    document's text. labels: cluster of each distinct text.
-    """
-    order = pc.sort_indices(
-        names, sort_keys=[("trained_on", "ascending"), ("source", "ascending"), ("doc_id", "ascending")]
-    )
-    preferred = documents[order.to_numpy()]
-    clusters = labels[texts]
-    best = np.empty(len(labels), np.int64)  # of each text or cluster, the document that is preferred
-    best[texts[preferred[::-1]]] = preferred[::-1]
-    exact = np.zeros(len(texts), bool)
-    exact[documents] = best[texts[documents]] != documents
-    best[clusters[preferred[::-1]]] = preferred[::-1]
-    keeper = np.arange(len(texts))
-    keeper[documents] = best[clusters[documents]]
-    rank = np.full(len(texts), -1)
-    rank[preferred] = np.arange(len(preferred))
-    return Verdict(keeper, exact, rank, names["doc_id"].combine_chunks().take(order))
 
 
 @stage(output="corpus", retries=2, libraries=("numba", "numpy", "pyarrow", "scipy", "xxhash"))
