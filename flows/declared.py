@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-WORK_ONLY = ("torch", "safetensors", "scipy", "matplotlib", "numba")
+WORK_ONLY = ("torch", "safetensors", "scipy", "matplotlib", "numba", "ftfy", "phonenumbers", "pypdfium2")
 """Libraries that no declaration needs, and that take long to load or load one that does."""
 
 

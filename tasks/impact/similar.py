@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.impact.census import DESCRIPTION, StoreView
+from tasks.lineage import columns
 from tasks.lineage.document_rows import rows_of
 from tasks.lineage.fates import index_path
 from tasks.lineage.sorted_ids import Section, SortedIds, in_order, keep_index, open_index
@@ -121,7 +122,7 @@ def _stands_elsewhere(view: StoreView, digest: str, passed_on: Mapping[str, str]
 
 def likeness(text: str, others: Sequence[str], copies: Copies) -> list[float]:
     """The similarity of a text to each of the others (N,)."""
-    shingles = _shingles(pc.utf8_lower(_column([text, *others])), copies)
+    shingles = _shingles(pc.utf8_lower(columns.texts([text, *others])), copies)
     return [_jaccard(shingles.of(0), shingles.of(number)) for number in range(1, len(others) + 1)]
 
 
@@ -130,7 +131,7 @@ class _Asked:
 
     def __init__(self, texts: Sequence[str], copies: Copies) -> None:
         self.copies = copies
-        lowered = pc.utf8_lower(_column(texts))
+        lowered = pc.utf8_lower(columns.texts(texts))
         self.normalised = [" ".join(text.split()) for text in lowered.to_pylist()]
         self.shingles = _shingles(lowered, copies)
         self.worded = np.flatnonzero(np.diff(self.shingles.offsets))  # the rest are equal to others or like none
@@ -147,14 +148,6 @@ class _Asked:
             stored = section.numbers[np.repeat(low, high - low) + within].astype(np.uint64)
             found.append(np.repeat(numbers, high - low).astype(np.uint64) << _HIGH | stored)
         return np.concatenate(found)
-
-
-def _column(texts: Sequence[str]) -> pa.Array:
-    """As `pa.array`, which would import pandas first."""
-    encoded = [text.encode() for text in texts]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers)
 
 
 def _shingles(lowered: pa.Array, copies: Copies) -> Shingles:
@@ -202,7 +195,7 @@ def _compared(path: Path, rows: NDArray[np.int64], whose: NDArray[np.int64], ask
     wanted = np.split(whose, starts[1:])
     stored = list(rows_of(path, distinct, (*PART_COLUMNS, *DESCRIPTION)))
     variants = [_variants(row) for row in stored]
-    lowered = pc.utf8_lower(_column([text for texts in variants for text in texts]))
+    lowered = pc.utf8_lower(columns.texts([text for texts in variants for text in texts]))
     shingles, normalised = _shingles(lowered, asked.copies), [" ".join(text.split()) for text in lowered.to_pylist()]
     variant = 0
     for numbers, row, texts in zip(wanted, stored, variants, strict=True):
@@ -267,7 +260,7 @@ def _texts(tables: list[Path]) -> Iterator[tuple[np.ndarray, pa.Array]]:
             for batch in file.iter_batches(BATCH_ROWS, columns=_parts(path), use_threads=False):
                 variants = [_variants(row) for row in batch.to_pylist()]
                 rows = np.repeat(np.arange(first, first + batch.num_rows), [len(found) for found in variants])
-                texts = _column([text for found in variants for text in found])
+                texts = columns.texts([text for found in variants for text in found])
                 first += batch.num_rows
                 if len(rows):
                     yield rows, pc.utf8_lower(texts)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks.lineage import columns as columns_of
 from tasks.lineage.fates import BATCH_ROWS, LEDGER, TABLES, Fates, holding_tables, id_column, index_path
 from tasks.lineage.sorted_ids import Ids, SortedIds, all_places, in_order, keep_index, open_index, short_ids
 from tasks.lineage.store import Store
@@ -57,15 +57,10 @@ def rows_of(path: Path, rows: NDArray[np.int64], columns: Sequence[str]) -> Iter
             if len(here):
                 for batch in file.iter_batches(BATCH_ROWS, [group], wanted, use_threads=False):
                     inside = here[(here >= first) & (here < first + batch.num_rows)] - first
-                    for row in batch.take(_as_indices(inside)).to_pylist() if len(inside) else ():
+                    for row in batch.take(columns_of.integers(inside)).to_pylist() if len(inside) else ():
                         yield {"id": row[identity], **row}
                     first += batch.num_rows
             first = end
-
-
-def _as_indices(rows: NDArray[np.int64]) -> pa.Array:
-    """As `pa.array`, which would import pandas first."""
-    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
 
 
 def _make(path: Path, tables: list[Path]) -> SortedIds:

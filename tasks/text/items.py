@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.lineage import columns
 from tasks.lineage.errors import DataError
 from tasks.text import packages
 from tasks.text.remote import copied, is_remote
@@ -63,8 +64,13 @@ class Snapshot:
     items: tuple[Item, ...]
 
     def write(self, directory: Path) -> None:
-        rows = [{name: getattr(item, name) for name in SCHEMA.names} for item in self.items]
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), directory / "items.parquet", compression="zstd")
+        made = []
+        for field in SCHEMA:
+            values = [getattr(item, field.name) for item in self.items]
+            made.append(
+                (columns.texts if pa.types.is_string(field.type) else columns.integers)(values).cast(field.type)
+            )
+        pq.write_table(pa.Table.from_arrays(made, schema=SCHEMA), directory / "items.parquet", compression="zstd")
         settings = {
             "seed": self.seed,
             "evaluation_share": self.evaluation_share,
