@@ -19,7 +19,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from tasks.lineage.config import Resources
 from tasks.lineage.errors import ConfigError
-from tasks.lineage.parallel import Mapper, Piece, Result, count_workers, in_window
+from tasks.lineage.parallel import Mapper, Piece, Result, count_workers, end_with_parent, in_window
 
 INSTALL = "pip install -r requirements-cluster.lock"
 
@@ -34,7 +34,8 @@ def on_prefect(resources: Resources) -> Mapper:
             yield from map(function, first)
             return
         named = function.func if isinstance(function, partial) else function
-        task = Task(_call, name=named.__name__, cache_policy=NO_CACHE, persist_result=False)
+        call = _call_in_child if resources.runner == "processes" else _call
+        task = Task(call, name=named.__name__, cache_policy=NO_CACHE, persist_result=False)
         workers = count_workers(resources.workers)
         runner = _open_runner(resources.runner, resources.cluster, workers)
 
@@ -48,6 +49,12 @@ def on_prefect(resources: Resources) -> Mapper:
 
 
 def _call(function: Callable[[Any], Any], piece: Any) -> Any:
+    return function(piece)
+
+
+def _call_in_child(function: Callable[[Any], Any], piece: Any) -> Any:
+    """Prefect's worker processes would outlive a flow that is killed."""
+    end_with_parent()
     return function(piece)
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, Thre
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice
 from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
@@ -103,7 +104,7 @@ def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
     key = (workers, os.getcwd(), tuple(sorted(os.environ.items())))
     with _lock:
         if key not in _crews:
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
             _crews[key] = _Crew(key, pool)
         crew = _crews[key]
         crew.users += 1
@@ -164,7 +165,9 @@ def in_window(
             leave(future)
 
 
-def _end_with_parent() -> None:
+@cache
+def end_with_parent() -> None:
+    """In a worker process: ends it as soon as the process that started it has ended, however that came."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
