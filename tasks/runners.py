@@ -34,8 +34,7 @@ def on_prefect(resources: Resources) -> Mapper:
             yield from map(function, first)
             return
         named = function.func if isinstance(function, partial) else function
-        call = _call_in_child if resources.runner == "processes" else _call
-        task = Task(call, name=named.__name__, cache_policy=NO_CACHE, persist_result=False)
+        task = Task(_call, name=named.__name__, cache_policy=NO_CACHE, persist_result=False)
         workers = count_workers(resources.workers)
         runner = _open_runner(resources.runner, resources.cluster, workers)
 
@@ -52,12 +51,6 @@ def _call(function: Callable[[Any], Any], piece: Any) -> Any:
     return function(piece)
 
 
-def _call_in_child(function: Callable[[Any], Any], piece: Any) -> Any:
-    """Prefect's worker processes would outlive a flow that is killed."""
-    end_with_parent()
-    return function(piece)
-
-
 @cache
 def _open_runner(kind: str, cluster: str | None, workers: int) -> "TaskRunner[Any]":
     """Opened once for all stages that this process runs, since a cluster takes seconds to start."""
@@ -65,7 +58,7 @@ def _open_runner(kind: str, cluster: str | None, workers: int) -> "TaskRunner[An
     if kind == "threads":
         runner = ThreadPoolTaskRunner(max_workers=workers)
     elif kind == "processes":
-        runner = ProcessPoolTaskRunner(max_workers=workers)
+        runner = ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent)
     else:
         runner = _ray(cluster, workers) if kind == "ray" else _dask(cluster, workers)
     runner.__enter__()

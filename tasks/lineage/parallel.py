@@ -12,7 +12,6 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, Thre
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain, islice
 from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
@@ -165,7 +164,6 @@ def in_window(
             leave(future)
 
 
-@cache
 def end_with_parent() -> None:
     """In a worker process: ends it as soon as the process that started it has ended, however that came."""
     parent = multiprocessing.parent_process()

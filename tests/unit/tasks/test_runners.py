@@ -7,14 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
-import multiprocessing, os
-from concurrent.futures import ProcessPoolExecutor  # Prefect's runner starts its workers so
+import os
 
-from tasks.runners import _call_in_child
+from tasks.runners import _open_runner
 
 if __name__ == "__main__":
-    with_a_worker = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    assert with_a_worker.submit(_call_in_child, eval, "6 * 7").result() == 42
+    workers = _open_runner("processes", None, 2)._executor  # of which one gets no work
+    assert workers.submit(eval, "6 * 7").result() == 42
     print("worked", flush=True)
     os._exit(9)  # as when it is killed: nothing is told to end
 """
