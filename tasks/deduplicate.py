@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
+from xxhash import xxh3_128_digest
 
 from tasks.lineage import canonical
 from tasks.lineage.artifact import Artifact
@@ -107,7 +107,7 @@ def normalised_digests(lowered: TextBatch, compiled: bool = False) -> np.ndarray
     else:
         data, offsets = lowered.evenly_spaced()
     view, bounds = data.data, offsets.tolist()
-    digests = [blake2b(view[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
+    digests = [xxh3_128_digest(view[begin:end]) for begin, end in pairwise(bounds)]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 

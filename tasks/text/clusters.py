@@ -25,7 +25,7 @@ MOST_REMEMBERED = 1 << 20  # pairs found dissimilar that are not compared again 
 MARGIN = 4.0  # standard errors below the threshold at which a signature still earns an exact comparison
 
 
-SHINGLES, SIGNATURES, SIZES = "shingles.bin", "signatures.bin", "sizes.bin"
+SHINGLES, SIGNATURES, SIZES, BAND_HASHES = "shingles.bin", "signatures.bin", "sizes.bin", "bands.bin"
 
 
 class ShingleStore:
@@ -39,18 +39,16 @@ class ShingleStore:
         directory.mkdir(parents=True, exist_ok=True)
         self.compiled = compiled
         self.directory, self._permutations, self.bands, self._rows = directory, num_permutations, bands, rows
-        self._bands = [f"band-{band:03d}.bin" for band in range(bands)]
-        self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, *self._bands)}
+        self._added: list[int] = []  # documents, each time
+        self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, BAND_HASHES)}
 
     def add(self, shingles: Shingles, signatures: np.ndarray) -> None:
         """Append documents: their unique shingles, and signatures (N, K) uint32."""
         np.diff(shingles.offsets).astype(np.int32).tofile(self._files[SIZES])
         shingles.hashes.tofile(self._files[SHINGLES])
         signatures.tofile(self._files[SIGNATURES])
-        for name, hashes in zip(
-            self._bands, band_hashes(signatures, self.bands, self._rows, self.compiled), strict=True
-        ):
-            hashes.tofile(self._files[name])
+        band_hashes(signatures, self.bands, self._rows, self.compiled).tofile(self._files[BAND_HASHES])
+        self._added.append(len(signatures))
 
     def seal(self) -> None:
         """Close the files and make what they hold readable."""
@@ -60,15 +58,17 @@ class ShingleStore:
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
         self._shingles = RowFile(self.directory / SHINGLES, np.uint32)
         self._signatures = RowFile(self.directory / SIGNATURES, np.uint32, self._permutations)
+        self._band_hashes = RowFile(self.directory / BAND_HASHES, np.uint64)
 
     def band(self, band: int) -> np.ndarray:
-        """Hashes of one band, (N,) uint64."""
-        return np.fromfile(self.directory / self._bands[band], np.uint64)
+        """Hashes of one band, (N,) uint64: what was added at once lies band by band."""
+        added = np.array(self._added, np.int64)
+        begins = np.cumsum(added * self.bands) - added * (self.bands - band)
+        return self._band_hashes.ranges(begins, begins + added)
 
     def remove_bands(self) -> None:
         """Delete the band hashes, which the signatures give at any time."""
-        for name in self._bands:
-            (self.directory / name).unlink(missing_ok=True)
+        (self.directory / BAND_HASHES).unlink(missing_ok=True)
 
     def estimates(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Similarity of pairs by their signatures, (P,)."""

@@ -25,7 +25,7 @@ from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in
 
 MEGABYTES, THEIR_MEGABYTES = 30.0, 2.0
 VOCABULARY, LEARNT_FROM = 8192, 8.0
-DATATROVE = ["datatrove[io,processing]==0.10.1", "spacy"]
+DATATROVE = ["datatrove[io,processing]==0.10.1", "spacy", "py3langid==0.4.0"]
 OTHER = Path(__file__).parent / "others" / "datatrove_chain.py"
 
 

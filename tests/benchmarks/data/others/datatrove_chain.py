@@ -9,11 +9,13 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import py3langid
+from datatrove.data import Document
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig
-from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
-from datatrove.pipeline.formatters import FTFYFormatter
+from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter, LambdaFilter
+from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter
@@ -29,6 +31,12 @@ def run(pipeline: list, folder: Path, name: str, tasks: int = 1) -> None:
     LocalPipelineExecutor(pipeline=pipeline, tasks=tasks, workers=1, logging_dir=str(folder / "logs" / name)).run()
 
 
+def tell_language(document: Document) -> bool:
+    """Note the language, by the model and of as many characters as on our side, and keep the document."""
+    document.metadata["language"], _ = py3langid.classify(document.text[:200])
+    return True
+
+
 def main() -> None:
     asked = json.loads(sys.argv[1])
     text, folder = Path(asked["text"]), Path(asked["work"])
@@ -38,7 +46,12 @@ def main() -> None:
         [
             JsonlReader(str(text.parent), glob_pattern=text.name, id_key="source"),
             FTFYFormatter(),
-            GopherRepetitionFilter(),
+            PIIFormatter(),
+            LambdaFilter(tell_language),
+            GopherRepetitionFilter(
+                dup_line_frac=0.6, dup_para_frac=None, dup_line_char_frac=None, dup_para_char_frac=None,
+                top_n_grams=(), dup_n_grams=((5, 0.6),),
+            ),
             GopherQualityFilter(
                 min_doc_words=3, max_doc_words=10**9, min_avg_word_length=1, max_avg_word_length=20,
                 max_symbol_word_ratio=1.0, max_bullet_lines_ratio=1.0, max_ellipsis_lines_ratio=1.0,
