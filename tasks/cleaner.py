@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 from tasks.stage import StageConfig, neutral
 from tasks.text.classifier import Classifier
+from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.encoding import mend, rewrite, tidy
 from tasks.text.features import Features
 from tasks.text.language import UNDETERMINED, identifier, identify
@@ -170,6 +171,7 @@ class Cleaner:
         compiled: bool = False,
     ) -> None:
         self.config, self._compiled = config, compiled
+        self._features = CompiledFeatures if compiled else Features
         self._words = UndesirableWords(config.undesirable_words)
         self._mask = PersonalDataMask(config.mask)
         self._quality, self._undesirable = quality, undesirable
@@ -192,7 +194,7 @@ class Cleaner:
         """Clean documents."""
         prepared = self.prepare(table)
         known = table["language"].combine_chunks()
-        languages = pc.coalesce(known, identify(prepared.texts)).cast(pa.string())
+        languages = pc.coalesce(known, identify(prepared.texts, self._compiled)).cast(pa.string())
         return self._judged(prepared, languages)
 
     def prepare(self, table: pa.Table) -> Prepared:
@@ -233,7 +235,7 @@ class Cleaner:
             chosen = pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain))
             rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
             if len(rows):
-                features = Features(TextBatch(texts.take(pa.array(rows))), self._compiled)
+                features = self._features(TextBatch(texts.take(pa.array(rows))))
                 found = first_reasons(features, self.config.limits(kind), english[rows], undesirable[rows])
                 cleaned.reasons[rows] = found.reasons
                 self._note(cleaned, kind, rows, found.measured)

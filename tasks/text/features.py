@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 import numpy as np
 
-from tasks.text import kernels
 from tasks.text.repetition import WordRuns, share, share_repeated
 from tasks.text.spans import DIGIT, LETTER, SPACE, UNSPACED, WORD, Spans, TextBatch, sum_by_offsets
 
@@ -17,14 +17,14 @@ _PUNCTUATION = b".!?\"':;)"
 _WIDE_BULLETS = ("•", "‣", "◦", "·", "–", "●", "▪", "・")
 _WIDE_PUNCTUATION = ("。", "！", "？", "…", "”", "’", "»", "」", "։", "।", "؟")
 _ELLIPSIS = "…"
-_RUN_BYTES = np.array([byte < 0x80 and (chr(byte).isalnum() or byte in b"_+/=") for byte in range(256)])
+_UNBROKEN = re.compile(rb"[0-9A-Za-z_+/=]{101,}")
 
 
 class Features:
-    """Measurements of a batch, each made when first asked for. compiled: some of them by machine code (kernels.py)."""
+    """Measurements of a batch, each made when first asked for."""
 
-    def __init__(self, batch: TextBatch, compiled: bool = False) -> None:
-        self.batch, self._compiled = batch, compiled
+    def __init__(self, batch: TextBatch) -> None:
+        self.batch = batch
 
     def _count(self, flags: np.ndarray) -> np.ndarray:
         """Characters of each text whose bytes hold True."""
@@ -89,8 +89,10 @@ class Features:
     @cached_property
     def addresses(self) -> np.ndarray:
         """True for each word that holds "://", (W,): a URL may be long without being noise."""
-        data, flags = self.batch.bytes, np.zeros(self.batch.num_bytes, bool)
+        data, first = self.batch.bytes, self.batch.first_bytes
+        flags = np.zeros(self.batch.num_bytes, bool)
         flags[:-2] = (data[:-2] == ord(":")) & (data[1:-1] == ord("/")) & (data[2:] == ord("/"))
+        flags[:-2] &= ~(first[1:-1] | first[2:])
         places = np.flatnonzero(flags)
         words = self.words
         return np.searchsorted(places, words.starts + words.lengths) > np.searchsorted(places, words.starts)
@@ -112,24 +114,22 @@ class Features:
         with_letter = np.logical_or.reduceat(self._has(LETTER), self.words.starts)  # between words there are no letters
         return share(sum_by_offsets(with_letter, self.word_offsets), self.num_words)
 
+    @property
+    def long_words(self) -> Spans:
+        """Words of more than 100 bytes: white space ends a word, and an unbroken run."""
+        return self.words.take(np.flatnonzero(self.words.lengths > 100))
+
     @cached_property
     def share_unbroken(self) -> np.ndarray:
         """Share of the bytes in runs of over 100 that are letters, digits and "_+/=", outside URLs: encoded files."""
-        words = np.flatnonzero((self.words.lengths > 100) & ~self.addresses)  # white space ends a word, and a run
-        if not len(words):
-            return np.zeros(len(self.batch))
-        sizes = self.words.lengths[words]
-        ends = np.cumsum(sizes)
-        places = np.repeat(self.words.starts[words] - ends + sizes, sizes) + np.arange(ends[-1])
-        inside = _RUN_BYTES[self.batch.data[places]]
-        first, last = inside.copy(), inside.copy()
-        first[1:] &= ~inside[:-1]
-        last[:-1] &= ~inside[1:]
-        first[ends - sizes], last[ends - 1] = inside[ends - sizes], inside[ends - 1]
-        begins = np.flatnonzero(first)
-        runs = np.flatnonzero(last) + 1 - begins
-        texts = self.words.documents[words[np.searchsorted(ends, begins, "right")]]
-        held = np.bincount(texts, weights=np.where(runs > 100, runs, 0), minlength=len(self.batch))
+        held = np.zeros(len(self.batch), np.int64)
+        words = self.long_words
+        for start, length, text in zip(
+            words.starts.tolist(), words.lengths.tolist(), words.documents.tolist(), strict=True
+        ):
+            word = self.batch.data[start : start + length].tobytes()
+            if b"://" not in word:
+                held[text] += sum(map(len, _UNBROKEN.findall(word)))
         return share(held, np.diff(self.batch.offsets))
 
     @cached_property
@@ -243,7 +243,8 @@ class Features:
         return self._share_of_lines(self.lines.lengths <= 30)
 
     @cached_property
-    def _repeated_lines(self) -> tuple[np.ndarray, np.ndarray]:
+    def repeated_lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of lines that stood before in the same text: their share in number, and in bytes."""
         return share_repeated(self.batch, self.lines)
 
     @cached_property
@@ -253,12 +254,12 @@ class Features:
     @property
     def share_repeated_lines(self) -> np.ndarray:
         """Share of bytes in lines that stood before in the same text (Gopher's duplicate-line character fraction)."""
-        return self._repeated_lines[1]
+        return self.repeated_lines[1]
 
     @property
     def share_lines_repeated(self) -> np.ndarray:
         """Share of lines that stood before in the same text (Gopher's duplicate-line fraction)."""
-        return self._repeated_lines[0]
+        return self.repeated_lines[0]
 
     @property
     def share_repeated_paragraphs(self) -> np.ndarray:
@@ -271,25 +272,22 @@ class Features:
         return self._repeated_paragraphs[0]
 
     @cached_property
-    def _word_hashes(self) -> np.ndarray:
+    def word_hashes(self) -> np.ndarray:
+        """Of each word, (W,) uint64."""
         return self.batch.hashes(self.words)
 
     @cached_property
     def share_repeated_words(self) -> np.ndarray:
         """Share of five-word sequences that stood before in the same text."""
-        if self._compiled:
-            repeated, done = kernels.kept(kernels.count_repeated_runs)(self._word_hashes, self.word_offsets, 5)
-            if done:
-                return share(repeated, np.maximum(self.num_words - 4, 0))
-        return WordRuns(self.words, self._word_hashes, 5).share_repeated(self.num_words)
+        return WordRuns(self.words, self.word_hashes, 5).share_repeated(self.num_words)
 
     def share_of_top_run(self, size: int) -> np.ndarray:
         """Share of bytes in the most frequent run of `size` words (Gopher's top n-gram character fraction)."""
-        return WordRuns(self.words, self._word_hashes, size).share_of_most_frequent(np.diff(self.batch.offsets))
+        return WordRuns(self.words, self.word_hashes, size).share_of_most_frequent(np.diff(self.batch.offsets))
 
     def share_in_repeated_runs(self, size: int) -> np.ndarray:
         """Share of bytes in repeated runs of `size` words (Gopher's duplicate n-gram character fraction)."""
-        return WordRuns(self.words, self._word_hashes, size).share_covered_by_repeats(len(self.batch))
+        return WordRuns(self.words, self.word_hashes, size).share_covered_by_repeats(len(self.batch))
 
     @cached_property
     def paragraphs(self) -> Spans:

@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from scipy.sparse import csr_matrix
 
+from tasks.text.counting import ID_BITS, score_classes
 from tasks.text.encoding import rewrite
+from tasks.text.kernels import kept
 from tasks.text.spans import TextBatch
 
 UNDETERMINED = "und"  # ISO 639-2
-_FEATURE_BITS = 17  # of a 32-bit key; the model has 100,053 features. The rest numbers the text
+_FEATURE_BITS = int(ID_BITS)  # of a 32-bit key; the model has 100,053 features. The rest numbers the text
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
@@ -48,11 +50,11 @@ class Identifier:
         """Codes of what can be told apart (ISO 639-1 where there is one)."""
         return sorted(set(self._names) - {NO_LANGUAGE})
 
-    def classify(self, column: pa.Array) -> tuple[list[str], np.ndarray]:
+    def classify(self, column: pa.Array, compiled: bool = False) -> tuple[list[str], np.ndarray]:
         """The likeliest class of each whole text and its probability (N,), as py3langid gives them; N < 2^15."""
-        column = rewrite(column, pc.utf8_is_upper(column), pc.utf8_lower)
+        column = _without_capitals(column)
         batch = TextBatch(column)
-        scores = self._scores(batch)
+        scores = self._scores_at_once(batch) if compiled else self.scores(batch)
         sizes = np.maximum(np.diff(batch.offsets), 1)
         scores /= np.sqrt(sizes)[:, None].astype(np.float32)  # keeps the probabilities calibrated over lengths
         scores -= scores.max(1, keepdims=True)
@@ -64,7 +66,16 @@ class Identifier:
         best = scores.argmax(1)
         return [self._names[place] for place in best.tolist()], scores[np.arange(len(best)), best]
 
-    def _scores(self, batch: TextBatch) -> np.ndarray:
+    def _scores_at_once(self, batch: TextBatch) -> np.ndarray:
+        """As `scores`."""
+        longest = int(np.diff(batch.offsets).max(initial=1))
+        found: np.ndarray = kept(score_classes)(
+            batch.data, batch.offsets, self._moves, self._rows, self._features, self._weights, self._priors,
+            np.log1p(np.arange(longest + 1, dtype=np.float32)),
+        )  # fmt: skip
+        return found
+
+    def scores(self, batch: TextBatch) -> np.ndarray:
         """Σ log(1 + count of the feature) · log P(feature | class) + log P(class), (N, C) float32."""
         counts = self._counts(batch)
         scores = np.asarray(counts @ self._weights) + self._priors
@@ -95,21 +106,32 @@ class Identifier:
         return csr_matrix((values, features.astype(np.int32), bounds), shape=shape)
 
 
+def _without_capitals(column: pa.Array) -> pa.Array:
+    """Texts that are all in capitals in lower case. Beyond ASCII Arrow and Python do not agree on which are."""
+    plain = pc.string_is_ascii(column)
+    column = rewrite(column, pc.and_(plain, pc.ascii_is_upper(column)), pc.ascii_lower)
+    return rewrite(
+        column,
+        pc.invert(plain),
+        lambda wide: pa.array([text.lower() if text.isupper() else text for text in wide.to_pylist()], wide.type),
+    )
+
+
 @cache
 def identifier() -> Identifier:
     """The identifier, loaded at first use (a second, 80 MB)."""
     return Identifier()
 
 
-def identify(column: pa.Array) -> pa.Array:
+def identify(column: pa.Array, compiled: bool = False) -> pa.Array:
     """Language of each text by its first `SAMPLE_CHARS` characters; null where it cannot be told.
 
-    The texts should be composed (NFC), as `mend` leaves them.
+    The texts should be composed (NFC), as `mend` leaves them. compiled: by machine code (kernels.py).
     """
     samples = pc.utf8_slice_codeunits(column, 0, SAMPLE_CHARS)
     found = [pa.array([], pa.string())]
     for begin in range(0, len(samples), _MOST_TEXTS):
-        names, confidence = identifier().classify(samples.slice(begin, _MOST_TEXTS))
+        names, confidence = identifier().classify(samples.slice(begin, _MOST_TEXTS), compiled)
         unknown = (confidence < MIN_CONFIDENCE) | np.array([name == NO_LANGUAGE for name in names], bool)
         found.append(pa.array(names, pa.string(), mask=unknown))
     return pa.concat_arrays(found)

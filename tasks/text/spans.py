@@ -114,6 +114,10 @@ class Spans:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def take(self, which: np.ndarray) -> Spans:
+        """Some of the spans, by their numbers."""
+        return Spans(self.starts[which], self.lengths[which], self.documents[which])
+
 
 class TextBatch:
     """A column of texts: `data` (bytes, uint8, padded), `offsets` (N + 1, int64, in bytes)."""

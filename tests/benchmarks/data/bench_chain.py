@@ -72,15 +72,17 @@ def learn(text: Path, target: Path) -> dict[str, Any]:
 
 def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
     """What a first run of much text does, so that it is there as the other side's is."""
+    import pyarrow as pa
+
     from model.tokenizer import Tokenizer
+    from tasks.cleaner import CleanConfig, Cleaner
     from tasks.text.encoder import encoder_of
-    from tasks.text.features import Features
-    from tasks.text.spans import TextBatch
     from tests.benchmarks.data.bench_dedup import ours
 
     ours(text, 100)
     encoder_of(Tokenizer.load(vocabulary).backend, compiled=True).encode(["some words"])
-    return {"repeated": Features(TextBatch(["some words"]), compiled=True).share_repeated_words.tolist()}
+    documents = pa.table({"text": ["some words"], "kind": ["docstring"], "language": pa.nulls(1, pa.string())})
+    return {"reasons": Cleaner(CleanConfig(), compiled=True).clean(documents).reasons.tolist()}
 
 
 def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:

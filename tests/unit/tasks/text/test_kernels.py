@@ -11,7 +11,6 @@ from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.parallel import in_this_process, in_threads
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, bucket_pairs, components
-from tasks.text.features import Features
 from tasks.text.minhash import band_hashes
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import SignatureMemory
@@ -102,21 +101,6 @@ def test_a_word_too_long_for_the_kernel_is_hashed_all_the_same() -> None:
     batch = TextBatch(pa.array(["x" * 1000, "x" * 999, "x" * 1000], pa.large_string()))
     found: Shingles = shingle_sets(batch, 5, compiled=True)
     assert found.hashes[0] == found.hashes[2] != found.hashes[1]
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=40).map(" ".join), max_size=5))
-def test_repeated_runs_of_words_are_those_of_numpy(rows: list[str]) -> None:
-    ours, theirs = (Features(TextBatch(rows), compiled).share_repeated_words for compiled in (True, False))
-    assert ours.tolist() == theirs.tolist()
-
-
-def test_hashes_that_chance_would_not_give_are_left_to_numpy() -> None:
-    """All of one slot: as many steps as their number squared, were they counted on."""
-    keys = [(step << 12 | 7) << 20 for step in range(2000)]
-    hashes = np.array([unmixed(key) for key in keys], np.uint64)
-    assert kernels.mix64(hashes[5]) == keys[5]
-    assert not kernels.count_repeated_runs(hashes, np.array([0, len(hashes)]), 1)[1]
 
 
 def unmixed(value: int) -> int:

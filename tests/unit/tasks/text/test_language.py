@@ -36,7 +36,7 @@ def same(texts: list[str], theirs: LanguageIdentifier) -> None:
 
 def test_answers_are_those_of_py3langid(theirs):
     same([text for text, _ in SHORT + LONG], theirs)
-    same(["", "1 2 3", "ALL IN CAPITALS", "ÄÖ", "x"], theirs)
+    same(["", "1 2 3", "ALL IN CAPITALS", "ÄÖ", "Aº", "ÄÖ\u24b6", "x"], theirs)
 
 
 @settings(max_examples=50, deadline=None)
