@@ -122,7 +122,7 @@ def learn(run: StageRun, corpus: Path, points: np.ndarray, config: TokenizeConfi
     texts = sample.texts()
     run.logger.info("learning a vocabulary of %d from %d documents", config.vocab_size, len(texts))
     batches = (TextBatch(texts[row : row + BATCH_TEXTS]) for row in range(0, len(texts), BATCH_TEXTS))
-    return tokenizer_of_words(count_words(batches), config.vocab_size)
+    return tokenizer_of_words(count_words(batches, kernels.pays(count_bytes(corpus))), config.vocab_size)
 
 
 def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, lengths: np.ndarray) -> None:
@@ -191,13 +191,14 @@ class Encoding(NamedTuple):
     tokenizer: Tokenizer
     encoder: BatchEncoder | PlainEncoder
     pieces: Pieces
+    compiled: bool
 
 
 @lru_cache(maxsize=1)
 def encoding_of(folder: Path, compiled: bool) -> Encoding:
     """That of this process. folder: where tokenizer.json lies. compiled: by machine code (kernels.py)."""
     tokenizer = Tokenizer.load(folder)
-    return Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer))
+    return Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer), compiled)
 
 
 def encode_parts(parts: list[pa.Table], folder: Path, compiled: bool) -> list[Encoded | None]:
@@ -211,7 +212,7 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
     ids, lengths = encoding.encoder.encode(batch)
     first = part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist()
     check_identity(encoding.tokenizer, first, ids, lengths[:CHECKED_DOCUMENTS])
-    fertility = Fertility(encoding.pieces)
+    fertility = Fertility(encoding.pieces, encoding.compiled)
     fertility.add(part, batch, ids, lengths)
     return Encoded(ids, lengths, np.diff(batch.offsets), fertility.tally())
 

@@ -17,6 +17,7 @@ import tokenizers
 
 from model.tokenizer import byte_alphabet
 from tasks.text import kernels
+from tasks.text.cutting import join_ids
 from tasks.text.merging import LONGEST_WORD, Merges, encode_words
 from tasks.text.pretokens import WordNumbers
 from tasks.text.spans import Spans, TextBatch
@@ -37,7 +38,7 @@ class BatchEncoder:
     def __init__(self, backend: tokenizers.Tokenizer, compiled: bool = False) -> None:
         description = json.loads(backend.to_str())
         _check_supported(description)
-        self._model = backend.model
+        self._model, self._compiled = backend.model, compiled
         self._merges: Merges | None = None
         if compiled:
             with suppress(ValueError):
@@ -46,7 +47,7 @@ class BatchEncoder:
         self._forget()
 
     def _forget(self) -> None:
-        self._numbers = WordNumbers()
+        self._numbers = WordNumbers(self._compiled)
         self._counts = np.zeros(1 << 16, np.int64)  # tokens of each word
         self._begins = np.zeros(1 << 16, np.int64)  # where they lie in _ids
         self._ids = np.zeros(1 << 18, np.int32)
@@ -60,6 +61,11 @@ class BatchEncoder:
         words, numbers, new = self._numbers.of_batch(batch)
         if len(new):
             self._learn(batch, words, new)
+        if self._compiled:
+            ids, sizes = kernels.kept(join_ids)(
+                numbers, np.bincount(words.documents, minlength=len(batch)), self._counts, self._begins, self._ids
+            )
+            return ids, sizes
         counts = self._counts[numbers]
         ends = np.cumsum(counts)
         places = np.repeat(self._begins[numbers] - (ends - counts), counts)

@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from model.tokenizer import Tokenizer, byte_alphabet
-from tasks.text.spans import CharacterTable, TextBatch
+from tasks.text.cutting import count_words
+from tasks.text.kernels import kept
+from tasks.text.spans import CHARACTERS, CharacterTable, TextBatch
 
 BY = {"language": "language", "kind": "kind", "origin": "origin"}
 """How a group is called → the column of documents that tells it."""
@@ -85,10 +87,10 @@ def pieces_of(tokenizer: Tokenizer) -> list[bytes]:
 
 
 class Fertility:
-    """Adds up what a tokenizer makes of texts."""
+    """Adds up what a tokenizer makes of texts. compiled: by machine code (kernels.py)."""
 
-    def __init__(self, pieces: Pieces) -> None:
-        self._scripts = Scripts()
+    def __init__(self, pieces: Pieces, compiled: bool = False) -> None:
+        self._scripts, self._compiled = Scripts(), compiled
         self._pieces = pieces
         self._used = np.zeros(len(pieces.partial), np.int64)
         self._characters = np.zeros(256, np.int64)  # beyond ASCII, by script
@@ -97,7 +99,10 @@ class Fertility:
 
     def add(self, table: pa.Table, batch: TextBatch, ids: np.ndarray, lengths: np.ndarray) -> None:
         """Documents of `table` (N,) with their texts, their ids end to end (T,), and how many each has (N,)."""
-        words = np.bincount(batch.words().documents, minlength=len(batch))
+        if self._compiled:
+            words = kept(count_words)(batch.data, batch.offsets, CHARACTERS.known(batch))
+        else:
+            words = np.bincount(batch.words().documents, minlength=len(batch))
         before = np.concatenate(([0], np.cumsum(self._pieces.partial[ids])))
         partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
         counts = np.stack([np.ones(len(batch), np.int64), np.diff(batch.offsets), words, lengths, partial], axis=1)
@@ -106,9 +111,10 @@ class Fertility:
             encoded = table[column].combine_chunks().dictionary_encode()
             names = [*encoded.dictionary.to_pylist(), UNKNOWN]
             rows = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-            for place in np.unique(rows).tolist():
+            sums = np.stack([np.bincount(rows, column, len(names)) for column in counts.T], axis=1).astype(np.int64)
+            for place in np.flatnonzero(sums[:, 0]).tolist():
                 held = self._groups.setdefault((by, names[place]), np.zeros(len(_COUNTS), np.int64))
-                held += counts[rows == place].sum(axis=0)
+                held += sums[place]
         self._used += np.bincount(ids, minlength=len(self._used))
         if not batch.is_ascii:
             found = self._scripts.table.of_batch(batch)[batch.wide_characters[0]]

@@ -16,7 +16,9 @@ import tokenizers
 from tokenizers import pre_tokenizers
 
 from model.bpe import Words
-from tasks.text.spans import CharacterTable, Spans, TextBatch
+from tasks.text import cutting
+from tasks.text.kernels import kept
+from tasks.text.spans import LONG_SPAN, CharacterTable, Spans, TextBatch
 
 OTHER, LETTER, NUMBER, SPACE = 0, 1, 2, 3
 _APOSTROPHE, _BLANK = ord("'"), ord(" ")
@@ -68,6 +70,18 @@ def split_words(batch: TextBatch) -> Spans:
     return batch.spans(places, np.append(places[1:], size))
 
 
+def hashed_words(batch: TextBatch, compiled: bool) -> tuple[Spans, np.ndarray]:
+    """The pre-tokens and their hashes, (S,) uint64. compiled: by machine code (kernels.py)."""
+    if not compiled:
+        words = split_words(batch)
+        return words, batch.hashes(words)
+    starts, lengths, hashes, counts = kept(cutting.cut)(batch.data, batch.loads, batch.offsets, CLASSES.known(batch))
+    words = Spans(starts, lengths, np.repeat(np.arange(len(batch)), counts))
+    longer = np.flatnonzero(lengths > LONG_SPAN)
+    hashes[longer] = batch.hashes(words.take(longer))
+    return words, hashes
+
+
 def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
     """How many letters behind each apostrophe belong to 's 't 'm 'd (1) or 're 've 'll (2), else 0."""
     one, two = batch.data[marks + 1], batch.data[marks + 2]  # the padding makes both safe to read
@@ -103,11 +117,31 @@ class WordTable:
         """Enter distinct hashes that are not in the table yet."""
         self._held += len(hashes)
         if 2 * self._held > len(self._keys):
-            used = self._numbers >= 0
-            hashes = np.concatenate((self._keys[used], hashes))
-            numbers = np.concatenate((self._numbers[used], numbers))
-            capacity = 1 << int(4 * self._held - 1).bit_length()
-            self._keys, self._numbers = np.zeros(capacity, np.uint64), np.full(capacity, -1, np.int32)
+            self._grow()
+        self._enter(hashes, numbers)
+
+    def number(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Number of each hash, (S,); those not met before get the next ones. Also where these stand first, (N,). By
+        machine code (kernels.py)."""
+        numbers, new = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int64)
+        begin, before = 0, self._held
+        while True:
+            begin, self._held = kept(cutting.number_words)(
+                hashes, begin, numbers, new[self._held - before :], self._keys, self._numbers, self._held
+            )
+            if begin == len(hashes):
+                return numbers, new[: self._held - before]
+            self._grow()
+
+    def _grow(self) -> None:
+        """Make room for as many as it holds, and as many more."""
+        used = self._numbers >= 0
+        hashes, numbers = self._keys[used], self._numbers[used]
+        capacity = 1 << int(4 * self._held - 1).bit_length()
+        self._keys, self._numbers = np.zeros(capacity, np.uint64), np.full(capacity, -1, np.int32)
+        self._enter(hashes, numbers)
+
+    def _enter(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
         mask = len(self._keys) - 1
         slots = (hashes & np.uint64(mask)).astype(np.int64)
         while len(hashes):
@@ -123,11 +157,11 @@ class WordNumbers:
     """Numbers the distinct pre-tokens of batches, from 0 in the order in which they are met.
 
     They are told apart by a 64-bit hash and their length: exact up to 8 bytes, and beyond them two in a corpus of ten
-    million different ones share a hash with a chance of about 10⁻⁶.
+    million different ones share a hash with a chance of about 10⁻⁶. compiled: by machine code (kernels.py).
     """
 
-    def __init__(self) -> None:
-        self._table = WordTable()
+    def __init__(self, compiled: bool = False) -> None:
+        self._table, self._compiled = WordTable(), compiled
         self._num_words = 0
 
     def __len__(self) -> int:
@@ -136,8 +170,11 @@ class WordNumbers:
     def of_batch(self, batch: TextBatch) -> tuple[Spans, np.ndarray, np.ndarray]:
         """The pre-tokens (S,), the number of each (S,), and those (rows of S) that were met for the first time: one for
         each new number, in their order."""
-        words = split_words(batch)
-        hashes = batch.hashes(words)
+        words, hashes = hashed_words(batch, self._compiled)
+        if self._compiled:
+            numbers, first = self._table.number(hashes)
+            self._num_words += len(first)
+            return words, numbers, first
         numbers = self._table.find(hashes)
         unknown = np.flatnonzero(numbers < 0)
         if not len(unknown):
@@ -149,9 +186,10 @@ class WordNumbers:
         return words, numbers, unknown[first]
 
 
-def count_words(batches: Iterable[TextBatch]) -> Words:
-    """The distinct pre-tokens of texts and how often each occurs. Memory goes with the distinct ones."""
-    numbers, counts = WordNumbers(), np.zeros(0, np.int64)
+def count_words(batches: Iterable[TextBatch], compiled: bool = False) -> Words:
+    """The distinct pre-tokens of texts and how often each occurs. Memory goes with the distinct ones. compiled: by
+    machine code (kernels.py)."""
+    numbers, counts = WordNumbers(compiled), np.zeros(0, np.int64)
     contents, lengths = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
     for batch in batches:
         words, found, first = numbers.of_batch(batch)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words, train_tokenizer
 from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of
-from tasks.text.pretokens import WordTable, split_words
+from tasks.text.pretokens import WordTable, count_words, hashed_words, split_words
 from tasks.text.spans import TextBatch
 
 SAMPLES = [
@@ -131,6 +131,10 @@ def test_words_are_cut_as_tokenizers_does(tokenizer, texts):
     batch = TextBatch(texts)
     words = split_words(batch)
     data = batch.bytes.tobytes()
+    at_once, hashes = hashed_words(batch, compiled=True)
+    for field in ("starts", "lengths", "documents"):
+        assert np.array_equal(getattr(at_once, field), getattr(words, field))
+    assert np.array_equal(hashes, batch.hashes(words))
     ours = [
         (int(document), data[start : start + length].decode())
         for start, length, document in zip(words.starts, words.lengths, words.documents, strict=True)
@@ -158,6 +162,18 @@ def test_the_table_grows_and_survives_colliding_slots():
     table.add(hashes[2:], np.arange(12, 17, dtype=np.int32))
     assert table.find(hashes).tolist() == list(range(10, 17))
     assert table.find(np.array([17, 3], np.uint64)).tolist() == [-1, -1]
+    at_once = WordTable(capacity=4)
+    numbers, first = at_once.number(hashes[[0, 1, 0, 2, 3, 1]])
+    assert (numbers.tolist(), first.tolist()) == ([0, 1, 0, 2, 3, 1], [0, 1, 3, 4])
+    numbers, first = at_once.number(hashes)
+    assert (numbers.tolist(), first.tolist()) == (list(range(7)), [4, 5, 6])
+    assert at_once.find(hashes).tolist() == list(range(7))
+
+
+def test_the_same_vocabulary_is_learnt_from_words_counted_either_way():
+    batches = [TextBatch([*SAMPLES, "a b c " * 50, "the cats' hats"]), TextBatch(HOSTILE)]
+    found = [tokenizer_of_words(count_words(batches, compiled), 400).to_json() for compiled in (False, True)]
+    assert found[0] == found[1]
 
 
 def word_piece() -> tokenizers.Tokenizer:

@@ -18,10 +18,14 @@ def measured(tokenizer: Tokenizer, *documents: tuple[str, str | None, str, str])
         name: pa.chunked_array([[row[place] for row in documents]], pa.string()) for place, name in enumerate(names)
     }
     batch = TextBatch(columns["text"])
-    fertility = Fertility(Pieces.of(tokenizer))
-    ids, lengths = encoder_of(tokenizer.backend).encode(batch)
-    fertility.add(pa.table(columns), batch, ids, lengths)
-    return fertility.rows()
+    found = []
+    for compiled in (False, True):
+        fertility = Fertility(Pieces.of(tokenizer), compiled)
+        ids, lengths = encoder_of(tokenizer.backend, compiled).encode(batch)
+        fertility.add(pa.table(columns), batch, ids, lengths)
+        found.append(fertility.rows())
+    assert found[0] == found[1]
+    return found[0]
 
 
 def row_of(rows: list[dict], by: str, name: str) -> dict:
