@@ -19,7 +19,7 @@ from tasks.collect import CollectConfig, collect
 from tasks.deduplicate import deduplicate
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Resources
-from tasks.text import shards
+from tasks.text import items, shards
 from tasks.text.sources import Source
 from tasks.tokenize import TokenizeConfig, tokenize
 
@@ -41,7 +41,7 @@ def data(folder: Path, runner: str, workers: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    shards.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
+    items.PART_BYTES = shards.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
     done = {}
     for asked in sys.argv[3:]:
         kind, count = asked.split(":")
