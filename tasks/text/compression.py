@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 DAMAGED = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+_GZIP, _ZSTD = ".gz", ".zst"
 _CHUNK = 1 << 18
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether `open_plain` decompresses a file."""
+    return path.suffix.lower() in (_GZIP, _ZSTD)
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -20,9 +26,9 @@ def open_plain(path: Path) -> BinaryIO:
 
     Reading raises one of ``DAMAGED`` where the stream is cut short or broken.
     """
-    if path.suffix.lower() == ".gz":
+    if path.suffix.lower() == _GZIP:
         return cast(BinaryIO, gzip.open(path, "rb"))
-    if path.suffix.lower() == ".zst":
+    if path.suffix.lower() == _ZSTD:
         return io.BufferedReader(_ZstdStream(path), _CHUNK)
     return path.open("rb")
 

@@ -25,6 +25,7 @@ from tasks.lineage.home import home
 from tasks.text.documents import Limits
 from tasks.text.drafts import Drafted, Segment, write_drafts
 from tasks.text.items import Item
+from tasks.text.ranges import line_ranges
 from tasks.text.sources import Source
 
 LIBRARIES = ("datasets", "fastwarc", "pyarrow", "pypdfium2", "resiliparse", "zstandard")
@@ -57,10 +58,16 @@ def item_keys(source: Source, items: Iterable[Item], limits: Limits) -> Iterator
         yield digest.digest()
 
 
+def range_key(item_key: bytes, number: int, count: int) -> bytes:
+    """What the drafts of one of an item's ranges are remembered under."""
+    return hashlib.sha256(item_key + f"{number} of {count}".encode()).digest()
+
+
 @cache
 def _reader() -> str:
+    code = [fingerprint(function).digest for function in (write_drafts, line_ranges)]
     versions = [f"{name} {version(name)}" for name in LIBRARIES]
-    return hashlib.sha256("\n".join([fingerprint(write_drafts).digest, sys.version, *versions]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*code, sys.version, *versions]).encode()).hexdigest()
 
 
 class DraftCache:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from tasks.lineage.parallel import Mapper
 from tasks.text.documents import Limits
-from tasks.text.draft_cache import DraftCache, item_keys
+from tasks.text.draft_cache import DraftCache, item_keys, range_key
 from tasks.text.drafts import DraftTask, Segment, write_drafts
-from tasks.text.items import Part, cut
+from tasks.text.items import Item, Part, cut
+from tasks.text.ranges import LineRange, count_ranges, line_ranges
 from tasks.text.sources import Source
 
 
@@ -35,37 +37,108 @@ class Reading:
     changed: int = 0
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """An item, and under what its drafts are remembered: as a whole and, if several workers read it, by range."""
+
+    source: Source
+    item: Item
+    key: bytes
+    range_keys: tuple[bytes, ...]
+
+    def segments(self, places: dict[bytes, Segment]) -> tuple[Segment, ...] | None:
+        """Where its drafts lie; None if some are missing."""
+        if self.key in places:
+            return (places[self.key],)
+        found = tuple(places[key] for key in self.range_keys if key in places)
+        return found if found and len(found) == len(self.range_keys) else None
+
+
 def read_items(wholes: Sequence[Part], limits: Limits, mapper: Mapper, progress: Callable[[int, int], None]) -> Reading:
     """The drafts of each source's items. mapper: reads parts; progress: is told bytes read and bytes to read.
 
-    Finished parts are remembered at once, so a killed run goes on after them.
+    Finished parts are remembered at once, so a killed run goes on after them. Of a large file of lines a part is a
+    range; if it changes while it is read, one worker goes through it once more and says so.
     """
-    memory = DraftCache()
-    places: dict[bytes, Segment] = {}
-    keys = [list(item_keys(whole.source, whole.items, limits)) for whole in wholes]
-    tasks: list[DraftTask] = []
-    task_keys: list[list[bytes]] = []
-    for whole, its_keys in zip(wholes, keys, strict=True):
-        known = memory.known(its_keys)
-        places |= known
-        missing = {key: item for key, item in zip(its_keys, whole.items, strict=True) if key not in known}
-        of_item = {id(item): key for key, item in missing.items()}
-        for part in cut(whole.source, list(missing.values())):
-            part_keys = [of_item[id(item)] for item in part.items]
-            tasks.append(DraftTask(part, limits, memory.file(part_keys)))
-            task_keys.append(part_keys)
-    total = sum(task.size for task in tasks)
-    reading = Reading([], sum(map(len, keys)), sum(map(len, task_keys)), total)
-    done = 0
-    progress(done, total)
-    drafted = mapper(write_drafts, tasks)
-    for task, part_keys, made in zip(tasks, task_keys, drafted, strict=True):
-        memory.remember(part_keys, made)
-        places |= {key: item.segment for key, item in zip(part_keys, made, strict=True)}
-        reading.changed += sum(item.changed for item in made)
-        done += task.size
-        progress(done, total)
-    memory.used({segment.file for segment in places.values()})
-    for whole, its_keys in zip(wholes, keys, strict=True):
-        reading.drafts.append(SourceDrafts(whole.source, tuple(places[key] for key in its_keys)))
+    wanted = [_wanted(whole, limits) for whole in wholes]
+    reader = _Reader(limits, mapper, progress)
+    missing = [reader.missing(of_source) for of_source in wanted]
+    for of_source in missing:
+        reader.add_whole([one for one in of_source if not one.range_keys])
+    reader.add_ranges([one for of_source in missing for one in of_source if one.range_keys])
+    reader.read()
+    reader.add_whole(reader.disturbed)
+    reader.read()
+    reading = Reading([], sum(map(len, wanted)), sum(map(len, missing)), reader.total, reader.changed)
+    for whole, of_source in zip(wholes, wanted, strict=True):
+        segments = [segment for one in of_source for segment in one.segments(reader.places) or ()]
+        reading.drafts.append(SourceDrafts(whole.source, tuple(segments)))
+    reader.memory.used({segment.file for one in reading.drafts for segment in one.segments})
     return reading
+
+
+def _wanted(whole: Part, limits: Limits) -> list[_Wanted]:
+    found = []
+    for item, key in zip(whole.items, item_keys(whole.source, whole.items, limits), strict=True):
+        count = count_ranges(item)
+        ranges = tuple(range_key(key, number, count) for number in range(count)) if count > 1 else ()
+        found.append(_Wanted(whole.source, item, key, ranges))
+    return found
+
+
+class _Reader:
+    """What is still to be read, and what has been. places: of drafts, by what they are remembered under. disturbed:
+    items of which some ranges were no longer what the snapshot saw. changed: items that are in quarantine for it."""
+
+    def __init__(self, limits: Limits, mapper: Mapper, progress: Callable[[int, int], None]) -> None:
+        self._limits, self._mapper, self._progress = limits, mapper, progress
+        self._waiting: list[tuple[DraftTask, list[_Wanted], list[bytes]]] = []
+        self._done = self.total = self.changed = 0
+        self.memory = DraftCache()
+        self.places: dict[bytes, Segment] = {}
+        self.disturbed: list[_Wanted] = []
+
+    def missing(self, wanted: Sequence[_Wanted]) -> list[_Wanted]:
+        """Those that are not remembered in full."""
+        self.places |= self.memory.known([key for one in wanted for key in (one.key, *one.range_keys)])
+        return [one for one in wanted if one.segments(self.places) is None]
+
+    def add_whole(self, wanted: Sequence[_Wanted]) -> None:
+        """Let items be read, several small ones by one worker."""
+        of_item = {id(one.item): one for one in wanted}
+        for source, ones in groupby(wanted, lambda one: one.source):
+            for part in cut(source, [one.item for one in ones]):
+                of_part = [of_item[id(item)] for item in part.items]
+                self._add(part, of_part, [one.key for one in of_part])
+
+    def add_ranges(self, wanted: Sequence[_Wanted]) -> None:
+        """Let large items be read, each by several workers."""
+        counts = [(one.item, len(one.range_keys)) for one in wanted]
+        for one, ranges in zip(wanted, self._mapper(line_ranges, counts), strict=True):
+            if ranges is None:
+                self.disturbed.append(one)
+                continue
+            for key, lines in zip(one.range_keys, ranges, strict=True):
+                if key not in self.places:
+                    self._add(Part(one.source, (one.item,)), [one], [key], lines)
+
+    def _add(self, part: Part, wanted: list[_Wanted], keys: list[bytes], only: LineRange | None = None) -> None:
+        task = DraftTask(part, self._limits, self.memory.file(keys), only)
+        self.total += task.size
+        self._waiting.append((task, wanted, keys))
+
+    def read(self) -> None:
+        """Read all that was added."""
+        waiting, self._waiting = self._waiting, []
+        self._progress(self._done, self.total)
+        drafted = self._mapper(write_drafts, [task for task, _, _ in waiting])
+        for (task, wanted, keys), made in zip(waiting, drafted, strict=True):
+            self._done += task.size
+            self._progress(self._done, self.total)
+            changed = sum(one.changed for one in made)
+            if changed and task.only is not None:
+                self.disturbed += [one for one in wanted if one not in self.disturbed]
+                continue
+            self.memory.remember(keys, made)
+            self.places |= {key: one.segment for key, one in zip(keys, made, strict=True)}
+            self.changed += changed

@@ -16,6 +16,7 @@ from tasks.text.documents import Draft, Limits, rejected_draft
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part
 from tasks.text.package_documents import package_documents
+from tasks.text.ranges import LineRange
 from tasks.text.readers import Rejected
 from tasks.text.shards import SCHEMA as CORPUS
 from tasks.text.shards import shard_paths
@@ -45,15 +46,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class DraftTask:
-    """One part to read, and where to put what it holds."""
+    """One part to read, and where to put what it holds. only: of its one item, these lines."""
 
     part: Part
     limits: Limits
     file: Path
+    only: LineRange | None = None
 
     @property
     def size(self) -> int:
-        return sum(item.size for item in self.part.items)
+        return self.only.end - self.only.begin if self.only else sum(item.size for item in self.part.items)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft]]]:
         yield from zip(task.part.items, package_documents(task.part, task.limits), strict=True)
     else:
         for item in task.part.items:
-            yield item, file_documents(item, task.part.source, task.limits)
+            yield item, file_documents(item, task.part.source, task.limits, task.only)
 
 
 class _Writer:

@@ -20,6 +20,7 @@ from tasks.text.html import declared
 from tasks.text.huggingface import read_dataset
 from tasks.text.items import Item, on_disk
 from tasks.text.pdf import read_pdf
+from tasks.text.ranges import LineRange
 from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
 from tasks.text.sources import Source
 from tasks.text.tex import is_tex
@@ -30,13 +31,13 @@ _SAYING = frozenset({"license", *_LANGUAGES, *_DATES})
 _MOST_CHARS = 100  # of a licence, language or date that a row states
 
 
-def file_documents(item: Item, source: Source, limits: Limits) -> Iterator[Draft]:
-    """Everything that an item holds, in order.
+def file_documents(item: Item, source: Source, limits: Limits, only: LineRange | None = None) -> Iterator[Draft]:
+    """Everything that an item holds, or that some of its lines hold, in order.
 
     Raises ItemChanged, also after the last, if it is not what the snapshot saw; OSError if it cannot be read.
     """
     blank = Draft("", item.uri, item.origin, item.license, source.text_kind or item.kind, item.split)
-    for draft in _drafts(item, source, blank, limits):
+    for draft in _drafts(item, source, blank, limits, only):
         if draft.reason is None:
             if not draft.text.strip():
                 draft.reason = EMPTY
@@ -47,16 +48,19 @@ def file_documents(item: Item, source: Source, limits: Limits) -> Iterator[Draft
         yield draft
 
 
-def rows_of(item: Item, source: Source, max_bytes: int, every_column: bool = False) -> Iterator[Row | Rejected]:
-    """Rows of a table-like item. Of a Parquet file only the columns for text documents, unless ``every_column``."""
+def rows_of(
+    item: Item, source: Source, max_bytes: int, every_column: bool = False, only: LineRange | None = None
+) -> Iterator[Row | Rejected]:
+    """Rows of a table-like item, or of some of its lines. Of a Parquet file only the columns for text documents, unless
+    ``every_column``."""
     if item.kind == "dataset":
         yield from read_dataset(item)
         return
     named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
     columns = None if every_column else [name for name in named if name]
     file_format: Any = item.kind
-    with on_disk(item) as path:
-        yield from read_rows(path, file_format, max_bytes, columns)
+    with on_disk(item, only.state if only else None) as path:
+        yield from read_rows(path, file_format, max_bytes, columns, only)
 
 
 def origin_of(row: Row, source: Source, otherwise: str) -> str:
@@ -65,11 +69,11 @@ def origin_of(row: Row, source: Source, otherwise: str) -> str:
     return otherwise if named is None or named == "" else without_surrogates(str(named))
 
 
-def _drafts(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator[Draft]:
+def _drafts(item: Item, source: Source, blank: Draft, limits: Limits, only: LineRange | None) -> Iterator[Draft]:
     if item.kind in TABLES or item.kind == "dataset":
         word = "row" if item.kind != "jsonl" else "line"
         blank.kind = source.text_kind or "text"
-        for row in rows_of(item, source, limits.max_document_bytes):
+        for row in rows_of(item, source, limits.max_document_bytes, only=only):
             yield rejected_draft(blank, row) if isinstance(row, Rejected) else _of_row(row, source, blank, word)
         return
     with on_disk(item) as path:

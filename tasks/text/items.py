@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
     ]
 )
+FileState = tuple[int, int, int]
 PART_BYTES = 4 << 20  # of files that one worker reads before it hands in what it made
 
 
@@ -162,10 +163,11 @@ class ItemChanged(DataError):
 
 
 @contextlib.contextmanager
-def on_disk(item: Item) -> Iterator[Path]:
+def on_disk(item: Item, known: FileState | None = None) -> Iterator[Path]:
     """Path of a user's file, known to be what the snapshot saw from before it is read until after.
 
-    A remote file is copied to this machine for as long. Raises ItemChanged if it has changed or is gone.
+    known: the state in which the file was found to be that; it is not read through once more. A remote file is copied
+    to this machine for as long. Raises ItemChanged if it has changed or is gone.
     """
     if item.path is None and is_remote(item.uri):
         with copied(item.uri, item.sha256) as copy:
@@ -176,15 +178,15 @@ def on_disk(item: Item) -> Iterator[Path]:
     path = path_of(item)
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            before = _state(os.fstat(file.fileno()))
+            digest = item.sha256 if known else hashlib.file_digest(file, "sha256").hexdigest()
+            before = state_of(os.fstat(file.fileno()))
     except OSError as error:
         raise ItemChanged(item, f"can no longer be read: {error.strerror or error}") from error
-    if digest != item.sha256:
+    if digest != item.sha256 or before != (known or before):
         raise ItemChanged(item, _CHANGED)
     yield path
     try:
-        after = _state(path.stat())
+        after = state_of(path.stat())
     except OSError:
         after = None
     if after != before:
@@ -194,7 +196,8 @@ def on_disk(item: Item) -> Iterator[Path]:
 _CHANGED = "has changed since the snapshot was taken"
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int]:
+def state_of(status: os.stat_result) -> FileState:
+    """By which it is told that a file has changed: its size, the time of its last change in nanoseconds, its inode."""
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 

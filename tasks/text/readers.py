@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tasks.text.compression import DAMAGED, open_plain
 from tasks.text.decoding import BINARY, NotText, decode, is_binary
 from tasks.text.formats import Format
+from tasks.text.ranges import LineRange, open_range
 
 _BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _EXCERPT = 80
@@ -54,15 +55,21 @@ class Passage:
 
 
 def read_rows(
-    path: Path, file_format: Format, max_bytes: int, columns: list[str] | None = None
+    path: Path,
+    file_format: Format,
+    max_bytes: int,
+    columns: list[str] | None = None,
+    only: LineRange | None = None,
 ) -> Iterator[Row | Rejected]:
-    """Rows of a JSON-lines or Parquet file. ``max_bytes`` bounds a row. ``columns`` limits what is read of a table."""
-    return _parquet_rows(path, max_bytes, columns) if file_format == "parquet" else _json_rows(path, max_bytes)
+    """Rows of a JSON-lines or Parquet file. ``max_bytes`` bounds a row. ``columns`` limits what is read of a table, and
+    ``only`` what is read of a file of lines."""
+    return _parquet_rows(path, max_bytes, columns) if file_format == "parquet" else _json_rows(path, max_bytes, only)
 
 
-def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Rejected]]:
-    """Numbered lines with their ends. A line above ``max_bytes`` is skipped without being held in memory."""
-    number = 0
+def lines(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[int, bytes | Rejected]]:
+    """Lines with their ends, numbered on from ``before``. A line above ``max_bytes`` is skipped without being held in
+    memory."""
+    number = before
     try:
         while line := stream.readline(max_bytes + 1):
             number += 1
@@ -78,9 +85,9 @@ def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Rejec
         yield number + 1, Rejected(number + 1, f"the file is cut short or damaged after line {number}: {error}")
 
 
-def _json_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
-    with open_plain(path) as stream:
-        for number, line in lines(stream, max_bytes):
+def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[Row | Rejected]:
+    with open_range(path, only) if only else open_plain(path) as stream:
+        for number, line in lines(stream, max_bytes, only.before if only else 0):
             if isinstance(line, Rejected):
                 yield line
             elif line.strip():

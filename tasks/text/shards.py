@@ -74,13 +74,14 @@ def slices_by_bytes(table: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
 
 
 def read_corpus(
-    directory: Path, columns: list[str] | None = None, batch_bytes: int = BATCH_BYTES
+    directory: Path, columns: list[str] | None = None, batch_bytes: int | None = None
 ) -> Iterator[pa.Table]:
-    """Documents in order, a few megabytes of text at a time. `columns` must include "text" if given."""
+    """Documents in order, `batch_bytes` of text (default: BATCH_BYTES) at a time. `columns` must include "text" if
+    given."""
     for path in shard_paths(directory):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
-                yield from slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes)
+                yield from slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes or BATCH_BYTES)
 
 
 class CorpusWriter:

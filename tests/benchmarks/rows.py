@@ -58,27 +58,29 @@ def folder() -> Path:
     return path
 
 
-def environment(
-    name: str, requirements: Sequence[str], packages_of_project: bool = False, under: Path | None = None
-) -> Path:
-    """The Python of a virtual environment that holds `requirements`, made at first use; pip's errors are raised.
+def environment(name: str, requirements: Sequence[str], packages_of_project: bool = False) -> Path:
+    """The Python of a virtual environment that holds `requirements`, made at first use.
+
+    Raises CalledProcessError, with what pip said.
 
     packages_of_project: the environment also sees the project's own packages (the other side then runs beside the same
-    torch, numpy or pyarrow). under: where to make it; default: beside the figures.
+    torch, numpy or pyarrow).
     """
-    place = (under or folder() / "environments") / name
+    place = folder() / "environments" / name
     python, stamp = place / "bin" / "python", place / "installed.json"
     wanted = json.dumps(sorted(requirements))
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
     print(f"Installing {', '.join(requirements)} …", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(place)], check=True)
     if packages_of_project:
         own = Path(sys.prefix) / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
         link = place / "lib" / own.parent.name / "site-packages" / "project.pth"
         link.write_text(f"{own}\n")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *requirements], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True)
+    print(done.stderr, end="", file=sys.stderr)
+    done.check_returncode()
     stamp.write_text(wanted)
     return python
 
