@@ -1,10 +1,11 @@
 """What everything that is read becomes: a ``Draft``, which is a document, or the reason why there is none."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tasks.text.decoding import without_surrogates
 from tasks.text.readers import Rejected
+from tasks.text.tex import is_tex
 
 QUARANTINED = "quarantined"
 EMPTY = "empty"
@@ -50,6 +51,46 @@ class Draft:
         if self.rejected is not None:
             content = f"{self.rejected.line}\0{self.rejected.excerpt}"
         return hashlib.sha256(f"{self.source}\0{content}".encode()).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class PlainRows:
+    """Rows that hold a text and say nothing of themselves but their origin, as columns, (N,) each: what most rows are.
+    Everything else about them stands in ``blank``. place: what a place is counted in, "line" or "row"."""
+
+    blank: Draft
+    place: str
+    numbers: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """As of drafts."""
+        before = f"{self.blank.source}\0".encode()
+        return [hashlib.sha256(before + text.encode()).hexdigest()[:32] for text in self.texts]
+
+    @property
+    def places(self) -> list[str]:
+        """As of drafts."""
+        return [place_of(self.place, number) for number in self.numbers]
+
+    @property
+    def reasons(self) -> list[str | None]:
+        """As of drafts."""
+        return [unfit(text, self.blank.kind) for text in self.texts]
+
+
+def place_of(counted_in: str, number: int) -> str:
+    """The place of a line or row, from 1. RFC 5147: line=m,n is the text between line ends m and n."""
+    return f"line={number - 1},{number}" if counted_in == "line" else f"row={number}"
+
+
+def unfit(text: str, kind: str) -> str | None:
+    """Why a text is no document, if so."""
+    if not text or text.isspace():
+        return EMPTY
+    return TEX if kind == "text" and is_tex(text) else None
 
 
 def rejected_draft(blank: Draft, rejected: Rejected) -> Draft:

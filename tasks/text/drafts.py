@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.text.documents import Draft, Limits, rejected_draft
+from tasks.text.documents import Draft, Limits, PlainRows, rejected_draft
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part
 from tasks.text.package_documents import package_documents
 from tasks.text.ranges import LineRange
 from tasks.text.readers import Rejected
+from tasks.text.shards import COLLECTED_FROM, shard_paths
 from tasks.text.shards import SCHEMA as CORPUS
-from tasks.text.shards import shard_paths
 
 SCHEMA = pa.schema(
     [
@@ -85,7 +85,7 @@ def write_drafts(task: DraftTask) -> list[Drafted]:
     return found
 
 
-def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft]]]:
+def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft | PlainRows]]]:
     if task.part.source.kind == "packages":
         yield from zip(task.part.items, package_documents(task.part, task.limits), strict=True)
     else:
@@ -101,19 +101,30 @@ class _Writer:
             path, SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
         )
         self._held: list[tuple[Draft, Item]] = []
-        self._size = 0
+        self._tables: list[pa.Table] = []  # of what came before
+        self._rows = self._size = 0
         self.rows = 0
 
-    def add(self, draft: Draft, item: Item) -> None:
-        self._held.append((draft, item))
-        self._size += len(draft.text)
-        self.rows += 1
-        if self._size >= _HELD_BYTES or len(self._held) >= _HELD_ROWS:
+    def add(self, draft: Draft | PlainRows, item: Item) -> None:
+        if isinstance(draft, Draft):
+            self._held.append((draft, item))
+            self._size += len(draft.text)
+            rows = 1
+        else:
+            self._tables += [_table(self._held), plain_table(draft, item)]
+            self._held = []
+            self._size += sum(map(len, draft.texts))
+            rows = len(draft.texts)
+        self._rows += rows
+        self.rows += rows
+        if self._size >= _HELD_BYTES or self._rows >= _HELD_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        self._parquet.write_table(_table(self._held))
-        self._held, self._size = [], 0
+        tables = [table for table in (*self._tables, _table(self._held)) if table.num_rows]
+        if tables:
+            self._parquet.write_table(pa.concat_tables(tables).combine_chunks())
+        self._held, self._tables, self._rows, self._size = [], [], 0, 0
 
     def __enter__(self) -> _Writer:
         return self
@@ -143,6 +154,31 @@ def take_drafts(corpus: Path, folder: Path) -> list[Segment]:
         draft.replace(file)
         segments.append(Segment(file, 0, rows))
     return segments
+
+
+def plain_table(rows: PlainRows, item: Item) -> pa.Table:
+    """Plain rows of an item as a table."""
+    count, blank, reasons = len(rows.texts), rows.blank, rows.reasons
+    texts = pa.array(rows.texts, pa.large_string())
+    same = {"source": blank.source, "license": blank.license, "kind": blank.kind, "split": blank.split, "collector": ""}
+    columns = {name: pa.repeat(pa.scalar(value, pa.string()), count) for name, value in same.items()}
+    unfit = pa.array([reason is not None for reason in reasons])
+    where = {"file": item.uri, "sha256": item.sha256, "date": None, "digest": None}
+    known = {name: pa.repeat(pa.scalar(value, pa.string()), count) for name, value in where.items()}
+    known["place"] = pa.array(rows.places, pa.string())
+    columns |= {
+        "doc_id": pa.array(rows.doc_ids, pa.string()),
+        "text": pc.if_else(unfit, pa.scalar(None, pa.large_string()), texts) if any(reasons) else texts,
+        "origin": pa.array(rows.origins, pa.string()),
+        "collected_from": pa.StructArray.from_arrays(
+            [known[field.name] for field in COLLECTED_FROM], fields=list(COLLECTED_FROM)
+        ),
+        "reason": pa.array(reasons, pa.string()),
+        "bytes_in": pc.cast(pc.binary_length(texts), pa.int64()),
+    }
+    return pa.table([
+        columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in SCHEMA
+    ], SCHEMA)  # fmt: skip
 
 
 def _table(held: list[tuple[Draft, Item]]) -> pa.Table:

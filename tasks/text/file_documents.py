@@ -14,7 +14,7 @@ from tasks.text import licences
 from tasks.text.conversations import FIELDS as CONVERSATIONS
 from tasks.text.conversations import conversation_of
 from tasks.text.decoding import without_surrogates
-from tasks.text.documents import EMPTY, TEX, Draft, Limits, rejected_draft
+from tasks.text.documents import Draft, Limits, PlainRows, place_of, rejected_draft, unfit
 from tasks.text.formats import TABLES, language_of
 from tasks.text.html import declared
 from tasks.text.huggingface import read_dataset
@@ -23,26 +23,30 @@ from tasks.text.pdf import read_pdf
 from tasks.text.ranges import LineRange
 from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
 from tasks.text.sources import Source
-from tasks.text.tex import is_tex
 from tasks.text.webarchive import Page, read_pages
 
 _LANGUAGES, _DATES = ("language", "lang"), ("date", "timestamp", "created")
-_SAYING = frozenset({"license", *_LANGUAGES, *_DATES})
+_SAYING = frozenset({"id", "license", *_LANGUAGES, *_DATES})
+_HELD_CHARS, _HELD_ROWS = 4 << 20, 8192  # of plain rows
 _MOST_CHARS = 100  # of a licence, language or date that a row states
 
 
-def file_documents(item: Item, source: Source, limits: Limits, only: LineRange | None = None) -> Iterator[Draft]:
+def file_documents(
+    item: Item, source: Source, limits: Limits, only: LineRange | None = None
+) -> Iterator[Draft | PlainRows]:
     """Everything that an item holds, or that some of its lines hold, in order.
 
     Raises ItemChanged, also after the last, if it is not what the snapshot saw; OSError if it cannot be read.
     """
     blank = Draft("", item.uri, item.origin, item.license, source.text_kind or item.kind, item.split)
-    for draft in _drafts(item, source, blank, limits, only):
-        if draft.reason is None:
-            if not draft.text.strip():
-                draft.reason = EMPTY
-            elif draft.kind == "text" and is_tex(draft.text):
-                draft.reason = TEX
+    if item.kind in TABLES or item.kind == "dataset":
+        blank.kind = source.text_kind or "text"
+        drafts = _of_rows(rows_of(item, source, limits.max_document_bytes, only=only), item, source, blank)
+    else:
+        drafts = _drafts(item, blank, limits) if item.kind != "warc" else _of_pages(item, source, blank, limits)
+    for draft in drafts:
+        if isinstance(draft, Draft) and draft.reason is None:
+            draft.reason = unfit(draft.text, draft.kind)
             if source.license is not None:
                 draft.license = source.license
         yield draft
@@ -69,19 +73,39 @@ def origin_of(row: Row, source: Source, otherwise: str) -> str:
     return otherwise if named is None or named == "" else without_surrogates(str(named))
 
 
-def _drafts(item: Item, source: Source, blank: Draft, limits: Limits, only: LineRange | None) -> Iterator[Draft]:
-    if item.kind in TABLES or item.kind == "dataset":
-        word = "row" if item.kind != "jsonl" else "line"
-        blank.kind = source.text_kind or "text"
-        for row in rows_of(item, source, limits.max_document_bytes, only=only):
-            yield rejected_draft(blank, row) if isinstance(row, Rejected) else _of_row(row, source, blank, word)
-        return
+def _of_rows(rows: Iterator[Row | Rejected], item: Item, source: Source, blank: Draft) -> Iterator[Draft | PlainRows]:
+    counted_in = "line" if item.kind == "jsonl" else "row"
+    told = replace(blank, license=blank.license if source.license is None else source.license)
+    plain, size = PlainRows(told, counted_in), 0
+    for row in rows:
+        draft = None
+        if isinstance(row, Rejected):
+            draft = rejected_draft(blank, row)
+        elif _SAYING.isdisjoint(row.fields) and isinstance(text := row.fields.get(source.text_field), str):
+            plain.numbers.append(row.line)
+            plain.texts.append(without_surrogates(text))
+            plain.origins.append(origin_of(row, source, blank.origin))
+            size += len(text)
+        else:
+            draft = _of_row(row, source, blank, counted_in)
+        if plain.texts and (draft is not None or size > _HELD_CHARS or len(plain.texts) >= _HELD_ROWS):
+            yield plain
+            plain, size = PlainRows(told, counted_in), 0
+        if draft is not None:
+            yield draft
+    if plain.texts:
+        yield plain
+
+
+def _of_pages(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator[Draft]:
+    blank.kind = source.text_kind or "text"
     with on_disk(item) as path:
-        if item.kind == "warc":
-            blank.kind = source.text_kind or "text"
-            for page in read_pages(path, limits.max_document_bytes):
-                yield rejected_draft(blank, page) if isinstance(page, Rejected) else _of_page(page, blank)
-            return
+        for page in read_pages(path, limits.max_document_bytes):
+            yield rejected_draft(blank, page) if isinstance(page, Rejected) else _of_page(page, blank)
+
+
+def _drafts(item: Item, blank: Draft, limits: Limits) -> Iterator[Draft]:
+    with on_disk(item) as path:
         for passage in passages_of(item, path, limits):
             yield rejected_draft(blank, passage) if isinstance(passage, Rejected) else _of_passage(item, passage, blank)
 
@@ -120,7 +144,7 @@ def _of_page(page: Page, blank: Draft) -> Draft:
     )  # fmt: skip
 
 
-def _of_row(row: Row, source: Source, blank: Draft, word: str) -> Draft:
+def _of_row(row: Row, source: Source, blank: Draft, counted_in: str) -> Draft:
     fields = row.fields
     text = fields.get(source.text_field)
     if text is None:
@@ -129,14 +153,13 @@ def _of_row(row: Row, source: Source, blank: Draft, word: str) -> Draft:
         return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
     draft = Draft(
         without_surrogates(text), blank.source, origin_of(row, source, blank.origin), blank.license, blank.kind,
-        blank.split, place=f"line={row.line - 1},{row.line}" if word == "line" else f"row={row.line}",
+        blank.split, place=place_of(counted_in, row.line),
     )  # fmt: skip
     identifier = fields.get("id")
     if isinstance(identifier, (str, int)) and str(identifier):
         draft.source = f"{blank.source}#{quote(without_surrogates(str(identifier)))}"
-    if not _SAYING.isdisjoint(fields):
-        draft.license = _stated(fields, "license") or blank.license
-        draft.language, draft.date = _stated(fields, *_LANGUAGES), _stated(fields, *_DATES)
+    draft.license = _stated(fields, "license") or blank.license
+    draft.language, draft.date = _stated(fields, *_LANGUAGES), _stated(fields, *_DATES)
     return draft
 
 

@@ -4,10 +4,13 @@ import gzip
 import io
 import json
 import random
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+
+from tasks.text.documents import Draft, PlainRows
 
 ARTICLE = "The river rises in the northern hills, and it flows south through the old town to the sea. " * 6
 PARAGRAPHS = [f"Chapter {number}. {ARTICLE}" for number in range(6)]
@@ -94,3 +97,14 @@ def every_format() -> dict[str, bytes]:
         "n.pdf": pdf("The first page of a paper.", "And the second page."),
         "o.jsonl.gz": gzip.compress(chat, mtime=0),
     }
+
+
+def one_by_one(found: Draft | PlainRows) -> list[Draft]:
+    """The drafts of what a file gives."""
+    if isinstance(found, Draft):
+        return [found]
+    columns = zip(found.texts, found.origins, found.places, found.reasons, strict=True)
+    return [
+        replace(found.blank, text=text, origin=origin, place=place, reason=reason)
+        for text, origin, place, reason in columns
+    ]

@@ -18,7 +18,7 @@ from tasks.text.folders import Unreadable, files_of
 from tasks.text.formats import format_of
 from tasks.text.items import Item
 from tasks.text.sources import Source
-from tests.unit.tasks.specimens import every_format, warc_record
+from tests.unit.tasks.specimens import every_format, one_by_one, warc_record
 
 LIMITS = Limits(document_chars=400, max_document_bytes=20_000, min_docstring_chars=0)
 SOURCE = Source(kind="files", path="-")
@@ -29,7 +29,7 @@ def read(path: Path, limits: Limits = LIMITS) -> list[Draft]:
     assert kind is not None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     item = Item(path.as_uri(), path.stat().st_size, digest, path.as_uri(), None, kind, 0, None)
-    drafts = list(file_documents(item, SOURCE, limits))
+    drafts = [draft for found in file_documents(item, SOURCE, limits) for draft in one_by_one(found)]
     for draft in drafts:  # each can be written down
         assert len(draft.doc_id) == 32 and draft.text.encode() is not None
         assert (draft.rejected is not None) == (draft.reason == QUARANTINED)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tasks.lineage.parallel import in_threads
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Artifact, Resources
 from tasks.text import drafting, items
-from tasks.text.documents import Draft, Limits
+from tasks.text.documents import Draft, Limits, PlainRows
 from tasks.text.draft_reader import read_drafts
 from tasks.text.drafting import read_items
 from tasks.text.drafts import Drafted, DraftTask
@@ -21,6 +22,7 @@ from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part
 from tasks.text.ranges import count_ranges, line_ranges
 from tasks.text.sources import Source
+from tests.unit.tasks.specimens import one_by_one
 
 LIMITS = Limits(document_chars=400, max_document_bytes=60, min_docstring_chars=0)
 SOURCE = Source(kind="files", path="-")
@@ -31,6 +33,10 @@ PIECES = (
 )  # fmt: skip
 
 
+def all_drafts(found: Iterable[Draft | PlainRows]) -> list[Draft]:
+    return [draft for one in found for draft in one_by_one(one)]
+
+
 def item_of(path: Path) -> Item:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Item(path.as_uri(), path.stat().st_size, digest, path.as_uri(), None, "jsonl", 0, None)
@@ -39,7 +45,7 @@ def item_of(path: Path) -> Item:
 def drafts_by_range(item: Item, count: int) -> list[Draft]:
     found = line_ranges((item, count))
     assert found is not None and len(found) == count
-    return [draft for lines in found for draft in file_documents(item, SOURCE, LIMITS, lines)]
+    return [draft for lines in found for draft in all_drafts(file_documents(item, SOURCE, LIMITS, lines))]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -50,7 +56,7 @@ def test_ranges_give_what_the_whole_gives(
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_bytes(b"".join(parts))
     item = item_of(path)
-    whole = list(file_documents(item, SOURCE, LIMITS))
+    whole = all_drafts(file_documents(item, SOURCE, LIMITS))
     found = drafts_by_range(item, min(shares, item.size))
     assert found == whole and [draft.doc_id for draft in found] == [draft.doc_id for draft in whole]
 
@@ -65,7 +71,7 @@ def test_every_range_size_gives_the_whole(tmp_path: Path) -> None:
         + b'"}\n{"text": "last"}'
     )
     item = item_of(path)
-    whole = list(file_documents(item, SOURCE, LIMITS))
+    whole = all_drafts(file_documents(item, SOURCE, LIMITS))
     assert [draft.place for draft in whole][-1] == "line=13,14" and whole[-2].rejected and whole[-2].rejected.line == 13
     for count in range(2, item.size + 1):
         assert drafts_by_range(item, count) == whole, count
@@ -90,7 +96,7 @@ def test_a_file_that_is_not_what_was_seen_has_no_ranges(tmp_path: Path) -> None:
     path.write_bytes(b'{"text": "else"}\n' * 4)
     assert line_ranges((item, 2)) is None
     with pytest.raises(ItemChanged, match="has changed since"):
-        list(file_documents(item, SOURCE, LIMITS, found[1]))
+        all_drafts(file_documents(item, SOURCE, LIMITS, found[1]))
     path.unlink()
     assert line_ranges((item, 2)) is None
 
