@@ -162,15 +162,14 @@ def survey(
 
     def unsigned() -> Iterator[TextBatch]:
         for column in columns:
-            lowered = pc.utf8_lower(column).combine_chunks()
-            batch = TextBatch(lowered)
+            batch = TextBatch(pc.utf8_lower(column))
             digests = normalised_digests(batch, compiled)
             found, fresh = numbers.number(digests)
             texts.append(found)
             recalled = memory.recall(digests[fresh])
             missing = np.setdiff1d(np.arange(len(fresh)), recalled[0])
             recalls.append(_Recall(len(batch), missing, *recalled))
-            yield batch if len(missing) == len(batch) else TextBatch(lowered.take(pa.array(fresh[missing])))
+            yield batch if len(missing) == len(batch) else batch.take(fresh[missing])
 
     for signed, its_own in mapper(partial(sign, config=config, compiled=compiled), unsigned()):
         recall = recalls.popleft()

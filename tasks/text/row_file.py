@@ -1,5 +1,5 @@
 """Reading single rows of arrays in files. A memory map would count every page it touches, and its neighbours, as this
-process's memory; so rows are read, those that lie together at once."""
+process's memory; so rows are read, those that lie together at once. A small file is read whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import weakref
 from pathlib import Path
 
 import numpy as np
+
+SMALL = 12 << 20  # bytes
 
 
 class RowFile:
@@ -18,7 +20,9 @@ class RowFile:
         self._row_bytes = self._dtype.itemsize * columns
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        self._count = os.fstat(self._file).st_size // self._row_bytes
+        size = os.fstat(self._file).st_size
+        self._count = size // self._row_bytes
+        self._whole = os.pread(self._file, size, 0) if size <= SMALL else None
 
     def __len__(self) -> int:
         return self._count
@@ -36,7 +40,10 @@ class RowFile:
         low = begins[firsts] * self._row_bytes
         high = ends[np.append(firsts[1:], len(begins)) - 1] * self._row_bytes
         places = zip(low.tolist(), high.tolist(), strict=True)
-        pieces = [os.pread(self._file, end - begin, begin) for begin, end in places]
+        if self._whole is None:
+            pieces = [os.pread(self._file, end - begin, begin) for begin, end in places]
+        else:
+            pieces = [self._whole[begin:end] for begin, end in places]
         found = np.frombuffer(b"".join(pieces), self._dtype)
         if found.nbytes != (high - low).sum():
             raise ValueError("the file is shorter than its index says")

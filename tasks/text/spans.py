@@ -141,6 +141,16 @@ class TextBatch:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def take(self, rows: np.ndarray) -> TextBatch:
+        """Some of the texts, whose rows must rise; those that lie together are copied at once."""
+        firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        lasts = np.append(firsts[1:], len(rows))[: len(firsts)] - 1
+        places = zip(self.offsets[rows[firsts]].tolist(), self.offsets[rows[lasts] + 1].tolist(), strict=True)
+        taken = TextBatch.__new__(TextBatch)
+        taken.data = np.concatenate([*(self.data[begin:end] for begin, end in places), np.zeros(PADDING, np.uint8)])
+        taken.offsets = np.concatenate(([0], np.cumsum(np.diff(self.offsets)[rows])))
+        return taken
+
     def __getstate__(self) -> dict[str, np.ndarray]:
         """Without what was found in it, for another process: that is sooner found anew than sent."""
         return {"data": self.data, "offsets": self.offsets}

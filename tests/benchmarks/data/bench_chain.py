@@ -79,7 +79,7 @@ def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
     from tasks.text.encoder import encoder_of
     from tests.benchmarks.data.bench_dedup import ours
 
-    ours(text, 100)
+    ours(text, 2000)
     encoder_of(Tokenizer.load(vocabulary).backend, compiled=True).encode(["some words"])
     documents = pa.table({"text": ["some words"], "kind": ["docstring"], "language": pa.nulls(1, pa.string())})
     return {"reasons": Cleaner(CleanConfig(), compiled=True).clean(documents).reasons.tolist()}

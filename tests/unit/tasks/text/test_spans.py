@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +62,10 @@ def test_even_spacing_is_pythons(texts):
     data, offsets = TextBatch(texts).evenly_spaced()
     found = [data[begin:end].tobytes().decode() for begin, end in pairwise(offsets.tolist())]
     assert found == [" ".join(text.split()) for text in texts]
+
+
+@given(st.lists(st.text(max_size=5), max_size=8), st.data())
+def test_some_texts_of_a_batch_are_a_batch(texts, data):
+    rows = sorted(data.draw(st.sets(st.integers(0, len(texts) - 1)))) if texts else []
+    taken, expected = TextBatch(texts).take(np.array(rows, np.int64)), TextBatch([texts[row] for row in rows])
+    assert taken.data.tolist() == expected.data.tolist() and taken.offsets.tolist() == expected.offsets.tolist()
