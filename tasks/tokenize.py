@@ -10,12 +10,13 @@ by the hash of doc_id; near copies are gone already, so none lies across the spl
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,11 +195,17 @@ class Encoding(NamedTuple):
     pieces: Pieces
 
 
-@lru_cache(maxsize=1)
+_kept = threading.local()  # an encoder writes down the words that it meets, so each thread has its own
+
+
 def encoding_of(folder: Path, compiled: bool) -> Encoding:
-    """That of this process. folder: where tokenizer.json lies. compiled: by machine code (kernels.py)."""
-    tokenizer = Tokenizer.load(folder)
-    return Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer))
+    """That of this thread. folder: where tokenizer.json lies. compiled: by machine code (kernels.py)."""
+    if getattr(_kept, "of", None) != (folder, compiled):
+        tokenizer = Tokenizer.load(folder)
+        _kept.encoding = Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer))
+        _kept.of = (folder, compiled)
+    encoding: Encoding = _kept.encoding
+    return encoding
 
 
 def encode_parts(parts: list[pa.Table], folder: Path, compiled: bool) -> list[Encoded | None]:

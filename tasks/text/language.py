@@ -8,6 +8,7 @@ Only the beginning of a text is read, for the same reason.
 from __future__ import annotations
 
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ _FEATURE_BITS = 17  # of a 32-bit key; the model has 100,053 features. The rest 
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
+_LOADING = Lock()
 NO_LANGUAGE = "zxx"  # ISO 639-2: no linguistic content; the model's class for code, numbers and the like
 
 
@@ -95,9 +97,14 @@ class Identifier:
         return csr_matrix((values, features.astype(np.int32), bounds), shape=shape)
 
 
-@cache
 def identifier() -> Identifier:
-    """The identifier, loaded at first use (a second, 80 MB)."""
+    """The identifier, loaded at first use (a second, 80 MB), by one thread for all."""
+    with _LOADING:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Identifier:
     return Identifier()
 
 
