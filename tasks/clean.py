@@ -27,7 +27,7 @@ from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, clean_bat
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, count_workers, in_this_process
+from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process
 from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
 from tasks.text.histograms import Histograms
@@ -183,9 +183,10 @@ def clean(
         mapper = in_this_process  # what was counted is known in this process alone
     finds = pq.ParquetWriter(run.output / "personal_data.parquet", FINDS_SCHEMA, compression="zstd")
     size, done, began = 0, 0, time.monotonic()
-    ledger = Ledger(run.output / "ledger.parquet", documents_in=total)
-    with finds, ledger, CorpusWriter(run.output, beside=count_workers(resources.workers) > 1) as writer:
-        for table, cleaned in mapper(partial(clean_batch, parts=parts), read_corpus(corpus.path)):
+    workers = count_workers(resources.workers)
+    ledger = Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers)
+    with finds, ledger, CorpusWriter(run.output, workers=workers) as writer:
+        for table, cleaned in mapper(partial(clean_batch, parts=parts), ahead(read_corpus(corpus.path), workers)):
             finds.write_table(audit.add(table, cleaned))
             kept = pa.array(cleaned.reasons < 0)
             ledger.add_table(ledger_rows(table, cleaned, kept))

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger
-from tasks.lineage.parallel import count_workers
+from tasks.lineage.parallel import ahead, count_workers
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.text.admission import REPEATED, Admission
 from tasks.text.documents import Limits
@@ -160,9 +160,12 @@ def _write(
 ) -> None:
     decide = _Sides(drafts, seen)
     by_split: Counter[str] = Counter()
-    ledger = Ledger(run.output / "ledger.parquet")
-    with CorpusWriter(run.output, beside=count_workers(resources.workers) > 1) as corpus:
-        for one, table in admission.tables():
+    workers = count_workers(resources.workers)
+    with (
+        Ledger(run.output / "ledger.parquet", workers=workers) as ledger,
+        CorpusWriter(run.output, workers=workers) as corpus,
+    ):
+        for one, table in ahead(admission.tables(), workers):
             ledger.add_table(_ledger_rows(table))
             table = decide.with_splits(table.filter(pc.is_null(table["reason"])), one.source)
             by_split.update(table["split"].to_pylist())

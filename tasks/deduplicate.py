@@ -32,7 +32,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, count_workers, in_this_process, in_threads
+from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process, in_threads
 from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
@@ -148,10 +148,12 @@ def survey(
     on_batch: Callable[[int], None] = lambda documents: None,
     mapper: Mapper = in_this_process,
     compiled: bool = False,
+    workers: int = 1,
 ) -> Survey:
     """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`.
 
-    mapper: signs the batches. compiled: by machine code, which pays where there is much text (kernels.py).
+    mapper: signs the batches. compiled: by machine code, which pays where there is much text (kernels.py). workers:
+    with several, batches are read and their digests made in a thread meanwhile.
     """
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows, compiled)
@@ -160,10 +162,13 @@ def survey(
     num_documents = num_signed = 0
     recalls: deque[_Recall] = deque()  # of the batches that are being signed
 
-    def unsigned() -> Iterator[TextBatch]:
+    def digested() -> Iterator[tuple[TextBatch, np.ndarray]]:
         for column in columns:
             batch = TextBatch(pc.utf8_lower(column))
-            digests = normalised_digests(batch, compiled)
+            yield batch, normalised_digests(batch, compiled)
+
+    def unsigned() -> Iterator[TextBatch]:
+        for batch, digests in ahead(digested(), workers):
             found, fresh = numbers.number(digests)
             texts.append(found)
             recalled = memory.recall(digests[fresh])
@@ -192,15 +197,16 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     if not total:
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
     memory = signature_memory(config)
+    workers = count_workers(resources.workers)
     columns = (table["text"] for table in read_corpus(corpus.path, ["text"], SIGNED_BYTES))
     place, compiled = run.work / "shingles", kernels.pays(count_bytes(corpus.path))
     here = compiled and resources.runner == "local"
     found = survey(
         columns, place, config, memory, lambda documents: run.progress(documents, 2 * total),
-        in_threads(count_workers(resources.workers)) if here else run.map, compiled,
+        in_threads(workers) if here else run.map, compiled, workers,
     )  # fmt: skip
     labels, num_pairs = components(
-        found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1)
+        found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1), workers
     )
     found.store.remove_bands()
     memory.keep(found.store, found.digests)
@@ -209,7 +215,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     names = pa.concat_tables(list(read_names(corpus.path, wanted)))
     verdict = decide(names, np.flatnonzero(wanted), found.texts, labels)
     paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
-    counts = write_kept(run, corpus.path, total, verdict, paragraphs, resources)
+    counts = write_kept(run, corpus.path, total, verdict, paragraphs, workers)
     sizes = write_clusters(run.output / "clusters.parquet", verdict)
     run.log_metrics(
         {
@@ -244,13 +250,13 @@ def write_kept(
     total: int,
     verdict: Verdict,
     paragraphs: RepeatedParagraphs | None,
-    resources: Resources,
+    workers: int,
 ) -> LedgerCounts:
     """Write the kept documents and the ledger."""
     begin = 0
-    kept_documents = CorpusWriter(run.output, beside=count_workers(resources.workers) > 1)
-    with Ledger(run.output / "ledger.parquet", documents_in=total) as ledger, kept_documents as writer:
-        for table in read_corpus(corpus):
+    kept_documents = CorpusWriter(run.output, workers=workers)
+    with Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers) as ledger, kept_documents as writer:
+        for table in ahead(read_corpus(corpus), workers):
             rows = np.arange(begin, begin + table.num_rows)
             keeper = verdict.keeper[rows]
             kept = keeper == rows

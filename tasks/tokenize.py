@@ -10,12 +10,13 @@ by the hash of doc_id; near copies are gone already, so none lies across the spl
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, toke
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
+from tasks.lineage.parallel import ahead, count_workers
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
@@ -167,7 +169,7 @@ def tokenize(
     else:
         known = given_tokenizer(tokenizer.path)
     known.save(run.output / "tokenizer.json")
-    write_shards(run, corpus.path, known, trained_on, validation)
+    write_shards(run, corpus.path, known, trained_on, validation, count_workers(resources.workers))
 
 
 def given_tokenizer(folder: Path) -> Tokenizer:
@@ -194,11 +196,17 @@ class Encoding(NamedTuple):
     compiled: bool
 
 
-@lru_cache(maxsize=1)
+_kept = threading.local()  # an encoder writes down the words that it meets, so each thread has its own
+
+
 def encoding_of(folder: Path, compiled: bool) -> Encoding:
-    """That of this process. folder: where tokenizer.json lies. compiled: by machine code (kernels.py)."""
-    tokenizer = Tokenizer.load(folder)
-    return Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer), compiled)
+    """That of this thread. folder: where tokenizer.json lies. compiled: by machine code (kernels.py)."""
+    if getattr(_kept, "of", None) != (folder, compiled):
+        tokenizer = Tokenizer.load(folder)
+        _kept.encoding = Encoding(tokenizer, encoder_of(tokenizer.backend, compiled), Pieces.of(tokenizer), compiled)
+        _kept.of = (folder, compiled)
+    encoding: Encoding = _kept.encoding
+    return encoding
 
 
 def encode_parts(parts: list[pa.Table], folder: Path, compiled: bool) -> list[Encoded | None]:
@@ -218,7 +226,7 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
 
 
 def write_shards(
-    run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray
+    run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray, workers: int
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = token_dtype(tokenizer.vocab_size)
@@ -243,10 +251,10 @@ def write_shards(
         shards = {
             split: stack.enter_context(closing(ShardWriter(run.output, split, dtype))) for split in (TRAIN, VALIDATION)
         }
-        ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", documents_in=len(trained_on)))
+        ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for encoded in run.map(partial(encode_parts, folder=run.output, compiled=compiled), by_split()):
+        for encoded in run.map(partial(encode_parts, folder=run.output, compiled=compiled), ahead(by_split(), workers)):
             table = tables.popleft()
             rows = slice(begin, begin + table.num_rows)
             train, held_out = trained_on[rows] & ~validation[rows], validation[rows]

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.lineage.errors import LedgerError
+from tasks.lineage.parallel import Behind
 
 SCHEMA = pa.schema(
     [
@@ -59,12 +60,14 @@ class LedgerCounts:
 class Ledger:
     """Writes a ledger as a stream of tables, so that memory stays bounded by one table.
 
-    `documents_in` is the count from the stage's own input; without it the rows themselves are the count.
+    `documents_in` is the count from the stage's own input; without it the rows themselves are the count. workers: with
+    several, tables are compressed and written in a thread while the next is being made.
     The bytes depend on the tables given and their order, on nothing else.
     """
 
-    def __init__(self, path: Path, documents_in: int | None = None) -> None:
+    def __init__(self, path: Path, documents_in: int | None = None, workers: int = 1) -> None:
         self._expected = documents_in
+        self._behind = Behind(workers)
         self._rows = 0
         self._kept = 0
         self._dropped: Counter[str] = Counter()
@@ -80,7 +83,7 @@ class Ledger:
             raise LedgerError(f"the ledger table lacks the columns {', '.join(missing)}; give every column of GIVEN")
         kept = pc.is_null(table["reason"])
         table = table.select(GIVEN).append_column("decision", pc.if_else(kept, KEPT, DROPPED))
-        self._writer.write_table(table.select(SCHEMA.names).cast(SCHEMA))
+        self._behind(self._writer.write_table, table.select(SCHEMA.names).cast(SCHEMA))
         self._rows += table.num_rows
         self._kept += pc.sum(kept).as_py() or 0
         for entry in table["reason"].drop_null().value_counts().to_pylist():
@@ -88,7 +91,7 @@ class Ledger:
 
     def close(self) -> LedgerCounts:
         """Finish the file. Raises LedgerError unless documents in = kept + Σ dropped."""
-        self._writer.close()
+        self._end()
         counts = LedgerCounts(
             self._rows if self._expected is None else self._expected, self._kept, dict(sorted(self._dropped.items()))
         )
@@ -107,4 +110,10 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._behind.close()
+        finally:
+            self._writer.close()

@@ -50,6 +50,55 @@ def in_threads(workers: int) -> Mapper:
     return mapper
 
 
+def ahead(pieces: Iterable[Piece], workers: int) -> Iterator[Piece]:
+    """The pieces, the next of which is made in a thread while one is worked on; with one worker as they are needed.
+
+    For pieces that are made by code that lets go of the interpreter's lock, such as what reads Parquet.
+    """
+    if workers == 1:
+        yield from pieces
+        return
+    iterator, end = iter(pieces), object()
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        following: Future[Any] = thread.submit(next, iterator, end)
+        while (piece := following.result()) is not end:
+            following = thread.submit(next, iterator, end)
+            yield piece
+
+
+class Behind:
+    """Calls made in a thread, one after another in order, while the caller goes on; with one worker at once.
+
+    No more than one waits, so memory is bounded. What a call raises is raised by the next one or by `wait`.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._thread = ThreadPoolExecutor(1, "behind") if workers > 1 else None
+        self._last: Future[Any] | None = None
+
+    def __call__(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call the function with the arguments, once the call before has ended."""
+        self.wait()
+        if self._thread is None:
+            function(*arguments)
+        else:
+            self._last = self._thread.submit(function, *arguments)
+
+    def wait(self) -> None:
+        """Until nothing is under way."""
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+
 def on_this_machine(resources: Resources) -> Mapper:
     """In processes of this machine."""
 

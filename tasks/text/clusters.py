@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tasks.lineage.parallel import ahead
 from tasks.text import kernels
 from tasks.text.minhash import band_hashes, estimate
 from tasks.text.row_file import RowFile
@@ -162,18 +163,20 @@ def bucket_pairs(
 
 
 def components(
-    store: ShingleStore, threshold: float, on_band: Callable[[int], None] = lambda band: None
+    store: ShingleStore, threshold: float, on_band: Callable[[int], None] = lambda band: None, workers: int = 1
 ) -> tuple[np.ndarray, int]:
     """Label of the cluster of each document, (N,), and the number of pairs found similar.
 
     Documents that a band before has joined are not compared again. Labels are the least document of the cluster.
+    workers: with several, a band is sorted in a thread while the pairs of the band before are compared.
     """
     labels = np.arange(len(store.sizes))
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
     dissimilar = np.zeros(0, np.uint64)
-    for band in range(store.bands):
-        for left, right in bucket_pairs(store.band(band), usable, store.compiled):
+    bands = (list(bucket_pairs(store.band(band), usable, store.compiled)) for band in range(store.bands))
+    for band, rounds in enumerate(ahead(bands, workers)):
+        for left, right in rounds:
             apart = labels[left] != labels[right]
             left, right = left[apart], right[apart]
             keys = pair_keys(left, right)

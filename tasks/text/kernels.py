@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numba
@@ -31,6 +32,7 @@ SHORT, LONG = 8, spans.LONG_SPAN  # bytes of a word: hashed by one load; hashed 
 NONE, ONE, TWO, THREE, FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 EMPTY = np.uint32(0xFFFFFFFF)
+_KEEPING = Lock()  # numba has one place for all
 MOST_MOVES = 32  # of a hash on its way to its place; by chance it takes about one
 
 
@@ -46,8 +48,10 @@ def kept(function: Any) -> Any:
     It lies there under the digest of all code that the function reaches: numba itself would see a change to its file,
     but not one to a constant of another.
     """
-    numba.config.CACHE_DIR = str(home() / PLACE / fingerprint(function.py_func).digest[:16])
-    function.enable_caching()
+    place = str(home() / PLACE / fingerprint(function.py_func).digest[:16])
+    with _KEEPING:
+        numba.config.CACHE_DIR = place
+        function.enable_caching()
     return function
 
 

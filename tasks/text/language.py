@@ -8,6 +8,7 @@ Only the beginning of a text is read, for the same reason.
 from __future__ import annotations
 
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ _FEATURE_BITS = int(ID_BITS)  # of a 32-bit key; the model has 100,053 features.
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
+_LOADING = Lock()
 NO_LANGUAGE = "zxx"  # ISO 639-2: no linguistic content; the model's class for code, numbers and the like
 
 
@@ -117,9 +119,14 @@ def _without_capitals(column: pa.Array) -> pa.Array:
     )
 
 
-@cache
 def identifier() -> Identifier:
-    """The identifier, loaded at first use (a second, 80 MB)."""
+    """The identifier, loaded at first use (a second, 80 MB), by one thread for all."""
+    with _LOADING:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Identifier:
     return Identifier()
 
 

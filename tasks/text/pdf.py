@@ -1,6 +1,7 @@
 """Text of PDF files, by PDFium, the library that renders them in Chromium."""
 
 from pathlib import Path
+from threading import Lock
 
 import pypdfium2
 
@@ -8,6 +9,7 @@ from tasks.text.decoding import without_surrogates
 from tasks.text.readers import Passage, Rejected, newlines
 
 _MOST_PAGES = 20_000
+_PDFIUM = Lock()  # it may be called by one thread at a time
 
 
 def read_pdf(path: Path, max_bytes: int) -> Passage | Rejected:
@@ -18,7 +20,7 @@ def read_pdf(path: Path, max_bytes: int) -> Passage | Rejected:
     pages: list[str] = []
     size = 0
     try:
-        with path.open("rb") as file, pypdfium2.PdfDocument(file, autoclose=False) as document:
+        with _PDFIUM, path.open("rb") as file, pypdfium2.PdfDocument(file, autoclose=False) as document:
             if len(document) > _MOST_PAGES:
                 return Rejected(None, f"has {len(document):,} pages, more than {_MOST_PAGES:,}")
             for number in range(len(document)):

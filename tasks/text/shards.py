@@ -6,13 +6,14 @@ The same rows in the same batches give the same bytes, so that two runs can be c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from tasks.lineage.parallel import Behind
 
 # Where a document was read: the file (its URI, and its digest then), the place in it, and what the collector of a web
 # archive says of the record: when it was fetched, and its digest.
@@ -87,13 +88,12 @@ def read_corpus(
 class CorpusWriter:
     """Writes documents-00000.parquet and so on; a new file after `shard_bytes` of text.
 
-    beside: batches are compressed and written in a thread, one at a time, while the next is being made.
+    workers: with several, batches are compressed and written in a thread while the next is being made.
     """
 
-    def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES, beside: bool = False) -> None:
+    def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES, workers: int = 1) -> None:
         self._directory, self._shard_bytes = directory, shard_bytes
-        self._thread = ThreadPoolExecutor(1, "corpus-writer") if beside else None
-        self._writing: Future[None] | None = None
+        self._behind = Behind(workers)
         self._writer: pq.ParquetWriter | None = None
         self._shards = self._held = 0
         self._pending: list[pa.Table] = []
@@ -119,17 +119,7 @@ class CorpusWriter:
             return
         pending, size = self._pending, self._pending_bytes
         self._pending, self._pending_bytes = [], 0
-        self._wait()
-        if self._thread is None:
-            self._put(pending, size)
-        else:
-            self._writing = self._thread.submit(self._put, pending, size)
-
-    def _wait(self) -> None:
-        """Until what is being written is written. Raises what that raised."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+        self._behind(self._put, pending, size)
 
     def _put(self, pending: list[pa.Table], size: int) -> None:
         if self._writer is None:
@@ -146,10 +136,8 @@ class CorpusWriter:
         """Finish the last file."""
         try:
             self._flush()
-            self._wait()
         finally:
-            if self._thread is not None:
-                self._thread.shutdown()
+            self._behind.close()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None

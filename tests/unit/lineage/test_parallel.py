@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.lineage import parallel
-from tasks.lineage.parallel import AHEAD, count_workers, map_ordered
+from tasks.lineage.parallel import AHEAD, Behind, ahead, count_workers, map_ordered
 
 
 def test_one_worker_and_two_give_the_same_results_in_order():
@@ -40,6 +41,42 @@ def test_pieces_are_taken_as_they_are_needed():
     assert next(results) == 0
     assert len(taken) <= 2 * AHEAD + 1
     assert list(results) == list(range(1, 100))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_piece_is_made_ahead_in_a_thread_and_what_making_it_raises_arrives(workers):
+    made = []
+
+    def pieces():
+        for number in range(5):
+            made.append(threading.current_thread() is threading.main_thread())
+            yield number
+        raise ValueError("no more")
+
+    found = ahead(pieces(), workers)
+    assert next(found) == 0
+    with pytest.raises(ValueError, match="no more"):
+        assert [next(found) for _ in range(4)] == [1, 2, 3, 4] and next(found)
+    assert made == [workers == 1] * 5
+    some = ahead(iter(range(100)), workers)
+    assert [next(some), next(some)] == [0, 1]
+    some.close()  # and no thread stays
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_calls_made_behind_come_in_order_and_their_errors_arrive(workers):
+    done, behind = [], Behind(workers)
+    for number in range(5):
+        behind(lambda number: done.append((number, threading.current_thread().name[:6])), number)
+    behind.wait()
+    assert done == [(number, "behind" if workers > 1 else "MainTh") for number in range(5)]
+    with pytest.raises(ValueError, match="invalid literal"):
+        behind(int, "x")
+        behind(done.clear)
+    behind.close()
+    assert len(done) == 5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("behind")]
 
 
 def test_one_piece_is_worked_on_here():

@@ -1,17 +1,22 @@
 """Shards, index and split of the tokenize stage."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from model.tokenizer import SPECIAL_TOKENS, Tokenizer
+from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words
 from tasks.lineage.errors import DataError, StageError
+from tasks.lineage.parallel import in_threads
 from tasks.stage import Resources
+from tasks.text.fertility import BY
 from tasks.text.points import hash_points
+from tasks.text.pretokens import count_words
+from tasks.text.spans import TextBatch
 from tasks.text.token_shards import ShardWriter
-from tasks.tokenize import Sample, TokenizeConfig, check_identity, tokenize
+from tasks.tokenize import Sample, TokenizeConfig, check_identity, encode_parts, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 SMALL = {"vocab_size": 300, "train_bytes": 5000}
@@ -48,6 +53,18 @@ def test_every_document_can_be_read_back_by_the_index():
         used[row["split"]] += row["length"]
     assert (meta["train_tokens"], meta["validation_tokens"]) == (used["train"], used["validation"])
     assert meta["train_bytes"] == sum(row["bytes"] for row in index if row["split"] == "train")
+
+
+def test_threads_give_the_ids_of_one(tmp_path):
+    """An encoder that several threads shared would give words the numbers of others."""
+    tokenizer_of_words(count_words([TextBatch(["the words"])]), 300).save(tmp_path / "tokenizer.json")
+    letters = str.maketrans("0123456789", "abcdefghij")
+    texts = [[f"it is {batch * 1000 + n} {n}".translate(letters) for n in range(500)] for batch in range(30)]
+    parts = [pa.table({"text": pa.array(part, pa.large_string()), **dict.fromkeys(BY, part)}) for part in texts]
+    encode = partial(encode_parts, folder=tmp_path, compiled=False)
+    several, one = ([part.ids.tolist() for [part] in mapper(encode, [[part] for part in parts])]
+                    for mapper in (in_threads(4), map))  # fmt: skip
+    assert one == several
 
 
 def test_special_tokens_have_the_first_ids_and_are_not_read_from_text():

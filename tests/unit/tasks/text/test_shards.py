@@ -36,16 +36,16 @@ def test_slices_hold_so_many_bytes_or_one_text(sizes: list[int | None], expected
 def test_a_thread_writes_the_same_bytes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shards, "BATCH_BYTES", 1000)
     written = {}
-    for beside in (False, True):
-        folder = tmp_path / str(beside)
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
         folder.mkdir()
-        with CorpusWriter(folder, shard_bytes=4000, beside=beside) as writer:
+        with CorpusWriter(folder, shard_bytes=4000, workers=workers) as writer:
             for size in np.random.default_rng(0).integers(1, 900, 40).tolist():
                 writer.write(table(size, 3))
-        written[beside] = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    assert written[True] == written[False] and len(written[True]) > 2
-    assert count_documents(tmp_path / "True") == 80 == sum(part.num_rows for part in read_corpus(tmp_path / "True"))
-    assert count_bytes(tmp_path / "True") >= writer.bytes
+        written[workers] = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    assert written[1] == written[2] and len(written[1]) > 2
+    assert count_documents(tmp_path / "2") == 80 == sum(part.num_rows for part in read_corpus(tmp_path / "2"))
+    assert count_bytes(tmp_path / "2") >= writer.bytes
 
 
 def test_what_fails_in_the_thread_is_raised(tmp_path, monkeypatch) -> None:
@@ -54,6 +54,6 @@ def test_what_fails_in_the_thread_is_raised(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(shards, "BATCH_BYTES", 1)
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(OSError, match="no space left"), CorpusWriter(tmp_path, beside=True) as writer:
+    with pytest.raises(OSError, match="no space left"), CorpusWriter(tmp_path, workers=2) as writer:
         for _ in range(3):
             writer.write(table(5))
