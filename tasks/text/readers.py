@@ -90,16 +90,16 @@ def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[R
         for number, line in lines(stream, max_bytes, only.before if only else 0):
             if isinstance(line, Rejected):
                 yield line
+            elif (fields := _plain_object(line)) is not None:
+                yield Row(number, fields, len(line))
             elif line.strip():
-                yield _json_row(number, line)
+                yield _unusual_row(number, line)
 
 
-def _json_row(number: int, line: bytes) -> Row | Rejected:
+def _unusual_row(number: int, line: bytes) -> Row | Rejected:
     def rejected(reason: str) -> Rejected:
         return Rejected(number, reason, excerpt_of(line), len(line))
 
-    if (fields := _plain_object(line)) is not None:
-        return Row(number, fields, len(line))
     try:
         value = json.loads(decode(line))
     except NotText as error:
