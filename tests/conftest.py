@@ -23,6 +23,7 @@ COURSE = "unit/tasks"
 """Files below it that ask for the fixture `trained` share one trained course, too."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks which group a test is of
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a file stay together and in order, as do those that share what is dear to make. The longest group comes
     first, so that nothing long is left for the end."""

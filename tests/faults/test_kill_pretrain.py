@@ -52,14 +52,14 @@ def finish(home: Path, optimizer: str) -> tuple[Path, str]:
 def stop_after(home: Path, optimizer: str, step: int, number: int) -> int:
     """Start a run and send the signal once a checkpoint of at least `step` steps is there; the exit status."""
     process = start(home, optimizer)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     try:
         while not [p for p in home.glob("work/*/checkpoints/step-*") if int(p.name.removeprefix("step-")) >= step]:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline, "no checkpoint appeared"
             time.sleep(0.002)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         return process.returncode
     finally:
         if process.poll() is None:

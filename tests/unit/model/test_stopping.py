@@ -51,7 +51,7 @@ def test_sigterm_saves_the_very_step_of_a_thread_and_then_ends_the_process(tmp_p
     assert process.stdout is not None
     assert process.stdout.readline() == "training\n"
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGTERM
     stopped, last = map(int, output.split())
     assert stopped == last
