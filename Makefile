@@ -48,7 +48,7 @@ unit: $(INSTALLED)  ## unit, fault and end-to-end tests, on WORKERS processes (d
 		echo "Installing chromium for the browser tests …"; \
 		{ apt-get -qq update && apt-get -qq install -y chromium; } >/dev/null 2>&1 || \
 			echo "chromium could not be installed; the browser tests will be skipped." >&2; fi
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 bench-data: $(INSTALLED)  ## speed, memory and accuracy of the data stages, beside other programs
 	$(BIN)/python -m tests.benchmarks.data.bench_data $(ARGS)
