@@ -80,9 +80,10 @@ def would_run(fallen: Fall) -> list[dict[str, Any]]:
 
     [{"stage", "digest", "verdict": "would run" | "cached", "changes": whether its output would differ}]. The output of
     a data stage changes if it names any of the documents (a ledger names what it dropped, too); any other, if it is
-    made from one that changes. A classifier that learned from them changes what `clean` makes.
+    made from one that changes. After a classifier that learned from them, everything may change, and counts as if.
     """
-    changed = {entry["digest"] for entry in foreseen(classifiers_of(latest("clean")), fallen) if entry["changes"]}
+    judged = {entry["digest"] for entry in foreseen(classifiers_of(latest("clean")), fallen) if entry["changes"]}
+    changed = set(judged)
     rows = []
     for stage in STAGES:
         record = latest(stage)
@@ -91,8 +92,9 @@ def would_run(fallen: Fall) -> list[dict[str, Any]]:
         inputs = {artifact.digest for artifact in record.inputs.values()}
         runs = stage in ("collect", "pair") or bool(inputs & changed)
         digest = record.output.digest
-        judged_anew = stage == "clean" and bool(inputs & changed)
-        changes = digest in fallen.said or (runs and stage not in DATA) or judged_anew
+        if inputs & judged:
+            judged.add(digest)
+        changes = digest in fallen.said or digest in judged or (runs and stage not in DATA)
         if changes:
             changed.add(digest)
         rows.append(

@@ -204,7 +204,7 @@ def _show_certificate(certificate: dict[str, Any]) -> None:
 
 
 def _learned_from_them(classifier: dict[str, Any]) -> str:
-    return f" (the old one had {classifier['relation']} on them)" if classifier["relation"] == "trained" else ""
+    return " (the old one had learned from them)" if classifier["relation"] == "trained" else ""
 
 
 def _more(entries: list[Any]) -> None:

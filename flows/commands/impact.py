@@ -112,7 +112,8 @@ def _show(answer: dict[str, Any]) -> None:
         say(f"    {' → '.join(step['stage'] or step['kind'] for step in model['path'])}{through}")
     _more(answer["models"])
     for classifier in answer["classifiers"][:SHOWN]:
-        say(f"  the classifier {classifier['digest'][:12]}, {classifier['relation']}, and through it:")
+        through = "and through it:" if classifier["models"] else "no model through it"
+        say(f"  the classifier {classifier['digest'][:12]}, {classifier['relation']}; {through}")
         for model in classifier["models"][:SHOWN]:
             say(f"    {model['digest'][:12]} {' → '.join(step['stage'] for step in model['path'])}")
         _more(classifier["models"])
