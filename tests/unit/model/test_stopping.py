@@ -13,7 +13,7 @@ import pytest
 from model.stopping import StopRequest, sigterm_reaches_threads
 
 SCRIPT = """
-import sys, threading
+import sys, threading, time
 from pathlib import Path
 from model.losses import language_modelling_loss
 from model.stopping import TrainingStopped, sigterm_reaches_threads
@@ -37,7 +37,7 @@ thread = threading.Thread(target=work)
 with sigterm_reaches_threads():
     thread.start()
     while len(seen) < 3:
-        pass
+        time.sleep(0.01)
     print("training", flush=True)
     thread.join()
 """
