@@ -3,6 +3,7 @@
 # make down    ends the servers that `make run` left up
 
 PYTHON ?= python3.11
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
@@ -42,12 +43,12 @@ types: $(INSTALLED)  ## the type checker
 	$(BIN)/mypy
 
 # Browser tests want Debian's chromium; without it they are skipped and say so.
-unit: $(INSTALLED)  ## unit, fault and end-to-end tests
+unit: $(INSTALLED)  ## unit, fault and end-to-end tests, on WORKERS processes (default 2)
 	@if test "$$(id -u)" = 0 && test -f /etc/debian_version && ! command -v chromium >/dev/null; then \
 		echo "Installing chromium for the browser tests …"; \
 		{ apt-get -qq update && apt-get -qq install -y chromium; } >/dev/null 2>&1 || \
 			echo "chromium could not be installed; the browser tests will be skipped." >&2; fi
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 bench-data: $(INSTALLED)  ## speed, memory and accuracy of the data stages, beside other programs
 	$(BIN)/python -m tests.benchmarks.data.bench_data $(ARGS)

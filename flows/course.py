@@ -5,6 +5,7 @@ Inside a Prefect flow each call below is a task; outside one (in a test, in a no
 
 from dataclasses import dataclass
 
+from flows.classifiers import classifiers
 from flows.latest import named
 from flows.settings import Adopted, Settings
 from tasks.clean import clean
@@ -77,11 +78,6 @@ def _adopted(kind: str, digest: str | None) -> Artifact | None:
     return named(f"adopt_{kind}", digest).artifact if digest else None
 
 
-def _classifier(digest: str | None) -> Artifact | None:
-    """What `pedigree classifier` trained and the settings name; None where they name nothing."""
-    return named("train_classifier", digest).artifact if digest else None
-
-
 def check_adopted(adopted: Adopted) -> None:
     """Raises StoreError where something adopted that the settings name is gone or damaged, NothingFound where it was
     never adopted."""
@@ -127,11 +123,8 @@ def text_course(settings: Settings, with_pairs: bool) -> Text:
     collected = collect(
         snapshot=outside, exclusions=forgotten, adopted=text, config=settings.collect, resources=resources
     )
-    chosen = settings.classifiers
-    quality, undesirable = (_classifier(digest) for digest in (chosen.quality, chosen.undesirable))
-    cleaned = clean(
-        corpus=collected, quality=quality, undesirable=undesirable, config=settings.clean, resources=resources
-    )
+    learned = classifiers(settings.classifiers, forgotten, resources)
+    cleaned = clean(corpus=collected, **learned, config=settings.clean, resources=resources)
     deduplicated = deduplicate(corpus=cleaned, config=settings.deduplicate, resources=resources)
     pairs = (
         pair(snapshot=outside, exclusions=forgotten, adopted=more_pairs, config=settings.pair, resources=resources)

@@ -9,6 +9,7 @@ from flows import overrides
 from flows.errors import SettingsError
 from flows.latest import latest
 from flows.presets import DATA, FLOW_SECTIONS, STAGES
+from tasks.forget.cleaned_with import classifiers_of, foreseen
 from tasks.forget.derived import derived
 from tasks.forget.exclusions import ExcludeConfig, current, prints_of
 from tasks.forget.fall import Fall, fall, models_of
@@ -66,6 +67,7 @@ def dry_run(store: Store, asked: Request) -> dict[str, Any]:
         "texts": [known.digest for known in asked.config.texts],
         "exclusions": listed.digest if listed else None,
         "stages": would_run(fallen),
+        "classifiers": foreseen(classifiers_of(latest("clean")), fallen),
         "tainted": [output.answer() for output in fallen.outputs],
         "models": models,
         "registry": registry,
@@ -78,9 +80,10 @@ def would_run(fallen: Fall) -> list[dict[str, Any]]:
 
     [{"stage", "digest", "verdict": "would run" | "cached", "changes": whether its output would differ}]. The output of
     a data stage changes if it names any of the documents (a ledger names what it dropped, too); any other, if it is
-    made from one that changes.
+    made from one that changes. After a classifier that learned from them, everything may change, and counts as if.
     """
-    changed: set[str] = set()
+    judged = {entry["digest"] for entry in foreseen(classifiers_of(latest("clean")), fallen) if entry["changes"]}
+    changed = set(judged)
     rows = []
     for stage in STAGES:
         record = latest(stage)
@@ -89,7 +92,9 @@ def would_run(fallen: Fall) -> list[dict[str, Any]]:
         inputs = {artifact.digest for artifact in record.inputs.values()}
         runs = stage in ("collect", "pair") or bool(inputs & changed)
         digest = record.output.digest
-        changes = digest in fallen.said or (runs and stage not in DATA)
+        if inputs & judged:
+            judged.add(digest)
+        changes = digest in fallen.said or digest in judged or (runs and stage not in DATA)
         if changes:
             changed.add(digest)
         rows.append(

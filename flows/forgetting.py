@@ -3,11 +3,13 @@
 import logging
 from typing import Any
 
+from flows.classifiers import check_classifiers
 from flows.course import align_course, check_adopted, data_course, pretrain_course
 from flows.latest import latest
 from flows.presets import DATA, STAGES
 from flows.settings import Settings
 from tasks.forget import certificate as certificates
+from tasks.forget.cleaned_with import classifiers_of, replaced, samples_of
 from tasks.forget.derived import derived
 from tasks.forget.exclusions import ExcludeConfig, current, exclude, meant, put_in_force
 from tasks.forget.fall import fall, models_of
@@ -30,7 +32,8 @@ logger = logging.getLogger("pedigree.forget")
 
 def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None) -> certificates.Certificate:
     """Exclude, rebuild, search what was rebuilt, and certify. Raises StoreError if forgotten text is still there; and
-    before the list is in force, if something adopted that the course would take is gone.
+    before the list is in force, if something adopted that the course would take is gone, or a classifier could not be
+    trained again.
 
     identifier: of the certificate.
     """
@@ -39,17 +42,21 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
     found = meant(store, config)
     made_from = derived(store, found.documents)
     before = {stage: record.output.digest for stage in STAGES if (record := latest(stage)) is not None}
+    cleaned_with = classifiers_of(latest("clean"))
     earlier = current()
-    fallen = fall(store, {*config.of(found), *(document.doc_id for document in made_from)})
+    ids = {*config.of(found), *(document.doc_id for document in made_from)}
+    would_fall = fall(store, ids)
     listed = exclude(config=config, resources=settings.resources, earlier=earlier)
     if earlier is None or listed.digest != earlier.digest:  # else the course takes nothing anew
         check_adopted(settings.adopted)
+        check_classifiers(settings.classifiers)
     put_in_force(listed)
-    models, asked = models_of(fallen.outputs)
-    certificates.tag_tainted(models, identifier, {})  # at once: the course may take long
+    suspected, _ = models_of(would_fall.outputs)
+    certificates.tag_tainted(suspected, identifier, {})  # at once: the course may take long
     made = _course(settings)
     for _ in range(MOST_ROUNDS):
         data = {stage: made[stage] for stage in DATA if stage in made}
+        data |= samples_of(store, classifiers_of(store.maker(made["clean"])))
         searched, remains = search(store, data, Forgotten.read(listed.path))
         if not remains:
             break
@@ -58,6 +65,10 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
         listed = exclude(config=left, resources=settings.resources, earlier=listed)
         put_in_force(listed)
         made = _course(settings)
+    fallen = fall(store, ids)  # without what came out of the course to the same bytes
+    models, asked = models_of(fallen.outputs)
+    tainted = certificates.tag_tainted(models, identifier, _replacements(made))
+    certificates.untag([model for model in suspected if model["digest"] not in {entry["digest"] for entry in models}])
     certificate: certificates.Certificate = {
         "id": identifier,
         "created": now(),
@@ -71,8 +82,9 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
         },
         "removed": _removed(found, made_from, config.exact),
         "stages": _stages(before, made),
+        "classifiers": replaced(cleaned_with, classifiers_of(store.maker(made["clean"])), fallen),
         "tainted": [output.answer() for output in fallen.outputs],
-        "models": certificates.tag_tainted(models, identifier, _replacements(made)),
+        "models": tainted,
         "registry": asked,
         "check": answer(searched, remains),
         "purged": None,
@@ -179,4 +191,7 @@ def markdown(certificate: certificates.Certificate) -> str:
     for stage in certificate["stages"]:
         cells = (stage["stage"], (stage["before"] or "–")[:12], stage["after"][:12], stage["state"])
         lines.append(f"| {' | '.join(cells)} |")
+    for entry in certificate["classifiers"]:
+        old, new = ((entry[when] or "–")[:12] for when in ("before", "after"))
+        lines.append(f"| classifier ({entry['setting']}) | {old} | {new} | {entry['state']} |")
     return "\n".join(lines) + "\n"

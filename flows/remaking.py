@@ -24,7 +24,8 @@ from tasks.reproduce.steps import Step
 from tasks.stage import Stage
 
 EXCLUDE = "exclude"
-MODULES = {EXCLUDE: "tasks.forget.exclusions", **{stage: f"tasks.{stage}" for stage in presets.STAGES}}
+ALONE = ("sample", "train_classifier")  # stages behind `pedigree classifier`
+MODULES = {EXCLUDE: "tasks.forget.exclusions", **{stage: f"tasks.{stage}" for stage in (*presets.STAGES, *ALONE)}}
 """Stage → its module, which is loaded when its turn comes: data stages need not wait for torch."""
 
 WATCH_SECONDS = 1.0

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 from pydantic import Field
 
@@ -21,7 +20,7 @@ from tasks.cleaner import CleanConfig, Cleaner
 from tasks.lineage.errors import DataError
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.classifier import Classifier, best_threshold, curve, fit, matrix, terms
-from tasks.text.shards import read_corpus, shard_paths
+from tasks.text.shards import read_corpus
 
 FEWEST = 20  # texts of each sample held out, below which the figures say nothing
 TEXT_CHARS = 10_000  # read of each text
@@ -31,9 +30,6 @@ CURVE_POINTS = 201
 class TrainClassifierConfig(StageConfig):
     """Logistic regression over hashed words and pairs of words."""
 
-    sample_bytes: int = Field(
-        20_000_000, ge=10_000, le=1_000_000_000, title="Text of each sample", description="bytes; more is left out"
-    )
     held_out: float = Field(0.2, gt=0, lt=1, title="Held out", description="share of the texts")
     bits: int = Field(18, ge=10, le=24, title="Bits of a hash", description="the model has 2^bits weights")
     iterations: int = Field(200, ge=1, le=10_000, title="Iterations")
@@ -50,9 +46,10 @@ def train_classifier(
 ) -> None:
     """Write classifier.safetensors and classifier.json.
 
-    first: a corpus of texts that score high; second: of texts that score low. Raises DataError where there are too few.
+    first: a sample (sample.py) of texts that score high; second: of texts that score low. Raises DataError where there
+    are too few.
     """
-    samples = [_texts(artifact, config.sample_bytes) for artifact in (first, second)]
+    samples = [_texts(artifact) for artifact in (first, second)]
     shared = set(samples[0].to_pylist()) & set(samples[1].to_pylist())
     samples = [sample.filter(pc.invert(pc.is_in(sample, pa.array(shared, sample.type)))) for sample in samples]
     texts = pa.concat_arrays(samples)
@@ -94,20 +91,10 @@ def _place(text: str) -> float:
     return xxhash.xxh3_64_intdigest(text.encode()) / 2**64
 
 
-def _texts(corpus: Artifact, most_bytes: int) -> pa.Array:
-    """The texts of a corpus as `clean` would make them, each once; of more than asked for, those of least doc_id."""
-    ids, sizes = [], []
-    for path in shard_paths(corpus.path):
-        table = pq.read_table(path, columns=["doc_id", "text"], memory_map=True)
-        ids += table["doc_id"].to_pylist()
-        sizes += pc.fill_null(pc.binary_length(table["text"]), 0).to_pylist()
-    order = np.argsort(np.array(ids), kind="stable") if ids else np.zeros(0, np.int64)
-    chosen = order[np.cumsum(np.array(sizes, np.int64)[order]) <= most_bytes] if ids else order
-    wanted = pa.array([ids[row] for row in chosen.tolist()], pa.string())
+def _texts(corpus: Artifact) -> pa.Array:
+    """The texts of a corpus as `clean` would make them, each once."""
     cleaner, found = Cleaner(CleanConfig()), [pa.array([], pa.large_string())]
     for table in read_corpus(corpus.path):
-        table = table.filter(pc.is_in(table["doc_id"], wanted))
-        if table.num_rows:
-            found.append(pc.utf8_slice_codeunits(cleaner.prepare(table).texts, 0, TEXT_CHARS))
+        found.append(pc.utf8_slice_codeunits(cleaner.prepare(table).texts, 0, TEXT_CHARS))
     texts = pc.unique(pa.concat_arrays(found))
     return texts.filter(pc.greater(pc.binary_length(texts), 0))

@@ -26,12 +26,20 @@ def _classifier(options: argparse.Namespace) -> None:
     corpora = {name: named(CORPORA[0], getattr(options, name), *CORPORA[1:]) for name in ("first", "second")}
     servers.name_mlflow()
     from tasks.alone import run_alone
+    from tasks.forget.exclusions import current
+    from tasks.sample import SampleConfig, sample
     from tasks.stage import Resources
     from tasks.train_classifier import TrainClassifierConfig, train_classifier
 
+    listed = current()
+    forgotten = {"exclusions": listed} if listed else {}
+    samples = {}
+    for name, record in corpora.items():
+        given = {"corpus": record.artifact, **forgotten}
+        drawn, _ = run_alone(sample, given, SampleConfig(), Resources(), Progress(), f"drawing the {name} sample")
+        samples[name] = drawn.artifact
     outcome, run_id = run_alone(
-        train_classifier, {name: record.artifact for name, record in corpora.items()}, TrainClassifierConfig(),
-        Resources(), Progress(), "training",
+        train_classifier, samples, TrainClassifierConfig(), Resources(), Progress(), "training"
     )  # fmt: skip
     record = outcome.record
     digest = record.output.digest

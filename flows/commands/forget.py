@@ -83,6 +83,7 @@ def _run(parameters: dict[str, Any], as_json: bool) -> dict[str, Any]:
 
 def _dry_run(options: argparse.Namespace, store: Store) -> int:
     from flows import forget_request
+    from flows.classifiers import check_classifiers
     from flows.course import check_adopted
     from flows.settings import Settings
     from tasks.forget import purge
@@ -91,7 +92,9 @@ def _dry_run(options: argparse.Namespace, store: Store) -> int:
     answer: dict[str, Any] = {"dry_run": True}
     if not chosen.empty:
         asked = forget_request.request(store, chosen, options.exact)
-        check_adopted(Settings.model_validate(_parameters(asked.config, options)).adopted)
+        settings = Settings.model_validate(_parameters(asked.config, options))
+        check_adopted(settings.adopted)
+        check_classifiers(settings.classifiers)
         answer = forget_request.dry_run(store, asked)
     else:
         answer["purge"] = purge.plan(store, ask_mlflow=_asks_mlflow(options)).answer()
@@ -158,6 +161,9 @@ def _show_plan(answer: dict[str, Any]) -> None:
     for stage in answer["stages"]:
         outcome = "" if stage["changes"] or stage["verdict"] == "cached" else ", with the same output"
         say(f"  {stage['stage']:<12} {stage['verdict']}{outcome}")
+    for entry in answer["classifiers"]:
+        outcome = "" if entry["changes"] else ", to the same bytes"
+        say(f"the classifier of {entry['setting']} would be trained anew{outcome}{_learned_from_them(entry)}")
     say(f"{len(answer['models']):,} models would be tainted (registry {answer['registry']})")
     for model in answer["models"]:
         version = f" version {model['version']}" if model["version"] else ""
@@ -187,12 +193,18 @@ def _show_certificate(certificate: dict[str, Any]) -> None:
     say(f"{len(certificate['removed'])} documents are forgotten.")
     for stage in certificate["stages"]:
         say(f"  {stage['stage']:<12} {stage['state']}")
+    for entry in certificate.get("classifiers", ()):  # those given before there were any lack it
+        say(f"  classifier of {entry['setting']}: {entry['state']}{_learned_from_them(entry)}")
     for model in certificate["models"]:
         instead = f"; use {model['replaced_by']}" if model["replaced_by"] else ""
         say(f"  {model['name']} version {model['version'] or '–'} is tainted ({model['relation']}){instead}")
     decoded = sum(entry["decoded"] for entry in certificate["check"]["searched"])
     say(f"Searched {decoded:,} documents of the new token shards: nothing of them is left.")
     say(f"Certificate: {certificates.folder() / certificate['id']}.html")
+
+
+def _learned_from_them(classifier: dict[str, Any]) -> str:
+    return " (the old one had learned from them)" if classifier["relation"] == "trained" else ""
 
 
 def _more(entries: list[Any]) -> None:

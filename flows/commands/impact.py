@@ -111,6 +111,12 @@ def _show(answer: dict[str, Any]) -> None:
         through = f" (through {' and '.join(model['paths'])})" if len(model["paths"]) > 1 else ""
         say(f"    {' → '.join(step['stage'] or step['kind'] for step in model['path'])}{through}")
     _more(answer["models"])
+    for classifier in answer["classifiers"][:SHOWN]:
+        through = "and through it:" if classifier["models"] else "no model through it"
+        say(f"  the classifier {classifier['digest'][:12]}, {classifier['relation']}; {through}")
+        for model in classifier["models"][:SHOWN]:
+            say(f"    {model['digest'][:12]} {' → '.join(step['stage'] for step in model['path'])}")
+        _more(classifier["models"])
     for stage, trainings in answer["steps"].items():
         for training in trainings[:SHOWN]:
             say(f"  {stage} {training['artifact'][:12]}: {_steps(training)}")

@@ -82,6 +82,16 @@ def tag_tainted(models: list[dict[str, Any]], certificate: str, replaced_by: Map
     return tagged
 
 
+def untag(models: list[dict[str, Any]]) -> None:
+    """Take the tag off registered versions that were made again without the documents, to the same bytes."""
+    known = [model for model in models if model["version"] is not None]
+    try:
+        if known:
+            retraction.untag(known, retraction.TAINTED)
+    except StoreError as error:
+        logger.warning("the tag %s could not be taken off again: %s", retraction.TAINTED, error)
+
+
 def _files(certificate: Certificate) -> dict[str, str]:
     return {
         f"{certificate['id']}.json": json.dumps(certificate, indent=1, ensure_ascii=False) + "\n",

@@ -62,6 +62,7 @@ def page(certificate: dict[str, Any]) -> str:
             ],
         ),
         f"<p>The registry was {escape(certificate['registry'])}.</p>",
+        *_classifiers(certificate.get("classifiers", [])),
         "<h2>Stages</h2>",
         _table(
             ["stage", "before", "now", ""],
@@ -111,6 +112,20 @@ def _code(value: str) -> _Markup:
 
 def _short(digest: str | None) -> str:
     return digest[:12] if digest else "–"
+
+
+def _classifiers(used: Sequence[dict[str, Any]]) -> list[str]:
+    """The classifiers that the data are cleaned with, if any."""
+    if not used:
+        return []
+    return [
+        "<h2>Classifiers that the data are cleaned with</h2>",
+        _table(
+            ["setting", "before", "how", "now", ""],
+            [[c["setting"], _code(_short(c["before"])), c["relation"] or "not concerned", _code(_short(c["after"])),
+              c["state"]] for c in used],
+        ),
+    ]  # fmt: skip
 
 
 def _texts(digests: Sequence[str]) -> str:

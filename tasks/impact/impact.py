@@ -5,6 +5,7 @@ impact(Store(), Selector(docs=("3f2a",)))   # → plain data, as docs/schemas/im
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.impact.census import StoreView
+from tasks.impact.learned import CLASSIFIER
 from tasks.impact.made_by import Code, identity, made_by
 from tasks.impact.selector import Found, FoundDocument, Near, Selector, find
 from tasks.impact.similar import Report
@@ -83,6 +85,7 @@ def impact(
         "documents": [_document(document) for document in found.selection.documents] if found else [],
         "artifacts": [_artifact(entry) for entry in reached],
         "models": models,
+        "classifiers": list(_classifiers(view, reached)),
         "steps": _steps(view, nodes, found, steps) if found else {},
         "near_duplicates": [asdict(document) for document in found.selection.near_duplicates] if found else [],
         "registry": asked,
@@ -193,6 +196,43 @@ def _models(reached: Iterable[Reached]) -> tuple[list[dict[str, Any]], str]:
                 }
             )
     return found, asked
+
+
+def _classifiers(view: StoreView, reached: Sequence[Reached]) -> Iterator[dict[str, Any]]:
+    """Of each tainted classifier, how it came to be so, and the shortest way from it to every model that inherits."""
+    for entry in reached:
+        if entry.header.kind == CLASSIFIER and entry.tainted:
+            ways = _ways(view, entry.header)
+            models = {id(other.header): other.header for other in reached if other.header.kind in MODEL_KINDS}
+            yield {
+                "digest": entry.header.digest,
+                "stage": entry.header.stage,
+                "key": entry.header.key,
+                "stored": entry.stored,
+                "relation": entry.relation,
+                "documents": entry.documents,
+                "path": entry.path,
+                "models": [
+                    {"stage": header.stage, "digest": header.digest, "path": [_step(passed) for passed in way]}
+                    for header, way in ways
+                    if id(header) in models
+                ],
+            }
+
+
+def _ways(view: StoreView, start: Header) -> list[tuple[Header, list[Header]]]:
+    """Everything made from `start`, nearest first, with the shortest way to it, both ends included."""
+    ways = {id(start): [start]}
+    found = []
+    waiting = deque([start])
+    while waiting:
+        header = waiting.popleft()
+        for child in view.graph.children(header):
+            if id(child) not in ways:
+                ways[id(child)] = [*ways[id(header)], child]
+                found.append((child, ways[id(child)]))
+                waiting.append(child)
+    return found
 
 
 def _steps(view: StoreView, nodes: Iterable[Node], found: Found, most: int | None) -> dict[str, list[dict[str, Any]]]:

@@ -1,11 +1,13 @@
 """How documents run through the store: which outputs hold them, which were trained on them, which inherit from those.
 
 An output that says which documents it holds is believed: what its stage dropped does not run on through it. Any other
-output (a model) is trained on what its inputs hold, less the splits that its stage only measures itself on. And
-whatever takes a tainted model (a policy, the rankings of its answers, a reward model learnt from them) inherits.
+output (a model, a classifier) is trained on what its inputs hold, less the splits that its stage only measures itself
+on. And whatever takes a tainted model (a policy, the rankings of its answers, a reward model learnt from them)
+inherits, as does a corpus that a tainted classifier cleaned. But what was made again without a document to the same
+bytes learned nothing from it, and hands nothing on.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.impact.census import Said, StoreView, as_flags
-from tasks.impact.learned import LEARNED_FROM
+from tasks.impact.learned import LEARNED_FROM, LEARNERS
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.headers import Header
 
@@ -69,11 +71,31 @@ class Taint:
         self._view, self._said, self._learned_from = view, said, learned_from
         self._nodes: dict[tuple[str, str], Node] = {}
         self._held: dict[tuple[str, str, str], tuple[int, int]] = {}
-        for header in in_order_of_making(view):
-            bits = self._reached(header)
-            if bits:
-                gone = header.digest not in view.present
-                self._nodes[header.key, header.digest] = Node(header, bits, gone)
+        self._without: dict[str, int] = defaultdict(int)  # by digest, the documents that it was also made without
+        order = list(in_order_of_making(view))
+        while True:
+            self._nodes.clear()
+            for header in order:
+                bits = self._reached(header)
+                if bits:
+                    gone = header.digest not in view.present
+                    self._nodes[header.key, header.digest] = Node(header, bits, gone)
+            if not self._clear():
+                return
+
+    def _clear(self) -> bool:
+        """Take down what outputs of several records learned in one and not in another; whether that says anything new,
+        which others that took such an output may then be made without, too."""
+        found = False
+        for node in self.nodes:
+            for made in self._view.graph.made_by(node.header.digest) if node.learned else ():
+                if not made.inputs or self._view.graph.orphaned(made):
+                    continue  # nobody knows what that was made from
+                other = self.node(made.artifact)
+                if without := node.learned & ~(other.learned if other else 0):
+                    self._without[node.header.digest] |= without
+                    found = True
+        return found
 
     @property
     def nodes(self) -> list[Node]:
@@ -95,11 +117,13 @@ class Taint:
             if own:  # it says itself what it holds
                 continue
             held, learned = self._given(artifact, given, header.stage, name)
-            if header.digest not in self._view.present and not header.kind.endswith("model"):
+            if header.digest not in self._view.present and header.kind not in LEARNERS:
                 bits[HOLDS] |= held  # it can't say any more: as much as it was given
                 continue
             bits[TRAINED] |= learned
             bits[MEASURED] |= held & ~learned
+        for relation in (TRAINED, INHERITS):
+            bits[relation] &= ~self._without[header.digest]
         bits[MEASURED] &= ~bits[TRAINED]
         return {name: found for name, found in bits.items() if found}
 

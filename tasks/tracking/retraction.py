@@ -68,6 +68,14 @@ def tag(found: Collection[Mapping[str, Any]], name: str, value: str) -> int:
     return len(known)
 
 
+def untag(found: Collection[Mapping[str, Any]], name: str) -> None:
+    """Take a tag off registered versions ({name, version}). Raises StoreError if MLflow refuses."""
+    with _client() as client:
+        for entry in found:
+            body = {"name": entry["name"], "version": entry["version"], "key": name}
+            _call(client, "DELETE", "/model-versions/delete-tag", json=body)
+
+
 def log_files(run_id: str, files: Mapping[str, str]) -> None:
     """Put small text files (name → content) among a run's artifacts. Raises StoreError if MLflow does not take them."""
     with _client() as client:

@@ -66,7 +66,7 @@ def test_the_second_run_finds_everything_cached(again: Any, trained: Any) -> Non
     assert set(states.values()) == {"cached"}, states
     outputs = [{name: stage["output"] for name, stage in flow_of(run)["stages"].items()} for run in (trained, again)]
     assert outputs[0] == outputs[1]
-    assert flow_of(again)["seconds"] < 60
+    assert flow_of(again)["seconds"] < flow_of(trained)["seconds"]
 
 
 def test_prefect_shows_the_runs_and_their_tasks(pedigree: Any, trained: Any, again: Any) -> None:

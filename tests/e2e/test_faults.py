@@ -99,7 +99,7 @@ def test_an_interrupted_run_is_cancelled(pedigree: Any, trained: Any) -> None:
     with pedigree.begin("run", "train", "--preset", "test", *settings) as command:
         until(lambda: running_stage(pedigree.home, "pretrain", began))
         command.send_signal(signal.SIGINT)
-        _, complaint = command.communicate(timeout=120)
+        _, complaint = command.communicate(timeout=300)
     assert command.returncode == 1
     assert "Cancelled" in complaint and "goes on from there" in complaint
 

@@ -99,7 +99,7 @@ def test_a_limit_that_the_kernel_sets_is_named_too(tmp_path: Path) -> None:
     def run(limited: bool) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run(
-            [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60,
+            [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300,
             preexec_fn=limit if limited else None,
         )  # fmt: skip
 

@@ -67,7 +67,7 @@ def start(bakery: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     return output.split()[-1]
 
@@ -78,7 +78,7 @@ def steps_done(bakery: Path) -> list[int]:
 
 
 def wait_for(bakery: Path, pattern: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not any(bakery.glob(pattern)):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)

@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def api_url() -> Iterator[str]:
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield str(PREFECT_API_URL.value())
 
 
@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def wait_for_work(home: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not list(home.glob("work/*/begun")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
@@ -77,7 +77,7 @@ def test_a_flow_stopped_midway_is_shown_as_interrupted(tmp_path: Path, home: Pat
     wait_for_work(home, process)
     assert latest()["stages"]["bake"]["state"] == "running"
     process.send_signal(how)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode != 0, output
     entry = latest()["stages"]["bake"]
     assert entry["state"] == "failed"

@@ -71,7 +71,7 @@ def test_ppo_killed_and_started_again_ends_with_the_same_bytes(tmp_path: Path, u
     home = tmp_path / "home"
     digests = world(home, tmp_path)
     process = start(home, digests)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 300
     while not any(path.name >= f"step-{kill_after:08d}" for path in checkpoints(home)):
         assert process.poll() is None and time.monotonic() < deadline, "PPO ended before the iteration to be killed at"
         time.sleep(0.002)

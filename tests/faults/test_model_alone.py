@@ -101,14 +101,14 @@ class Alone:
         """Starts training, sends the signal once `after` steps are saved; the exit code."""
         process = self.start("-m", "model", "train", *arguments)
         checkpoints = self.work / arguments[arguments.index("--out") + 1] / "training" / "checkpoints"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         try:
             while not any(int(path.name[5:]) >= after for path in checkpoints.glob("step-*")):
                 assert process.poll() is None, process.communicate()[1]
                 assert time.monotonic() < deadline, "no checkpoint appeared"
                 time.sleep(0.005)
             process.send_signal(number)
-            process.communicate(timeout=60)
+            process.communicate(timeout=300)
             return process.returncode
         finally:
             if process.poll() is None:

@@ -63,7 +63,7 @@ def stop(home: Path, nproc: int, number: int, shard: bool = False) -> None:
     try:
         wait_for(process, lambda: max(steps_saved(home), default=0) >= 5)
         process.send_signal(number)
-        process.communicate(timeout=100)
+        process.communicate(timeout=300)
         assert process.returncode == -number
     finally:
         if process.poll() is None:
@@ -79,7 +79,7 @@ def kill_one_while_they_write(home: Path) -> None:
         wait_for(process, lambda: max(steps_saved(home), default=0) >= 5)
         wait_for(process, lambda: any(home.glob("work/*/checkpoints/.writing-*/tensors-*")))
         os.kill(max(workers(home)), signal.SIGKILL)
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 1 and "RuntimeError" in errors
     finally:
         if process.poll() is None:
@@ -89,7 +89,7 @@ def kill_one_while_they_write(home: Path) -> None:
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "it did not come to it"
@@ -110,7 +110,7 @@ def workers(home: Path) -> list[int]:
 
 
 def assert_all_end(home: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while workers(home) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not workers(home)

@@ -48,7 +48,7 @@ def test_the_same_number_with_another_start_time_is_another_process(tmp_path: Pa
 def test_end_takes_stubborn_descendants_in_other_groups_along(tmp_path: Path) -> None:
     process = begin(STUBBORN_WITH_CHILD, tmp_path)
     log = tmp_path / "logs" / "it.log"
-    assert processes.wait_until(lambda: len(log.read_text().split()) == 2, timeout=20)
+    assert processes.wait_until(lambda: len(log.read_text().split()) == 2, timeout=300)
     child = int(log.read_text().split()[0] if log.read_text().split()[0].isdigit() else log.read_text().split()[1])
     assert processes.end(process, patience=0.5)
     assert not processes.alive(process)

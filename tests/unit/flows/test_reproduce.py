@@ -17,7 +17,7 @@ import pytest
 
 from flows import cli
 from flows.presets import STAGES
-from flows.remaking import MODULES, stage_named
+from flows.remaking import ALONE, MODULES, stage_named
 from flows.reproducing import _verdict
 from tasks.collect import collect
 from tasks.forget.exclusions import ExcludeConfig, exclude, prints_of
@@ -235,7 +235,7 @@ def test_a_lost_record_ends_it_before_it_begins(world: World, capsys: pytest.Cap
 
 
 def test_every_stage_is_found_by_its_name() -> None:
-    assert {stage_named(name).name for name in MODULES} == {*STAGES, "exclude"}
+    assert {stage_named(name).name for name in MODULES} == {*STAGES, *ALONE, "exclude"}
 
 
 def test_resources_are_those_of_the_record(world: World) -> None:
@@ -264,7 +264,7 @@ def test_the_worker_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> N
             time.sleep(1)
         asker.kill()
         asker.wait()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.1)

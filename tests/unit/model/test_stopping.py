@@ -13,7 +13,7 @@ import pytest
 from model.stopping import StopRequest, sigterm_reaches_threads
 
 SCRIPT = """
-import sys, threading
+import sys, threading, time
 from pathlib import Path
 from model.losses import language_modelling_loss
 from model.stopping import TrainingStopped, sigterm_reaches_threads
@@ -37,7 +37,7 @@ thread = threading.Thread(target=work)
 with sigterm_reaches_threads():
     thread.start()
     while len(seen) < 3:
-        pass
+        time.sleep(0.01)
     print("training", flush=True)
     thread.join()
 """
@@ -51,7 +51,7 @@ def test_sigterm_saves_the_very_step_of_a_thread_and_then_ends_the_process(tmp_p
     assert process.stdout is not None
     assert process.stdout.readline() == "training\n"
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGTERM
     stopped, last = map(int, output.split())
     assert stopped == last

@@ -24,5 +24,5 @@ def test_workers_end_with_a_flow_that_is_killed(tmp_path: Path) -> None:
     program.write_text(PROGRAM)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path)}
     # A worker that stays holds the other end of the pipe, and this waits for it until the time is over.
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, timeout=90)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, timeout=300)
     assert (done.returncode, done.stdout) == (9, "worked\n"), done.stderr

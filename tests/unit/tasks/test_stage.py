@@ -66,7 +66,7 @@ def server() -> Iterator[None]:
         patch.setenv("DO_NOT_TRACK", "1")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         logging.getLogger("prefect").setLevel(logging.ERROR)
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=300):
             yield
 
 

@@ -149,7 +149,7 @@ def test_two_machines_meet_by_the_command_that_is_logged(tmp_path, monkeypatch, 
     joined: list[int] = []
 
     def join() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             for message in caplog.messages:
                 if "machine 2 of 2; run there" in message:

