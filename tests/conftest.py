@@ -1,4 +1,4 @@
-"""For all tests: how Hypothesis looks for counter-examples, and which tests stay together where several processes run them.
+"""For all tests: how Hypothesis looks for counter-examples, and which tests stay together on several processes.
 
 make unit             two processes (`pytest -n 2`)
 make unit WORKERS=0   one after the other in a single one
