@@ -27,7 +27,7 @@ from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, clean_bat
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process
+from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process, suited
 from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
 from tasks.text.histograms import Histograms
@@ -173,9 +173,10 @@ def clean(
     if not total:
         raise DataError("there are no documents to clean: name a source of text in the snapshot's settings")
     learned, scorned = (each.path if each else None for each in (quality, undesirable))
-    parts = CleanerParts(config.model_dump_json(), learned, scorned, kernels.pays(count_bytes(corpus.path)))
+    num_bytes = count_bytes(corpus.path)
+    parts = CleanerParts(config.model_dump_json(), learned, scorned, kernels.pays(num_bytes))
     cleaner = cleaner_of(parts)
-    mapper: Mapper = run.map
+    mapper: Mapper = suited(run.map, resources, num_bytes)
     audit = Audit(cleaner, Rejects(config.rejects_per_rule))
     if config.shared_line_documents is not None:
         for table in read_corpus(corpus.path):

@@ -30,7 +30,7 @@ from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, toke
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
-from tasks.lineage.parallel import ahead, count_workers
+from tasks.lineage.parallel import ahead, count_workers, suited
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
@@ -169,7 +169,7 @@ def tokenize(
     else:
         known = given_tokenizer(tokenizer.path)
     known.save(run.output / "tokenizer.json")
-    write_shards(run, corpus.path, known, trained_on, validation, count_workers(resources.workers))
+    write_shards(run, corpus.path, known, trained_on, validation, resources)
 
 
 def given_tokenizer(folder: Path) -> Tokenizer:
@@ -225,11 +225,17 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
 
 
 def write_shards(
-    run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray, workers: int
+    run: StageRun,
+    corpus: Path,
+    tokenizer: Tokenizer,
+    trained_on: np.ndarray,
+    validation: np.ndarray,
+    resources: Resources,
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = token_dtype(tokenizer.vocab_size)
-    compiled = kernels.pays(count_bytes(corpus))
+    num_bytes, workers = count_bytes(corpus), count_workers(resources.workers)
+    compiled, mapper = kernels.pays(num_bytes), suited(run.map, resources, num_bytes)
     encoding = encoding_of(run.output, compiled)
     fertility = Fertility(encoding.pieces)
     if isinstance(encoding.encoder, PlainEncoder):
@@ -253,7 +259,7 @@ def write_shards(
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for encoded in run.map(partial(encode_parts, folder=run.output, compiled=compiled), ahead(by_split(), workers)):
+        for encoded in mapper(partial(encode_parts, folder=run.output, compiled=compiled), ahead(by_split(), workers)):
             table = tables.popleft()
             rows = slice(begin, begin + table.num_rows)
             train, held_out = trained_on[rows] & ~validation[rows], validation[rows]
