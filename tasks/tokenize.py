@@ -83,6 +83,28 @@ def assign_splits(doc_ids: list[str], trained_on: np.ndarray, config: TokenizeCo
     return chosen
 
 
+def draw(corpus: Path, config: TokenizeConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each document, (N,): whether it is trained on or held out for validation, whether the latter, and its point in
+    [0, 1) among those that the tokenizer may be learnt from; infinity for the others.
+
+    Raises DataError where there are too few.
+    """
+    columns = ["doc_id", "split"]
+    shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus)]
+    table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
+    trained_on = pc.equal(table["split"], TRAIN).to_numpy()
+    if trained_on.sum() < 2:
+        raise DataError(
+            f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
+            "of them for validation: add text, cut long files into documents, or loosen the rules of "
+            "`clean`"
+        )
+    doc_ids = table["doc_id"].to_pylist()
+    validation = assign_splits(doc_ids, trained_on, config)
+    points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
+    return trained_on, validation, points
+
+
 class Sample:
     """The texts to learn from: those of least point, up to `limit` bytes and at least one. Holds twice that at most."""
 
@@ -151,23 +173,8 @@ def tokenize(
 
     tokenizer: one that is there already, or a model whose tokenizer it is; then none is learnt.
     """
-    columns = ["doc_id", "split"]
-    shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus.path)]
-    table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
-    trained_on = pc.equal(table["split"], TRAIN).to_numpy()
-    if trained_on.sum() < 2:
-        raise DataError(
-            f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
-            "of them for validation: add text, cut long files into documents, or loosen the rules of "
-            "`clean`"
-        )
-    doc_ids = table["doc_id"].to_pylist()
-    validation = assign_splits(doc_ids, trained_on, config)
-    if tokenizer is None:
-        points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
-        known = learn(run, corpus.path, points, config)
-    else:
-        known = given_tokenizer(tokenizer.path)
+    trained_on, validation, points = draw(corpus.path, config)
+    known = learn(run, corpus.path, points, config) if tokenizer is None else given_tokenizer(tokenizer.path)
     known.save(run.output / "tokenizer.json")
     write_shards(run, corpus.path, known, trained_on, validation, resources)
 
