@@ -52,8 +52,8 @@ def in_threads(workers: int) -> Mapper:
 
 
 def suited(mapper: Mapper, resources: Resources, num_bytes: int) -> Mapper:
-    """The mapper of a stage that works on so much text with functions that let go of the interpreter's lock for most of
-    their time: threads in place of this machine's processes, where those would take longer to start than they save."""
+    """The mapper of a stage that works on so much text with functions that often let go of the interpreter's lock:
+    threads in place of this machine's processes, where those would take longer to start than they save."""
     if resources.runner == "local" and num_bytes < WORTH_PROCESSES:
         return in_threads(count_workers(resources.workers))
     return mapper
