@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, clean_batch, cleaner_of
+from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, cleaner_of
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process
+from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process, suited
 from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
 from tasks.text.histograms import Histograms
@@ -64,6 +64,12 @@ class Rejects:
         if len(heap) > self.limit:
             heapq.heappop(heap)
 
+    def merge(self, other: Rejects) -> None:
+        """Hold the best of both."""
+        for reason, held in other.held.items():
+            for _, doc_id, row in held:
+                self.add(reason, doc_id, row)
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """All held, in order of reason and doc_id."""
         for reason in sorted(self.held):
@@ -75,7 +81,6 @@ class Rejects:
 class Audit:
     """What a person needs to judge the rules by: rejects, what was measured, and what was found."""
 
-    cleaner: Cleaner
     rejects: Rejects
     blame: Counter[tuple[str, str]] = field(default_factory=Counter)  # documents dropped by (kind, reason)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -83,7 +88,7 @@ class Audit:
     figures: Counter[str] = field(default_factory=Counter)
     histograms: Histograms = field(default_factory=Histograms)
 
-    def add(self, table: pa.Table, cleaned: Cleaned) -> pa.Table:
+    def add(self, table: pa.Table, cleaned: Cleaned, cleaner: Cleaner) -> pa.Table:
         """Take a batch in. Gives the rows of personal_data.parquet."""
         kinds = cleaned.prepared.kinds.to_pylist()
         self.kinds.update(kinds)
@@ -92,7 +97,7 @@ class Audit:
             reason, doc_id = REASONS[cleaned.reasons[row]], table["doc_id"][row].as_py()
             self.blame[kinds[row], reason] += 1
             if self.rejects.wants(reason, doc_id):
-                self.rejects.add(reason, doc_id, self._reject(table, cleaned, row, kinds[row], reason))
+                self.rejects.add(reason, doc_id, _reject(table, cleaned, row, kinds[row], cleaner))
         for kind, rules in cleaned.measured.items():
             for rule, (_, values) in rules.items():
                 self.histograms.add(kind, rule, values)
@@ -110,23 +115,16 @@ class Audit:
         self.figures["masked_documents"] += int(some.sum())
         return pa.concat_tables(found) if found else FINDS_SCHEMA.empty_table()
 
-    def _reject(self, table: pa.Table, cleaned: Cleaned, row: int, kind: str, reason: str) -> dict[str, Any]:
-        rows, values = cleaned.measured.get(kind, {}).get(reason, (np.zeros(0, np.int64), np.zeros(0)))
-        measured = values[rows == row]
-        return {
-            "kind": kind,
-            "language": cleaned.languages[row].as_py(),
-            "measured": round(float(measured[0]), 4) if len(measured) else None,
-            "limit": self.limit(kind, reason),
-            "source": table["source"][row].as_py(),
-            "excerpt": cleaned.prepared.texts[row].as_py()[:EXCERPT_CHARS],
-        }
+    def merge(self, other: Audit) -> None:
+        """Take in what another one took in."""
+        self.rejects.merge(other.rejects)
+        self.blame.update(other.blame)
+        self.kinds.update(other.kinds)
+        self.languages.update(other.languages)
+        self.figures.update(other.figures)
+        self.histograms.merge(other.histograms)
 
-    def limit(self, kind: str, reason: str) -> float | None:
-        """What a measurement is held against."""
-        return self.cleaner.limit(kind, reason)
-
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, cleaner: Cleaner) -> dict[str, Any]:
         """The content of measures.json."""
         by_kind: dict[str, dict[str, int]] = {}
         for (kind, reason), count in sorted(self.blame.items()):
@@ -134,7 +132,7 @@ class Audit:
         histograms = self.histograms.as_json()
         for kind, rules in histograms.items():
             for rule, told in rules.items():
-                told["limit"] = self.limit(kind, rule)
+                told["limit"] = cleaner.limit(kind, rule)
         return {
             "documents": dict(sorted(self.kinds.items())),
             "dropped": by_kind,
@@ -146,6 +144,46 @@ class Audit:
             },
             "histograms": histograms,
         }
+
+
+def _reject(table: pa.Table, cleaned: Cleaned, row: int, kind: str, cleaner: Cleaner) -> dict[str, Any]:
+    reason = REASONS[cleaned.reasons[row]]
+    rows, values = cleaned.measured.get(kind, {}).get(reason, (np.zeros(0, np.int64), np.zeros(0)))
+    measured = values[rows == row]
+    return {
+        "kind": kind,
+        "language": cleaned.languages[row].as_py(),
+        "measured": round(float(measured[0]), 4) if len(measured) else None,
+        "limit": cleaner.limit(kind, reason),
+        "source": table["source"][row].as_py(),
+        "excerpt": cleaned.prepared.texts[row].as_py()[:EXCERPT_CHARS],
+    }
+
+
+@dataclass(frozen=True)
+class CleanedBatch:
+    """Of a batch: the documents that are kept, the rows of the ledger and of personal_data.parquet, what to judge the
+    rules by, and how much text came in."""
+
+    kept: pa.Table
+    ledger: pa.Table
+    finds: pa.Table
+    audit: Audit
+    bytes_in: int
+
+
+def clean_batch(table: pa.Table, parts: CleanerParts) -> CleanedBatch:
+    """What becomes of documents."""
+    cleaner = cleaner_of(parts)
+    cleaned, audit = cleaner.clean(table), Audit(Rejects(cleaner.config.rejects_per_rule))
+    kept = pa.array(cleaned.reasons < 0)
+    return CleanedBatch(
+        replaced(table, text=cleaned.prepared.texts, language=cleaned.languages).filter(kept),
+        ledger_rows(table, cleaned, kept),
+        audit.add(table, cleaned, cleaner),
+        audit,
+        pc.sum(pc.binary_length(table["text"])).as_py() or 0,
+    )
 
 
 @stage(
@@ -173,10 +211,11 @@ def clean(
     if not total:
         raise DataError("there are no documents to clean: name a source of text in the snapshot's settings")
     learned, scorned = (each.path if each else None for each in (quality, undesirable))
-    parts = CleanerParts(config.model_dump_json(), learned, scorned, kernels.pays(count_bytes(corpus.path)))
+    num_bytes = count_bytes(corpus.path)
+    parts = CleanerParts(config.model_dump_json(), learned, scorned, kernels.pays(num_bytes))
     cleaner = cleaner_of(parts)
-    mapper: Mapper = run.map
-    audit = Audit(cleaner, Rejects(config.rejects_per_rule))
+    mapper: Mapper = suited(run.map, resources, num_bytes)
+    audit = Audit(Rejects(config.rejects_per_rule))
     if config.shared_line_documents is not None:
         for table in read_corpus(corpus.path):
             cleaner.count_lines(table)
@@ -186,20 +225,20 @@ def clean(
     workers = count_workers(resources.workers)
     ledger = Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers)
     with finds, ledger, CorpusWriter(run.output, workers=workers) as writer:
-        for table, cleaned in mapper(partial(clean_batch, parts=parts), ahead(read_corpus(corpus.path), workers)):
-            finds.write_table(audit.add(table, cleaned))
-            kept = pa.array(cleaned.reasons < 0)
-            ledger.add_table(ledger_rows(table, cleaned, kept))
-            writer.write(replaced(table, text=cleaned.prepared.texts, language=cleaned.languages).filter(kept))
-            size += pc.sum(pc.binary_length(table["text"])).as_py() or 0
-            done += table.num_rows
+        for batch in mapper(partial(clean_batch, parts=parts), ahead(read_corpus(corpus.path), workers)):
+            finds.write_table(batch.finds)
+            ledger.add_table(batch.ledger)
+            writer.write(batch.kept)
+            audit.merge(batch.audit)
+            size += batch.bytes_in
+            done += batch.ledger.num_rows
             run.progress(done, total, megabytes_per_second=size / 1e6 / max(time.monotonic() - began, 1e-9))
         counts = ledger.close()
     if not counts.documents_kept:
         raise DataError(nothing_left(counts, audit.blame, config))
     with (run.output / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in audit.rejects.rows())
-    told = json.dumps(audit.as_json(), ensure_ascii=False, indent=1)
+    told = json.dumps(audit.as_json(cleaner), ensure_ascii=False, indent=1)
     (run.output / "measures.json").write_text(told + "\n", encoding="utf-8")
     run.log_metrics({**counts.metrics(), **audit.figures, "bytes_in": size, "bytes_out": writer.bytes})
 

@@ -290,10 +290,5 @@ def cleaner_of(parts: CleanerParts) -> Cleaner:
     return Cleaner(CleanConfig.model_validate_json(parts.settings), quality, undesirable, parts.compiled)
 
 
-def clean_batch(table: pa.Table, parts: CleanerParts) -> tuple[pa.Table, Cleaned]:
-    """Documents, and what became of them."""
-    return table, cleaner_of(parts).clean(table)
-
-
 def _threshold(classifier: Classifier | None, given: float | None) -> float | None:
     return classifier.threshold if classifier is not None and given is None else given

@@ -30,7 +30,7 @@ from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, toke
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
-from tasks.lineage.parallel import ahead, count_workers
+from tasks.lineage.parallel import ahead, count_workers, suited
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
@@ -81,6 +81,28 @@ def assign_splits(doc_ids: list[str], trained_on: np.ndarray, config: TokenizeCo
     if not chosen.any():
         chosen[np.argmin(points)] = True
     return chosen
+
+
+def draw(corpus: Path, config: TokenizeConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each document, (N,): whether it is trained on or held out for validation, whether the latter, and its point in
+    [0, 1) among those that the tokenizer may be learnt from; infinity for the others.
+
+    Raises DataError where there are too few.
+    """
+    columns = ["doc_id", "split"]
+    shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus)]
+    table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
+    trained_on = pc.equal(table["split"], TRAIN).to_numpy()
+    if trained_on.sum() < 2:
+        raise DataError(
+            f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
+            "of them for validation: add text, cut long files into documents, or loosen the rules of "
+            "`clean`"
+        )
+    doc_ids = table["doc_id"].to_pylist()
+    validation = assign_splits(doc_ids, trained_on, config)
+    points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
+    return trained_on, validation, points
 
 
 class Sample:
@@ -151,25 +173,10 @@ def tokenize(
 
     tokenizer: one that is there already, or a model whose tokenizer it is; then none is learnt.
     """
-    columns = ["doc_id", "split"]
-    shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus.path)]
-    table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
-    trained_on = pc.equal(table["split"], TRAIN).to_numpy()
-    if trained_on.sum() < 2:
-        raise DataError(
-            f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
-            "of them for validation: add text, cut long files into documents, or loosen the rules of "
-            "`clean`"
-        )
-    doc_ids = table["doc_id"].to_pylist()
-    validation = assign_splits(doc_ids, trained_on, config)
-    if tokenizer is None:
-        points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
-        known = learn(run, corpus.path, points, config)
-    else:
-        known = given_tokenizer(tokenizer.path)
+    trained_on, validation, points = draw(corpus.path, config)
+    known = learn(run, corpus.path, points, config) if tokenizer is None else given_tokenizer(tokenizer.path)
     known.save(run.output / "tokenizer.json")
-    write_shards(run, corpus.path, known, trained_on, validation, count_workers(resources.workers))
+    write_shards(run, corpus.path, known, trained_on, validation, resources)
 
 
 def given_tokenizer(folder: Path) -> Tokenizer:
@@ -226,11 +233,17 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
 
 
 def write_shards(
-    run: StageRun, corpus: Path, tokenizer: Tokenizer, trained_on: np.ndarray, validation: np.ndarray, workers: int
+    run: StageRun,
+    corpus: Path,
+    tokenizer: Tokenizer,
+    trained_on: np.ndarray,
+    validation: np.ndarray,
+    resources: Resources,
 ) -> None:
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = token_dtype(tokenizer.vocab_size)
-    compiled = kernels.pays(count_bytes(corpus))
+    num_bytes, workers = count_bytes(corpus), count_workers(resources.workers)
+    compiled, mapper = kernels.pays(num_bytes), suited(run.map, resources, num_bytes)
     encoding = encoding_of(run.output, compiled)
     fertility = Fertility(encoding.pieces)
     if isinstance(encoding.encoder, PlainEncoder):
@@ -254,7 +267,7 @@ def write_shards(
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
         begin = 0
-        for encoded in run.map(partial(encode_parts, folder=run.output, compiled=compiled), ahead(by_split(), workers)):
+        for encoded in mapper(partial(encode_parts, folder=run.output, compiled=compiled), ahead(by_split(), workers)):
             table = tables.popleft()
             rows = slice(begin, begin + table.num_rows)
             train, held_out = trained_on[rows] & ~validation[rows], validation[rows]

@@ -17,6 +17,7 @@ from tasks import deduplicate as deduplicating
 from tasks.clean import clean
 from tasks.collect import CollectConfig, collect
 from tasks.deduplicate import deduplicate
+from tasks.lineage import parallel
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Resources
 from tasks.text import items, shards
@@ -41,10 +42,11 @@ def data(folder: Path, runner: str, workers: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    parallel.WORTH_PROCESSES = 0  # processes although there is so little
     items.PART_BYTES = shards.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
     done = {}
     for asked in sys.argv[3:]:
         kind, count = asked.split(":")
-        os.environ["PEDIGREE_HOME"] = f"{sys.argv[2]}/{kind}"  # of its own, so that nothing is found
-        done[kind] = data(Path(sys.argv[1]), kind, int(count))
+        os.environ["PEDIGREE_HOME"] = f"{sys.argv[2]}/{kind}-{count}"  # of its own, so that nothing is found
+        done[asked] = data(Path(sys.argv[1]), kind, int(count))
     print(json.dumps(done))

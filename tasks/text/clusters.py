@@ -163,31 +163,35 @@ def bucket_pairs(
 
 
 def components(
-    store: ShingleStore, threshold: float, on_band: Callable[[int], None] = lambda band: None, workers: int = 1
+    store: ShingleStore, threshold: float, on_pairs: Callable[[int], None] = lambda band: None, workers: int = 1
 ) -> tuple[np.ndarray, int]:
     """Label of the cluster of each document, (N,), and the number of pairs found similar.
 
     Documents that a band before has joined are not compared again. Labels are the least document of the cluster.
-    workers: with several, a band is sorted in a thread while the pairs of the band before are compared.
+    workers: with several, the next pairs are looked for in a thread while some are compared. on_pairs: is told, after
+    some were compared, of which band they are.
     """
     labels = np.arange(len(store.sizes))
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
     dissimilar = np.zeros(0, np.uint64)
-    bands = (list(bucket_pairs(store.band(band), usable, store.compiled)) for band in range(store.bands))
-    for band, rounds in enumerate(ahead(bands, workers)):
-        for left, right in rounds:
-            apart = labels[left] != labels[right]
-            left, right = left[apart], right[apart]
-            keys = pair_keys(left, right)
-            fresh = ~is_among(keys, dissimilar)
-            left, right, keys = left[fresh], right[fresh], keys[fresh]
-            similar = similar_pairs(store, left, right, threshold)
-            num_pairs += int(similar.sum())
-            labels = join(labels, left[similar], right[similar])
-            room = MOST_REMEMBERED - len(dissimilar)
-            dissimilar = np.sort(np.concatenate((dissimilar, keys[~similar][:room])))
-        on_band(band)
+    rounds = (
+        (band, *pairs)
+        for band in range(store.bands)
+        for pairs in bucket_pairs(store.band(band), usable, store.compiled)
+    )
+    for band, left, right in ahead(rounds, workers):
+        apart = labels[left] != labels[right]
+        left, right = left[apart], right[apart]
+        keys = pair_keys(left, right)
+        fresh = ~is_among(keys, dissimilar)
+        left, right, keys = left[fresh], right[fresh], keys[fresh]
+        similar = similar_pairs(store, left, right, threshold)
+        num_pairs += int(similar.sum())
+        labels = join(labels, left[similar], right[similar])
+        room = MOST_REMEMBERED - len(dissimilar)
+        dissimilar = np.sort(np.concatenate((dissimilar, keys[~similar][:room])))
+        on_pairs(band)
     return labels, num_pairs
 
 

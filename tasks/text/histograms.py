@@ -26,6 +26,13 @@ class Histograms:
         held = self._held.setdefault(kind, {})
         held[rule] = held.get(rule, 0) + counts
 
+    def merge(self, other: Histograms) -> None:
+        """Add what another one counted."""
+        for kind, rules in other._held.items():
+            held = self._held.setdefault(kind, {})
+            for rule, counts in rules.items():
+                held[rule] = held.get(rule, 0) + counts
+
     @staticmethod
     def edges(rule: str) -> np.ndarray:
         """Bounds of the bins of a rule, (B + 1,)."""

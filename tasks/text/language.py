@@ -7,7 +7,15 @@ Only the beginning of a text is read, for the same reason.
 
 from __future__ import annotations
 
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
+from multiprocessing import parent_process
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -16,6 +24,8 @@ import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from scipy.sparse import csr_matrix
 
+from tasks.lineage.fingerprint import fingerprint
+from tasks.lineage.home import home
 from tasks.text.counting import ID_BITS, score_classes
 from tasks.text.encoding import rewrite
 from tasks.text.kernels import kept
@@ -25,22 +35,23 @@ UNDETERMINED = "und"  # ISO 639-2
 _FEATURE_BITS = int(ID_BITS)  # of a 32-bit key; the model has 100,053 features. The rest numbers the text
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
+ARRAYS = ("moves", "rows", "features", "weights", "priors", "names")
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
 _LOADING = Lock()
+PLACE = Path("cache") / "language"  # below the folder of state; may be deleted at any time
 NO_LANGUAGE = "zxx"  # ISO 639-2: no linguistic content; the model's class for code, numbers and the like
 
 
 class Identifier:
     """py3langid's model as arrays."""
 
-    def __init__(self) -> None:
-        model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        self._moves = np.asarray(model.tk_nextmove).astype(np.int32)  # [row of the state << 8 | byte] → state
-        self._rows = np.asarray(model.tk_row).astype(np.int32) << 8
-        self._features = np.asarray(model.tk_output).astype(np.int32)  # of each state, −1: none
-        self._weights = model.nb_ptc.astype(np.float32)  # log P(feature | class), (F, C)
-        self._priors = model.nb_pc.astype(np.float32)
-        self._names = list(model.nb_classes)
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._moves = arrays["moves"].astype(np.int32)  # [row of the state << 8 | byte] → state
+        self._rows = arrays["rows"].astype(np.int32) << 8
+        self._features = arrays["features"].astype(np.int32)  # of each state, −1: none
+        self._weights = arrays["weights"].astype(np.float32)  # log P(feature | class), (F, C)
+        self._priors = arrays["priors"].astype(np.float32)
+        self._names = arrays["names"].tolist()
         self._aliases = [
             (self._names.index(name), place)
             for place, name in enumerate(self._names)
@@ -119,15 +130,51 @@ def _without_capitals(column: pa.Array) -> pa.Array:
     )
 
 
+def unpacked() -> dict[str, np.ndarray]:
+    """The arrays of py3langid's model, as they are in it."""
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return {
+        "moves": np.asarray(model.tk_nextmove),
+        "rows": np.asarray(model.tk_row),
+        "features": np.asarray(model.tk_output),
+        "weights": model.nb_ptc,
+        "priors": model.nb_pc,
+        "names": np.array(model.nb_classes),
+    }
+
+
+def remembered(path: Path) -> dict[str, np.ndarray]:
+    """The same from a file, where they lie unpacked: to unpack them takes most of a second. A process that is one of
+    several workers leaves them there. What is damaged, as its checksums tell, is unpacked anew."""
+    damaged = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+    with suppress(*damaged), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in ARRAYS}
+    arrays = unpacked()
+    if parent_process() is not None:
+        with suppress(OSError):
+            remember(path, arrays)
+    return arrays
+
+
+def remember(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Leave the arrays in a file. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writing = path.with_suffix(f".{os.getpid()}.tmp")
+    with writing.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    writing.replace(path)
+
+
 def identifier() -> Identifier:
-    """The identifier, loaded at first use (a second, 80 MB), by one thread for all."""
+    """The identifier, loaded at first use (80 MB), by one thread for all."""
     with _LOADING:
         return _loaded()
 
 
 @cache
 def _loaded() -> Identifier:
-    return Identifier()
+    name = f"{fingerprint(unpacked).digest[:16]}-{version('py3langid')}.npz"
+    return Identifier(remembered(home() / PLACE / name))
 
 
 def identify(column: pa.Array, compiled: bool = False) -> pa.Array:

@@ -82,7 +82,9 @@ def read_corpus(
     for path in shard_paths(directory):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
-                yield from slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes or BATCH_BYTES)
+                for piece in slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes or BATCH_BYTES):
+                    few = 2 * piece.num_rows < batch.num_rows  # a slice is sent to a worker with all it was cut from
+                    yield piece.take(pa.array(np.arange(piece.num_rows))) if few else piece
 
 
 class CorpusWriter:

@@ -41,7 +41,7 @@ def clusters(pedigree: Pedigree, sources: Path, tmp_path_factory: pytest.TempPat
     lock = [line for line in (PROJECT / "requirements-cluster.lock").read_text().splitlines() if "==" in line]
 
     def install_and_run() -> Found:
-        return run(pedigree, environment("cluster", lock, packages_of_project=True), sources, folder, "ray", "dask")
+        return run(pedigree, environment("cluster", lock, packages_of_project=True), sources, folder, "ray:2", "dask:2")
 
     with ThreadPoolExecutor(1) as beside:
         yield beside.submit(install_and_run)
@@ -50,13 +50,12 @@ def clusters(pedigree: Pedigree, sources: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def here(pedigree: Pedigree, clusters: Future[Found], sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What came of the runners that need no other packages."""
-    return run(
-        pedigree, Path(sys.executable), sources, tmp_path_factory.mktemp("here"), "local", "threads", "processes"
-    )
+    folder = tmp_path_factory.mktemp("here")
+    return run(pedigree, Path(sys.executable), sources, folder, "local:1", "local:2", "threads:2", "processes:2")
 
 
 def test_threads_and_processes_give_the_bytes_of_one_process(pedigree: Pedigree, here: Found) -> None:
-    check(pedigree, here, here["local"])
+    check(pedigree, here, here["local:1"])
 
 
 def test_clusters_of_ray_and_dask_give_the_same_bytes(pedigree: Pedigree, clusters: Future[Found], here: Found) -> None:
@@ -66,17 +65,16 @@ def test_clusters_of_ray_and_dask_give_the_same_bytes(pedigree: Pedigree, cluste
         if any(reason in error.stderr for reason in NO_INDEX):
             pytest.skip("Ray and Dask could not be installed: the package index cannot be reached")
         raise AssertionError(error.stderr) from error
-    check(pedigree, found, here["local"])
+    check(pedigree, found, here["local:1"])
 
 
 def run(pedigree: Pedigree, python: Path, sources: Path, folder: Path, *runners: str) -> Found:
-    """The data stages on each runner with two workers (local: in one process). Processes must end with the program."""
-    asked = [f"{runner}:{1 if runner == 'local' else 2}" for runner in runners]
+    """The data stages on each runner with so many workers. Processes must end with the program."""
     variables = pedigree.environment(
         PREFECT_API_URL=pedigree.servers()["prefect"], PREFECT_HOME=str(folder / "prefect"), RAY_worker_niceness="0",
         STARTED_BY=str(folder),
     )  # fmt: skip
-    command = [python, "-m", "tests.runners_course", sources, folder, *asked]
+    command = [python, "-m", "tests.runners_course", sources, folder, *runners]
     try:
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, env=variables)
     finally:
@@ -115,4 +113,4 @@ def check(pedigree: Pedigree, found: Found, expected: dict[str, str]) -> None:
         tasks = pedigree.prefect("POST", "/task_runs/filter", wanted)
         names = Counter(task["name"].rsplit("-", 1)[0] for task in tasks)
         several = {name for name in PIECES if names[name] > 1}
-        assert several == (set() if runner == "local" else PIECES), (runner, names)
+        assert several == (set() if runner.startswith("local") else PIECES), (runner, names)

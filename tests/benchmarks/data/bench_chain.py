@@ -87,8 +87,9 @@ def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
 
 
 def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
-    """The stages of the flow `data` up to the tokens, on a JSONL file or a folder of such. seconds: of this process's
-    computing; elapsed: by the clock."""
+    """The stages of the flow `data` up to the tokens, on a JSONL file. seconds: of this process's computing;
+    worker_seconds: of its workers', their start included; elapsed: by the clock."""
+    import psutil
     import pyarrow as pa
 
     from tasks.adopt.tokenizer import AdoptTokenizerConfig, adopt_tokenizer, look
@@ -115,8 +116,7 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         seconds[name] = time.process_time() - began
         return made
 
-    files = sorted(text.iterdir()) if text.is_dir() else [text]
-    first = part(files[0], FIRST_MEGABYTES, text.with_suffix(".first.jsonl"))
+    first = part(text, FIRST_MEGABYTES, text.with_suffix(".first.jsonl"))
     for file in (first, text):  # the first time the code is fingerprinted, and machine code loaded
         started = time.perf_counter()
         source = Source(kind="files", path=str(file), text_kind="docstring", origin_field="origin")
@@ -125,14 +125,16 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         cleaned = timed("clean", clean, corpus=collected)
         kept = timed("deduplicate", deduplicate, corpus=cleaned)
         tokens = timed("tokenize", tokenize, corpus=kept, tokenizer=adopted)
+    workers_times = [child.cpu_times() for child in psutil.Process().children()]
     elapsed, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    documents = [json.loads(line)["text"] for file in files for line in file.open(encoding="utf-8")]
+    documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
     meta = json.loads((tokens.path / "meta.json").read_text())
     return {
         "bytes": sum(len(document.encode()) for document in documents),
         "documents": len(documents),
         "kept": meta["train_documents"] + meta["validation_documents"],
         "seconds": sum(seconds.values()),
+        "worker_seconds": sum(times.user + times.system for times in workers_times),
         "elapsed": elapsed,
         "stages": ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()),
         "peak_mib": peak,

@@ -38,7 +38,7 @@ def write(path: Path, *parts: list[str | None], documents_in: int | None = None)
     return ledger.close().metrics()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.lists(REASONS, max_size=8), max_size=4), lost=st.integers(0, 2))
 def test_documents_in_are_kept_or_dropped_for_a_reason(
     tmp_path: Path, parts: list[list[str | None]], lost: int

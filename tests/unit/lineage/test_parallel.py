@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.lineage import parallel
-from tasks.lineage.parallel import AHEAD, Behind, ahead, count_workers, map_ordered
+from tasks.lineage.config import Resources
+from tasks.lineage.parallel import AHEAD, Behind, ahead, count_workers, map_ordered, suited
 
 
 def test_one_worker_and_two_give_the_same_results_in_order():
@@ -77,6 +78,14 @@ def test_calls_made_behind_come_in_order_and_their_errors_arrive(workers):
     behind.close()
     assert len(done) == 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("behind")]
+
+
+def test_threads_work_on_little_text_and_what_a_user_names_is_used():
+    given = parallel.in_this_process
+    many, little = parallel.WORTH_PROCESSES, parallel.WORTH_PROCESSES - 1
+    assert suited(given, Resources(runner="ray"), little) is suited(given, Resources(), many) is given
+    names = set(suited(given, Resources(workers=2), little)(lambda _: threading.current_thread().name, range(4)))
+    assert names and all(name.startswith("ThreadPool") for name in names)
 
 
 def test_one_piece_is_worked_on_here():

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from tasks import deduplicate as deduplicating
 from tasks.clean import CleanConfig, clean
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.lineage.errors import DataError
 from tasks.stage import Resources
+from tasks.text import shards
 from tasks.text.encoder import BatchEncoder
 from tasks.tokenize import TokenizeConfig, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
@@ -51,12 +53,22 @@ def mixed() -> list[dict]:
     return [*rows, document("Too short.", "file:///short"), document("1 2 3 " * 40, "file:///digits")]
 
 
-def chain(rows: list[dict]) -> list:
-    resources = Resources()
+def chain(rows: list[dict], workers: int | None = None) -> list:
+    resources = Resources(workers=workers)
     cleaned = clean(corpus=corpus(rows), config=CleanConfig(), resources=resources)
     kept = deduplicate(corpus=cleaned, config=DeduplicateConfig(), resources=resources)
     config = TokenizeConfig(vocab_size=300, train_bytes=5000, validation_share=0.2)
     return [cleaned, kept, tokenize(corpus=kept, config=config, resources=resources)]
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BATCH_BYTES", 3000)  # many batches
+    monkeypatch.setattr(deduplicating, "SIGNED_BYTES", 3000)
+    digests = set()
+    for workers in (1, 3):
+        monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(workers)))
+        digests.add(tuple(made.digest for made in chain(mixed(), workers)))
+    assert len(digests) == 1
 
 
 def test_every_stage_accounts_for_what_the_stage_before_kept():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from tasks.text.language import identifier, identify
+from tasks.text.language import ARRAYS, identifier, identify, remember, remembered, unpacked
 
 SAMPLE = json.loads((Path(__file__).parent / "samples" / "languages.json").read_text(encoding="utf-8"))
 SHORT = [(text, language) for language, texts in SAMPLE.items() for text in texts]
@@ -62,3 +62,17 @@ def test_what_has_no_language_is_undetermined():
 def test_neighbours_in_a_batch_do_not_matter():
     texts = [text for text, _ in SHORT[:40]]
     assert told(*texts) == [told(text)[0] for text in texts]
+
+
+def test_what_is_remembered_of_the_model_is_the_model_and_damage_is_noticed(tmp_path):
+    path, model = tmp_path / "new" / "model.npz", unpacked()
+    remember(path, model)
+    assert [place.name for place in path.parent.iterdir()] == [path.name]
+    found = remembered(path)
+    assert tuple(found) == tuple(model) == ARRAYS
+    assert all(found[name].dtype == model[name].dtype and np.array_equal(found[name], model[name]) for name in ARRAYS)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    anew = remembered(path)
+    assert all(np.array_equal(anew[name], model[name]) for name in ARRAYS)
