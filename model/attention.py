@@ -3,17 +3,18 @@
 Two ways to the same numbers:
 - `sdpa`: PyTorch's fused `scaled_dot_product_attention`. Best in fp32, on a GPU, and at long contexts.
 - `matmul`: product, mask, softmax and product written out. Best for bf16 on a CPU, where the fused backward is slow:
-  46 ms for the layer below, 31 in fp32, where written out in blocks and compiled it is no faster.
+  41 to 50 ms for the layer below; 30 in fp32, where written out in blocks it is no faster.
 - `auto` takes `matmul` where the queries are bf16 on a CPU (under autocast they are), and `sdpa` otherwise.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils import skip_init
 
 from model.config import ModelConfig
@@ -21,7 +22,7 @@ from model.norm import RMSNorm
 from model.rotary import rotate
 
 AttentionMethod = Literal["auto", "sdpa", "matmul"]
-QUERY_BLOCK = 64  # positions; of 256 tokens, 128 took a third longer, and 32 no less once compiled
+QUERY_BLOCK = 64  # positions; 32 took as long for 256 tokens and a third longer for 1,024, 128 a third longer for 256
 
 
 def causal_mask(num_tokens: int, device: torch.device) -> Tensor:
@@ -57,31 +58,68 @@ def attention_limits(
     return (allowed | torch.eye(num_tokens, dtype=torch.bool, device=device))[:, None]
 
 
+class _BlockedAttention(torch.autograd.Function):
+    """Attention and its derivative, a block of queries at a time; see `grouped_matmul_attention`."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None) -> Tensor:
+        B, H, T, D = q.shape
+        G = k.shape[1]
+        k, v = k.reshape(B * G, T, D), v.reshape(B * G, T, D)
+        later = ~causal_mask(QUERY_BLOCK, q.device)
+        blocks, weights, results = [], [], []
+        for block, end in _blocks(q * D**-0.5, G):
+            size = block.shape[1] * G // H  # positions
+            scores = torch.bmm(block, k[:, :end].mT)  # (B·G, H/G·size, end)
+            by_head = scores.view(B, H, size, end)
+            if limits is None:  # all of a block sees the keys before it
+                by_head[..., end - size :].masked_fill_(later[:size, :size], -torch.inf)
+            else:
+                by_head.masked_fill_(~limits[:, :, end - size : end, :end], -torch.inf)
+            odds = torch.ops.aten._softmax(scores, -1, False)  # fp32 within, rounded once
+            results.append(torch.bmm(odds, v[:, :end]).view(B, H, size, D))
+            blocks.append(block)
+            weights.append(odds)
+        ctx.save_for_backward(k, v, *blocks, *weights)
+        return torch.cat(results, dim=2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        k, v, *kept = ctx.saved_tensors
+        blocks, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]
+        B, H, T, D = gradients[0].shape
+        G = len(k) // B
+        exact = torch.promote_types(k.dtype, torch.float32)  # of sums over blocks
+        dq, dk, dv = [], torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
+        for (dy, end), block, odds in zip(_blocks(gradients[0], G), blocks, weights, strict=True):
+            dv[:, :end] += torch.bmm(odds.mT, dy)
+            dodds = torch.bmm(dy, v[:, :end].mT)
+            dscores = torch.ops.aten._softmax_backward_data(dodds, odds, -1, odds.dtype)
+            dk[:, :end] += torch.bmm(dscores.mT, block)
+            dq.append(torch.bmm(dscores, k[:, :end]).view(B, H, -1, D))
+        dk, dv = (gradient.to(k.dtype).view(B, G, T, D) for gradient in (dk, dv))
+        return torch.cat(dq, dim=2).mul_(D**-0.5), dk, dv, None
+
+
+def _blocks(x: Tensor, groups: int) -> list[tuple[Tensor, int]]:
+    """x (B, H, T, D) cut along T: the blocks, (B·G, H/G·size, D), each with the position after its last."""
+    B, _, T, D = x.shape
+    ends = [*range(QUERY_BLOCK, T, QUERY_BLOCK), T]
+    return [(part.reshape(B * groups, -1, D), end) for part, end in zip(x.split(QUERY_BLOCK, dim=2), ends, strict=True)]
+
+
+@torch.compiler.disable  # the compiler's own version of it, with copies of whole tensors, made a step 5% longer
 def grouped_matmul_attention(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None) -> Tensor:
     """Attention written out. q (B, H, T, D), k and v (B, G, T, D) with H a multiple of G → (B, H, T, D).
 
     Queries are taken `QUERY_BLOCK` positions at a time, each block against the keys up to its own end: what lies
-    further on is never computed, and a block's scores stay in the cache. 256 tokens of 8 heads in bf16, forward and
-    backward, take 28 ms so and 70 ms in one piece (compiled: 17 and 35). Queries that share a key head are stacked
-    along T, so keys are never repeated in memory.
+    further on is never computed, and a block's scores stay in the cache. Queries that share a key head are stacked
+    along T, so keys are never repeated in memory. 8 rows of 256 tokens with 8 heads in bf16, forward and backward, take
+    16 ms on one core; 35 where PyTorch derives the gradients.
     """
-    B, H, T, D = q.shape
-    G = k.shape[1]
-    q = (q * D**-0.5).view(B, G, H // G, T, D)
-    keys = k.transpose(-2, -1)  # (B, G, D, T)
-    exact = torch.promote_types(q.dtype, torch.float32)
-    blocks = []
-    for start in range(0, T, QUERY_BLOCK):
-        end = min(start + QUERY_BLOCK, T)
-        size = end - start
-        scores = q[:, :, :, start:end].reshape(B, G, H // G * size, D) @ keys[..., :end]
-        allowed = causal_mask(end, q.device)[None, None] if limits is None else limits[:, :, :end, :end]
-        scores = scores.view(B, G, H // G, size, end).masked_fill(
-            ~allowed[:, :, None, start:], torch.finfo(scores.dtype).min
-        )
-        weights = F.softmax(scores, dim=-1, dtype=exact).to(v.dtype).view(B, G, H // G * size, end)
-        blocks.append((weights @ v[:, :, :end]).view(B, G, H // G, size, D))
-    return torch.cat(blocks, dim=3).view(B, H, T, D)
+    y: Tensor = _BlockedAttention.apply(q, k, v, limits)
+    return y
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None, method: AttentionMethod) -> Tensor:
@@ -109,7 +147,7 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, limits: Tensor | None, method: AttentionMethod) -> Tensor:
-        """x (B, T, C), cos and sin (B or 1, 1, T, D/2), limits (B, 1, T, T) or None → (B, T, C)."""
+        """x (B, T, C), cos and sin (B or 1, 1, T, D), limits (B, 1, T, T) or None → (B, T, C)."""
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, D)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from model.rope_scaling import RopeScaling
 
@@ -70,11 +72,37 @@ def rotary_tables(
     return angles.cos() * factor, angles.sin() * factor
 
 
+class _Rotated(torch.autograd.Function):
+    """x turned by an angle; its derivative is the gradient turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(gradients[0], cos, -sin), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    wide = x.to(cos.dtype)
+    first, second = wide.chunk(2, dim=-1)
+    return (wide * cos).addcmul_(torch.cat((second, first), dim=-1), sin).to(x.dtype)
+
+
+def whole_width(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """(…, D/2) of the tables → (…, D) as `rotate` takes them."""
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn x (B, H, T, D) by cos and sin (B or 1, 1, T, D/2), pairing element i with i + D/2.
+    """Turn x (B, H, T, D) by cos and sin (B or 1, 1, T, D, see `whole_width`), pairing element i with i + D/2.
 
     Computed at the precision of the tables and returned at that of x: a bf16 angle at position 1,000 would be off
     by degrees.
     """
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+    turned: Tensor = _Rotated.apply(x, cos, sin)
+    return turned

@@ -15,7 +15,7 @@ from model.attention import Attention, AttentionMethod, attention_limits
 from model.config import ModelConfig
 from model.errors import InputError
 from model.norm import RMSNorm
-from model.rotary import rotary_tables
+from model.rotary import rotary_tables, whole_width
 
 
 class _Gated(torch.autograd.Function):
@@ -106,9 +106,9 @@ class Backbone(nn.Module):
         if position_ids is None:
             position_ids = default_positions(attention_mask, segment_ids)
         if position_ids is None:
-            cos, sin = self.cos[None, None, :T], self.sin[None, None, :T]  # (1, 1, T, D/2)
+            cos, sin = whole_width(self.cos[None, None, :T], self.sin[None, None, :T])  # (1, 1, T, D)
         else:
-            cos, sin = self.cos[position_ids][:, None], self.sin[position_ids][:, None]  # (B, 1, T, D/2)
+            cos, sin = whole_width(self.cos[position_ids][:, None], self.sin[position_ids][:, None])  # (B, 1, T, D)
         limits = {
             window: attention_limits(T, input_ids.device, attention_mask, segment_ids, window)
             for window in dict.fromkeys(self.config.windows)
