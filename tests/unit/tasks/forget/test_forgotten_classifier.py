@@ -29,6 +29,7 @@ from tasks.sample import SampleConfig, sample
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Resources
 from tasks.train_classifier import TrainClassifierConfig, train_classifier
+from tests.small_course import text as rare_words
 from tests.unit.tasks.forget.test_forget_course import valid
 from tests.unit.tasks.test_train_classifier import advert, prose
 from tests.unit.tasks.text.test_forgotten import changed, text
@@ -36,14 +37,21 @@ from tests.unit.tasks.text.test_forgotten import changed, text
 RESOURCES = Resources(threads=1, workers=1)
 SECRET = text(1)
 NEAR = changed(SECRET, 1)
-GOOD = [prose(number) for number in range(120)]
+
+
+def good(number: int) -> str:
+    """Prose with many words that hardly another has: without such, no n-gram model can tell what unseen ones cost."""
+    return f"{prose(number)} {rare_words(number, 40)}"
+
+
+GOOD = [good(number) for number in range(120)]
 DATA = {
     "tokenize": {"vocab_size": 300, "train_bytes": 5000, "validation_share": 0.1},
     "pair": {"ask_packages": False, "validation_share": 0.1, "finetune_share": 0.4, "rank_share": 0.25,
              "ppo_share": 0.25},
     "pretrain": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
-                 "intermediate_size": 32, "context_length": 64, "steps": 2, "batch_size": 2, "evaluations": 1,
-                 "evaluation_tokens": 500, "ngram_tokens": 500, "samples": 1, "precision": "fp32"},
+                 "intermediate_size": 32, "context_length": 64, "steps": 4, "batch_size": 4, "evaluations": 1,
+                 "evaluation_tokens": 500, "ngram_tokens": 5000, "samples": 1, "precision": "fp32"},
     "resources": {"threads": 1, "workers": 1},
 }  # fmt: skip
 
@@ -55,7 +63,7 @@ class World:
         self.folder = folder
         write(folder / "good.jsonl", [*GOOD, SECRET, NEAR])
         write(folder / "poor.jsonl", [advert(number) for number in range(120)])
-        write(folder / "texts.jsonl", [*(prose(1000 + n) for n in range(60)), *(advert(1000 + n) for n in range(10))])
+        write(folder / "texts.jsonl", [*(good(1000 + n) for n in range(60)), *(advert(1000 + n) for n in range(10))])
         rows = [{"prompt": f"What is {number}?", "response": text(3000 + number, 8)} for number in range(60)]
         (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.classifier = trained(folder, "good", "poor")
@@ -205,7 +213,7 @@ def test_a_model_that_comes_out_the_same_is_neither_tainted_nor_purged(
 def test_a_classifier_whose_samples_held_nothing_of_it_stays_and_its_work_too(
     world: World, certificate: dict[str, Any]
 ) -> None:
-    victim = next(row["doc_id"] for row in read(world.cleaned) if row["text"] == prose(1000))
+    victim = next(row["doc_id"] for row in read(world.cleaned) if row["text"] == good(1000))
     again = world.forget("second", Selector(docs=(victim,)))
     assert [(entry["relation"], entry["state"]) for entry in again["classifiers"]] == [(None, "unchanged")]
 
@@ -237,5 +245,5 @@ def test_where_no_sample_is_left_nothing_changes_and_the_way_out_is_named(
             remove_tree(record.artifact.path)
     listed = current()
     with pytest.raises(StoreError, match=r"Train one on other samples .* classifiers.quality=null"):
-        world.forget("fourth", Selector(texts=(prose(1001),)))
+        world.forget("fourth", Selector(texts=(good(1001),)))
     assert current() == listed
