@@ -24,7 +24,7 @@ from typing import Any
 from tests.benchmarks.data.sample import part, sample, texts
 from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in_process
 
-MEGABYTES, FIRST_MEGABYTES, THEIR_MEGABYTES = 50.0, 9.0, 2.0
+MEGABYTES, FIRST_MEGABYTES, THEIR_MEGABYTES = 50.0, 12.0, 2.0
 VOCABULARY, LEARNT_FROM = 8192, 8.0
 DATATROVE = ["datatrove[io,processing]==0.10.1", "spacy", "py3langid==0.4.0"]
 OTHER = Path(__file__).parent / "others" / "datatrove_chain.py"
