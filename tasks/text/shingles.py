@@ -98,7 +98,7 @@ def unique_shingles(shingles: Shingles) -> Shingles:
 
 def shingle_sets(batch: TextBatch, size: int, compiled: bool = False) -> Shingles:
     """`unique_shingles` of `shingle`. compiled: by machine code (kernels.py)."""
-    if compiled:
+    if compiled and batch.num_bytes:  # loads of no bytes have another layout, for which a loop of its own would be made
         from tasks.text import kernels  # see minhash.py
 
         hashes, offsets, done = kernels.kept(kernels.unique_shingles)(
