@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import xxhash
 
 from tasks.text import counting
 from tasks.text.features import Features
 from tasks.text.kernels import kept
 from tasks.text.repetition import share
-from tasks.text.spans import CHARACTERS, LONG_SPAN, Spans
+from tasks.text.spans import CHARACTERS, LONG_SPAN, Spans, hash_spans
 
 
 class CompiledFeatures(Features):
@@ -24,8 +23,8 @@ class CompiledFeatures(Features):
         counts, hashes, long_words = kept(counting.count)(
             batch.data, batch.loads, batch.offsets, CHARACTERS.known(batch)
         )
-        for word, start, length in long_words[long_words[:, 2] > LONG_SPAN].tolist():
-            hashes[word] = xxhash.xxh3_64_intdigest(batch.data[start : start + length].data)
+        words, starts, lengths = long_words[long_words[:, 2] > LONG_SPAN].T
+        hashes[words] = hash_spans(batch.data, starts, lengths)
         return counts, hashes, long_words
 
     def _column(self, number: int) -> np.ndarray:

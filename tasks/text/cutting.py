@@ -106,25 +106,21 @@ def number_words(hashes: Any, first: Any, found: Any, new: Any, keys: Any, numbe
 
 
 @njit(nogil=True, error_model="numpy")
-def join_ids(numbers: Any, words: Any, counts: Any, begins: Any, ids: Any) -> Any:
-    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers: of the words, (S,); words:
-    of each text, (N,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n."""
+def join_ids(numbers: Any, documents: Any, num_texts: int, counts: Any, begins: Any, ids: Any) -> Any:
+    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers, documents: of the words, and
+    the text that each belongs to, (S,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n."""
     total: Any = 0
     for number in numbers:
         total += counts[number]
-    result, sizes = np.empty(total, np.int32), np.zeros(len(words), np.int64)
+    result, sizes = np.empty(total, np.int32), np.zeros(num_texts, np.int64)
     written: Any = 0
-    word: Any = 0
-    for text in range(len(words)):
-        before: Any = written
-        for _ in range(words[text]):
-            number = numbers[word]
-            begin = begins[number]
-            for step in range(counts[number]):
-                result[written] = ids[begin + step]
-                written += 1
-            word += 1
-        sizes[text] = written - before
+    for word in range(len(numbers)):
+        number = numbers[word]
+        begin = begins[number]
+        for step in range(counts[number]):
+            result[written] = ids[begin + step]
+            written += 1
+        sizes[documents[word]] += counts[number]
     return result, sizes
 
 

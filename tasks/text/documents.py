@@ -46,11 +46,11 @@ class Draft:
 
     @property
     def doc_id(self) -> str:
-        """32 hex digits of sha256(source URI \\0 content); of a reject, its line and its beginning are the content."""
+        """Of a reject, its line and its beginning are the content."""
         content = self.text
         if self.rejected is not None:
             content = f"{self.rejected.line}\0{self.rejected.excerpt}"
-        return hashlib.sha256(f"{self.source}\0{content}".encode()).hexdigest()[:32]
+        return doc_id_of(self.source, content)
 
 
 @dataclass(slots=True)
@@ -67,8 +67,7 @@ class PlainRows:
     @property
     def doc_ids(self) -> list[str]:
         """As of drafts."""
-        before = f"{self.blank.source}\0".encode()
-        return [hashlib.sha256(before + text.encode()).hexdigest()[:32] for text in self.texts]
+        return [doc_id_of(self.blank.source, text) for text in self.texts]
 
     @property
     def places(self) -> list[str]:
@@ -79,6 +78,11 @@ class PlainRows:
     def reasons(self) -> list[str | None]:
         """As of drafts."""
         return [unfit(text, self.blank.kind) for text in self.texts]
+
+
+def doc_id_of(source: str, content: str) -> str:
+    """32 hex digits of sha256(source URI \\0 content)."""
+    return hashlib.sha256(f"{source}\0{content}".encode()).hexdigest()[:32]
 
 
 def place_of(counted_in: str, number: int) -> str:

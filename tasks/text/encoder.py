@@ -63,7 +63,7 @@ class BatchEncoder:
             self._learn(batch, words, new)
         if self._compiled:
             ids, sizes = kernels.kept(join_ids)(
-                numbers, np.bincount(words.documents, minlength=len(batch)), self._counts, self._begins, self._ids
+                numbers, words.documents, len(batch), self._counts, self._begins, self._ids
             )
             return ids, sizes
         counts = self._counts[numbers]
