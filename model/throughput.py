@@ -5,8 +5,6 @@ MFU is the FLOPs that the model needs for the tokens it has seen, over those of 
 nothing of the kind, so the product is measured here, with the same number of threads and in the same number format.
 """
 
-import resource
-import sys
 import time
 from functools import lru_cache
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig
+from model.memory import peak_resident_bytes
 from model.precision import Precision
 
 SIZES = {"cpu": 768, "cuda": 4096}  # of the square matrices that are multiplied
@@ -62,5 +61,4 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
     """The most memory in use so far: of the GPU's tensors where `device` is one, else of this process."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)  # macOS counts bytes, Linux KiB
+    return peak_resident_bytes()

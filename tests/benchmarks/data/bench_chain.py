@@ -12,7 +12,6 @@ the fingerprinting of the code and the loading of machine code, which a first ru
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from model.memory import peak_resident_bytes
 from tests.benchmarks.data.sample import part, sample, texts
 from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in_process
 
@@ -126,7 +126,7 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         kept = timed("deduplicate", deduplicate, corpus=cleaned)
         tokens = timed("tokenize", tokenize, corpus=kept, tokenizer=adopted)
     workers_times = [child.cpu_times() for child in psutil.Process().children()]
-    elapsed, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    elapsed, peak = time.perf_counter() - started, peak_resident_bytes() / 2**20
     documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
     meta = json.loads((tokens.path / "meta.json").read_text())
     return {

@@ -14,8 +14,6 @@ import argparse
 import json
 import logging
 import os
-import re
-import resource
 import sys
 import tempfile
 import time
@@ -31,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from model.memory import peak_resident_bytes
 from tasks.deduplicate import SIGNED_BYTES, DeduplicateConfig, deduplicate, survey
 from tasks.lineage.stage_run import StageRun
 from tasks.stage import Resources
@@ -152,16 +151,7 @@ def run_stage(corpus: Path) -> dict[str, float]:
         artifact: Any = SimpleNamespace(path=corpus)
         deduplicate.function(run, artifact, DeduplicateConfig(), Resources(workers=1, threads=1))
         seconds.append(time.process_time() - began)
-    return {"peak": peak_mebibytes(), "first": seconds[0], "second": seconds[1]}
-
-
-def peak_mebibytes() -> float:
-    """The most memory that this process has held. Linux's getrusage would tell its parent's if that is more."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
-        return int(peak) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    return {"peak": peak_resident_bytes() / 2**20, "first": seconds[0], "second": seconds[1]}
 
 
 def stage_rows(sample: Path, megabytes: float) -> list[Row]:

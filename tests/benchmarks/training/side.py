@@ -23,6 +23,8 @@ from typing import Any
 
 import psutil
 
+from model.memory import peak_resident_bytes
+
 SHAPE = {
     "vocab_size": 4096,
     "hidden_size": 256,
@@ -104,7 +106,7 @@ class Told:
                 "seconds": time.perf_counter() - self.began[0],
                 "processor_seconds": processor_seconds() - self.began[1],
                 "loss": loss,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - self.start_mib,
+                "peak_mib": peak_resident_bytes() / 2**20 - self.start_mib,
             }
             print(json.dumps(answer), flush=True)
             self.read()
