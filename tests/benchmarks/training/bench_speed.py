@@ -18,15 +18,13 @@ from statistics import median
 
 import torch
 
+from flows.environment import COMPUTING
 from model.precision import has_fast_bf16
-from tests.benchmarks.rows import LARGE_BLOCKS, Row, show, write
+from tests.benchmarks.rows import Row, show, write
 from tests.benchmarks.training.side import ROWS, TOKENS, Side
 
 THREADS = os.environ.get("OMP_NUM_THREADS", "2")
 TURNS, STEPS = 7, 2
-# What `pedigree up` gives to every process that trains (flows/environment.py). Opponents of the same precision get it
-# too; "at its default" means without.
-TUNED = {"OMP_WAIT_POLICY": "PASSIVE", **LARGE_BLOCKS}
 VERSIONS = {"torch": torch.__version__, "transformers": version("transformers")}
 TRANSFORMERS = "transformers Llama, AdamW"
 
@@ -41,8 +39,9 @@ class Entrant:
 
 
 def enter(name: str, *options: str, tuned: bool = True) -> Entrant:
-    """Start a side and warm it up. It compiles from nothing, in this one process."""
-    variables: dict[str, str | None] = dict(TUNED) if tuned else dict.fromkeys(TUNED)
+    """Start a side and warm it up. It compiles from nothing, in this one process. tuned: in the environment that our
+    trainings run in, which opponents of the same precision get too; "at its default" means without."""
+    variables: dict[str, str | None] = dict(COMPUTING) if tuned else dict.fromkeys(COMPUTING)
     variables["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as cache:
         variables["TORCHINDUCTOR_CACHE_DIR"] = cache
@@ -129,7 +128,7 @@ def speed_rows() -> list[Row]:
 
 def peak(name: str, *options: str) -> float:
     """MiB above the loaded libraries after four steps in a fresh process, with the allocator as it comes."""
-    side = Side(name, "--threads", THREADS, *options, variables=dict.fromkeys(TUNED))
+    side = Side(name, "--threads", THREADS, *options, variables=dict.fromkeys(COMPUTING))
     answer = side.steps(4)
     side.close()
     return answer["peak_mib"]
