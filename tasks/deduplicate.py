@@ -172,7 +172,9 @@ def survey(
             found, fresh = numbers.number(digests)
             texts.append(found)
             recalled = memory.recall(digests[fresh])
-            missing = np.setdiff1d(np.arange(len(fresh)), recalled[0])
+            known = np.zeros(len(fresh), bool)
+            known[recalled[0]] = True
+            missing = np.flatnonzero(~known)
             recalls.append(_Recall(len(batch), missing, *recalled))
             yield batch if len(missing) == len(batch) else batch.take(fresh[missing])
 

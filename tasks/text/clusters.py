@@ -134,12 +134,12 @@ def bucket_pairs(
     A bucket of up to `NEIGHBOURS` + 1 documents gives all its pairs; in a larger one (boilerplate) each document is
     paired with the first and with the `NEIGHBOURS` after it, so the work stays linear.
     """
-    if compiled:
-        usable = usable[kernels.kept(kernels.may_recur)(hashes[usable])]
     found = hashes[usable]
-    ordered = np.sort(found)
-    several = ordered[1:][ordered[1:] == ordered[:-1]]  # most hashes occur once and need no order
-    usable = usable[is_among(found, several)]
+    if compiled:  # most hashes occur once and need no order
+        usable = usable[kernels.kept(kernels.may_recur)(found)]
+    else:
+        ordered = np.sort(found)
+        usable = usable[is_among(found, ordered[1:][ordered[1:] == ordered[:-1]])]
     order = usable[np.argsort(hashes[usable], kind="stable")]
     keys = hashes[order]
     same = np.flatnonzero(keys[1:] == keys[:-1])
@@ -190,7 +190,8 @@ def components(
         num_pairs += int(similar.sum())
         labels = join(labels, left[similar], right[similar])
         room = MOST_REMEMBERED - len(dissimilar)
-        dissimilar = np.sort(np.concatenate((dissimilar, keys[~similar][:room])))
+        more = np.sort(keys[~similar][:room])
+        dissimilar = np.sort(np.concatenate((dissimilar, more)), kind="stable")  # which merges what is in order
         on_pairs(band)
     return labels, num_pairs
 

@@ -88,12 +88,28 @@ def character_at(data: Any, place: Any, classes: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
+def is_ascii(data: Any, begin: Any, end: Any) -> Any:
+    """Whether these bytes are ASCII alone."""
+    met = np.uint8(0)
+    for place in range(begin, end):
+        met |= data[place]
+    return met < 0x80
+
+
+@njit(nogil=True, error_model="numpy")
 def evenly_spaced(data: Any, offsets: Any, classes: Any) -> Any:
     """As `TextBatch.evenly_spaced`: bytes, uint8, and offsets, (N + 1,)."""
     result, bounds = np.empty(offsets[-1] + PADDING, np.uint8), np.zeros(len(offsets), np.int64)
     written = NONE
     for text in range(len(offsets) - 1):
         begin, place, end, after_space = written, np.uint64(offsets[text]), np.uint64(offsets[text + 1]), ONE
+        if is_ascii(data, place, end):
+            for byte in range(place, end):
+                is_space = np.uint64(classes[data[byte]] & spans.SPACE) >> THREE
+                result[written] = data[byte] if not is_space else 32
+                written += ONE - (is_space & after_space)
+                after_space = is_space
+            place = end
         while place < end:
             # No jumps that depend on where words end, which the processor cannot foresee.
             bits, size = character_at(data, place, classes)
@@ -132,6 +148,13 @@ def hash_word(data: Any, loads: Any, start: int, length: int) -> Any:
 def find_words(data: Any, place: Any, end: Any, classes: Any, edges: Any) -> Any:
     """As `TextBatch.words`, of one text: where each word begins and ends, written to `edges`; how many edges."""
     count, inside = NONE, NONE
+    if is_ascii(data, place, end):  # of which no letter is a word by itself
+        for byte in range(place, end):
+            edges[count] = byte
+            within = ONE if classes[data[byte]] & spans.WORD else NONE
+            count += within ^ inside
+            inside = within
+        place = end
     while place < end:
         bits, size = character_at(data, place, classes)
         edges[count] = place

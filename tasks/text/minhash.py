@@ -16,6 +16,8 @@ so that hardly a pair of s ≥ 0.8 is missed; the many pairs below that are foun
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from tasks.text.spans import mix64
@@ -30,6 +32,7 @@ def found_probability(similarity: float, bands: int, rows: int) -> float:
     return 1 - (1 - similarity**rows) ** bands
 
 
+@cache
 def permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Factors a (odd) and summands b of `count` permutations, (count,) uint32, as datasketch draws them."""
     generator = np.random.RandomState(seed)

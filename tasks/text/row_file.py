@@ -51,4 +51,6 @@ class RowFile:
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """Some rows, (R, columns)."""
+        if self._whole is not None:
+            return np.frombuffer(self._whole, self._dtype).reshape(-1, self._columns)[numbers]
         return self.ranges(numbers, numbers + 1).reshape(len(numbers), self._columns)

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.data.bench_dedup [--documents 20000]
 
 The texts are docstrings of the installed packages. Speed is in documents per second of processor time, from text in
-memory to the documents kept; slow programs get fewer documents and are compared by rate. Recall is the share of pairs
-of Jaccard similarity ≥ 0.8 (over sets of five-word shingles, compared exactly) of which not both are kept; precision
-the share of the documents dropped that are so near to another.
+memory to the documents kept, of sides that take less than a second the fastest of five times; slow programs get fewer
+documents and are compared by rate. Recall is the share of pairs of Jaccard similarity ≥ 0.8 (over sets of five-word
+shingles, compared exactly) of which not both are kept; precision the share of the documents dropped that are so near to
+another.
 """
 
 from __future__ import annotations
@@ -224,7 +225,8 @@ def main() -> None:
         return
     if chosen.ours:
         ours(chosen.ours, 2000)  # what is compiled is compiled before, as the others' is; some of it only pairs ask for
-        kept, seconds = ours(chosen.ours, chosen.documents)
+        times = [ours(chosen.ours, chosen.documents) for _ in range(dedup_sides.REPEATS)]
+        kept, seconds = min(times, key=lambda one: one[1])
         count = len(texts_of(chosen.ours, chosen.documents))
         print(json.dumps({"documents": count, "seconds": seconds, "kept": kept}))
         return

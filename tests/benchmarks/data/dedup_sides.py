@@ -21,6 +21,7 @@ from pathlib import Path
 
 WORD = re.compile(r"\w+")
 SHINGLE, PERMUTATIONS, THRESHOLD = 5, 128, 0.8
+REPEATS = 5  # of what takes less than a second; the fastest counts
 
 
 def shingles(text: str) -> list[str]:
@@ -114,6 +115,8 @@ def main() -> None:
         texts = [json.loads(line)["text"] for _, line in zip(range(int(limit)), file, strict=False)]
     with contextlib.redirect_stdout(sys.stderr):
         kept, seconds = SIDES[side](texts, Path(folder))
+        if seconds < 1:
+            seconds = min(seconds, *(SIDES[side](texts, Path(folder))[1] for _ in range(REPEATS - 1)))
     print(json.dumps({"documents": len(texts), "seconds": seconds, "kept": kept}))
 
 
