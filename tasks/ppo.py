@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from model.acceleration import accelerated
@@ -81,6 +81,14 @@ class PPOConfig(StageConfig):
     watch_prompts: int = Field(96, ge=1, description="held-out prompts to look at; logged, nothing is chosen by them")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     seed: int = Field(0, ge=0, description="of prompts, sampling and mini-batches")
+
+    @model_validator(mode="after")
+    def _a_response_for_each_update(self) -> Self:
+        if self.minibatches > self.batch_size:
+            raise ValueError(
+                f"minibatches {self.minibatches} is more than batch_size {self.batch_size}: an update needs a response"
+            )
+        return self
 
     def resolved(self) -> Self:
         return self.model_copy(update={"precision": resolve_precision(self.precision)})

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.bootstrap import bootstrap_interval
 from model.config import ModelConfig
@@ -82,6 +82,14 @@ class PretrainConfig(StageConfig):
     ngram_tokens: int = Field(30_000_000, ge=1, description="most tokens that the 3-gram baseline counts")
     samples: int = Field(16, ge=0, description="held-out documents continued in samples.jsonl")
     seed: int = Field(0, ge=0, description="of weights, order and samples")
+
+    @model_validator(mode="after")
+    def _a_row_for_each_part(self) -> Self:
+        if self.accumulation > self.batch_size:
+            raise ValueError(
+                f"accumulation {self.accumulation} is more than batch_size {self.batch_size}: a part needs a row"
+            )
+        return self
 
     def resolved(self) -> Self:
         return self.model_copy(update={"precision": resolve_precision(self.precision)})
