@@ -50,7 +50,7 @@ class PPOConfig(StageConfig):
     iterations: int = Field(120, ge=1, description="rounds of sampling, scoring and learning")
     batch_size: int = Field(64, ge=1, description="responses an iteration")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off; as in ranking")
-    temperature: float = Field(1.0, gt=0, le=5, description="of sampling, and of the log-probabilities")
+    temperature: float = Field(1.0, ge=0.01, le=5, description="of sampling, and of the log-probabilities")
     epochs: int = Field(2, ge=1, description="passes over an iteration's responses")
     minibatches: int = Field(2, ge=1, description="updates a pass")
     lr: float = Field(5e-5, gt=0, lt=1, description="learning rate of the policy")
