@@ -254,6 +254,7 @@ def ppo(
     The value model starts as a copy of the reward model. Figures are on the "evaluation" prompts, which nothing was
     trained on: eval/X of the aligned and eval/X_sft of the fine-tuned model, sampled and greedy.
     """
+    resources = run.without(resources, "compile", *(["shard"] if resources.processes > 1 else []))
     if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
         inputs = {"model": model, "reward_model": reward_model, "pairs": pairs}
         train_under_torchrun(run, "ppo", inputs, config, resources)

@@ -107,5 +107,5 @@ def test_ids_with_gaps_are_refused(tmp_path: Path) -> None:
     words[max(words, key=words.__getitem__)] = len(words) + 1
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="the ids of this tokenizer have gaps, so .* cannot be added to it"):
+    with pytest.raises(DataError, match=r"the ids of this tokenizer have gaps, so .* cannot be added to it"):
         take("tokenizer", file)
