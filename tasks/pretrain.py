@@ -99,8 +99,8 @@ class PretrainConfig(StageConfig):
         return self.steps or -(-self.tokens // (self.batch_size * self.context_length))
 
 
-def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
-    """The untrained model. Raises ConfigError for sizes that do not fit together."""
+def model_config(config: PretrainConfig, vocab_size: int) -> ModelConfig:
+    """The model's sizes. Raises ConfigError where they do not fit together."""
     names = (
         "hidden_size",
         "num_hidden_layers",
@@ -110,14 +110,18 @@ def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
         "tie_word_embeddings",
     )
     try:
-        sizes = ModelConfig(
+        return ModelConfig(
             vocab_size=vocab_size,
             max_position_embeddings=config.context_length,
             **{name: getattr(config, name) for name in names},
         )
     except ValueError as error:
         raise ConfigError(f"pretrain: {error}") from error
-    return Transformer(sizes, generator=generator(config.seed, "pretrain", "weights"))
+
+
+def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
+    """The untrained model. Raises ConfigError for sizes that do not fit together."""
+    return Transformer(model_config(config, vocab_size), generator=generator(config.seed, "pretrain", "weights"))
 
 
 def training_config(config: PretrainConfig) -> TrainingConfig:
