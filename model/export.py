@@ -117,10 +117,11 @@ def load_scalar(directory: str | Path, *, device: str | torch.device = "cpu") ->
 
 def _load_tokenizer(source: Path, config: ModelConfig) -> Tokenizer:
     tokenizer = Tokenizer.load(source)
-    if tokenizer.vocab_size > config.vocab_size:
+    largest = max(tokenizer.backend.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= config.vocab_size:
         raise ModelFormatError(
-            f"the tokenizer in {source} has {tokenizer.vocab_size:,} ids, the model embeds {config.vocab_size:,}: take "
-            "both from the same model."
+            f"the tokenizer in {source} has an id {largest:,}, the model embeds {config.vocab_size:,}: take both from "
+            "the same model."
         )
     return tokenizer
 
