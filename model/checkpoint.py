@@ -61,10 +61,6 @@ class Checkpoints:
     def _folders(self) -> list[Path]:
         return sorted(self.directory.glob("step-????????"), reverse=True)
 
-    def newest_step(self) -> int:
-        """The step of the newest checkpoint, whole or damaged; 0 if there is none."""
-        return max((int(folder.name.removeprefix("step-")) for folder in self._folders()), default=0)
-
     def save(self, step: int, tensors: Mapping[str, Tensor], state: dict[str, Any], ranks: Ranks = ALONE) -> None:
         """Writes the checkpoint of `step` and deletes all but the newest `keep`. `state` must be JSON.
 
@@ -158,6 +154,8 @@ def _tensors_name(rank: int, size: int) -> str:
 
 def _read(folder: Path) -> Checkpoint:
     content = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{_STATE} holds no object")
     claimed = content.pop("sha256")
     if _sha256_json(content) != claimed:
         raise ValueError(f"{_STATE} does not match its checksum")

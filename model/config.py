@@ -115,11 +115,16 @@ class ModelConfig:
             )
         for name in ("rope_theta", "rms_norm_eps", "initializer_range"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value > 0):
                 raise ModelConfigError(f"{name} is {value!r}: it must be a finite number above 0.")
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < self.vocab_size:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ModelConfigError(f"{name} is {value!r}: it must be a whole number, or None.")
+            if not 0 <= value < self.vocab_size:
                 raise ModelConfigError(
                     f"{name} is {value}, outside the vocabulary of {self.vocab_size}: use an id below vocab_size, "
                     "or None where there is no such token."
@@ -135,8 +140,9 @@ class ModelConfig:
             self._check_count("sliding_window")
         if self.max_window_layers != 0:
             self._check_count("max_window_layers")
-        if not isinstance(self.attention_bias, bool):
-            raise ModelConfigError(f"attention_bias is {self.attention_bias!r}: it must be true or false.")
+        for name in ("attention_bias", "tie_word_embeddings"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelConfigError(f"{name} is {getattr(self, name)!r}: it must be true or false.")
         for name in ("attention_bias", "sliding_window", "max_window_layers"):
             value = getattr(self, name)
             if value and name not in FAMILIES[self.model_type].keys:
@@ -240,14 +246,16 @@ class ModelConfig:
         values = {name: value for name, value in content.items() if name in known}
         values = {**family.left_out, "tie_word_embeddings": False, "rms_norm_eps": 1e-6, **values}
         rope = content.get("rope_parameters") or {}
-        values["rope_theta"] = float(rope.get("rope_theta") or content.get("rope_theta") or cls.rope_theta)
+        values["rope_theta"] = _float(rope.get("rope_theta") or content.get("rope_theta") or cls.rope_theta)
         values["rope_scaling"] = scaling
         if "max_window_layers" in family.keys:
             values |= _window_of_qwen(content)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             value = values.setdefault(name, None)
             if isinstance(value, list):  # several ids may end a text: the first is the model's own
-                values[name] = value[0] if value else None
+                values[name] = value = value[0] if value else None
+            if value == -1:  # how some files write that there is no such token
+                values[name] = None
         required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
         missing = sorted(required - values.keys())
         if missing:
@@ -255,9 +263,17 @@ class ModelConfig:
         return cls(**values)
 
 
+def _float(value: Any) -> Any:
+    """A whole number as a float, which the file of such a model then says; what is no number as it is."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _window_of_qwen(content: dict[str, Any]) -> dict[str, int | None]:
     """sliding_window and max_window_layers as a Qwen file means them: off unless use_sliding_window is on."""
-    window = content.get("sliding_window", 4096) if content.get("use_sliding_window", False) else None
+    used = content.get("use_sliding_window", False)
+    if not isinstance(used, bool | None):
+        raise ModelConfigError(f"use_sliding_window is {used!r}: it must be true or false.")
+    window = content.get("sliding_window", 4096) if used else None
     kinds = content.get("layer_types")
     if window is None or kinds is None:
         if window is None and kinds and "sliding_attention" in kinds:

@@ -24,6 +24,7 @@ BUCKET_BYTES = 32 << 20  # of gradients that are summed at once
 PATIENCE = timedelta(minutes=30)  # for the slowest rank, before the others give up
 
 ReadBatch = Callable[[int], dict[str, Tensor]]
+ReadMicroBatches = Callable[[int], list[dict[str, Tensor]]]
 
 
 @runtime_checkable
@@ -57,23 +58,30 @@ class Ranks:
         """Whether this is the one that reports and saves."""
         return self.rank == 0
 
-    def share(self, batches: ReadBatch, parts: int = 1) -> ReadBatch:
-        """The batches, with the rows of this rank alone. Reading raises ValueError where they are too few for `parts`
-        micro-batches on each rank."""
-        if not self.together:
-            return batches
-        if isinstance(batches, Divisible):
-            return batches.share(self.rank, self.size)
+    def share(self, batches: ReadBatch, parts: int = 1) -> ReadMicroBatches:
+        """This rank's rows of the batches, each batch in `parts` micro-batches: fewer, of a row or two, where there are
+        not so many rows, and equally many on every rank. Reading raises ValueError where a rank would have no row."""
+        if self.together and isinstance(batches, Divisible):
+            batches, size = batches.share(self.rank, self.size), 1  # `size` ranks divide what is read by its rows
+        else:
+            size = self.size
+        rank = self.rank if size > 1 else 0
 
-        def read(step: int) -> dict[str, Tensor]:
+        def read(step: int) -> list[dict[str, Tensor]]:
             batch = batches(step)
+            if size == parts == 1:
+                return [batch]
             rows = len(next(iter(batch.values())))
-            if rows < self.size * parts:
+            if rows < size:
                 raise ValueError(
-                    f"step {step} has {rows} rows, too few for {parts} micro-batches on each of {self.size} processes; "
-                    f"raise batch_size, or lower accumulation, resources.nproc or resources.nnodes"
+                    f"step {step} has {rows} rows, too few for {size} processes; raise batch_size, or lower "
+                    f"resources.nproc or resources.nnodes"
                 )
-            return {name: tensor.tensor_split(self.size)[self.rank] for name, tensor in batch.items()}
+            split = {
+                name: tensor.tensor_split(size)[rank].tensor_split(max(1, min(parts, rows // size)))
+                for name, tensor in batch.items()
+            }
+            return [dict(zip(split, tensors, strict=True)) for tensors in zip(*split.values(), strict=True)]
 
         return read
 

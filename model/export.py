@@ -6,6 +6,7 @@ Equal models give equal bytes: keys are sorted, and no time, path or library ver
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,20 +98,32 @@ def tokenizer_settings(tokenizer: Tokenizer, config: ModelConfig, chat_template:
 def load_causal(directory: str | Path, *, device: str | torch.device = "cpu") -> tuple[Transformer, Tokenizer]:
     """Read a causal model and its tokenizer. Weights become fp32, whatever they were stored as.
 
-    Raises `ModelFormatError` for a directory that is incomplete, damaged or holds another architecture.
+    Raises `ModelFormatError` for a directory that is incomplete, damaged or holds another architecture, weights that
+    are not finite, or a tokenizer of more ids than the model embeds.
     """
     source = Path(directory)
-    model = Transformer(_read_config(source, CAUSAL))
+    model = Transformer(_read_config(source, CAUSAL), fresh=False)
     _load_weights(model, source)
-    return model.to(device), Tokenizer.load(source)
+    return model.to(device), _load_tokenizer(source, model.config)
 
 
 def load_scalar(directory: str | Path, *, device: str | torch.device = "cpu") -> tuple[ScalarModel, Tokenizer]:
     """Read a scalar model and its tokenizer; otherwise as `load_causal`."""
     source = Path(directory)
-    model = ScalarModel(_read_config(source, SCALAR))
+    model = ScalarModel(_read_config(source, SCALAR), fresh=False)
     _load_weights(model, source)
-    return model.to(device), Tokenizer.load(source)
+    return model.to(device), _load_tokenizer(source, model.config)
+
+
+def _load_tokenizer(source: Path, config: ModelConfig) -> Tokenizer:
+    tokenizer = Tokenizer.load(source)
+    largest = max(tokenizer.backend.get_vocab(with_added_tokens=True).values(), default=0)
+    if largest >= config.vocab_size:
+        raise ModelFormatError(
+            f"the tokenizer in {source} has an id {largest:,}, the model embeds {config.vocab_size:,}: take both from "
+            "the same model."
+        )
+    return tokenizer
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -190,7 +203,17 @@ def _load_weights(model: nn.Module, source: Path) -> None:
                 f"{name} in {source} has shape {tuple(tensors[name].shape)}, config.json says "
                 f"{tuple(tensor.shape)}: take both from the same model."
             )
+        if not _is_finite(tensors[name]):
+            raise ModelFormatError(
+                f"{name} in {source} holds numbers that are not finite: copy the model again, or train it at a lower "
+                "rate."
+            )
     model.load_state_dict({name: tensors[name] for name in expected})
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are. A sum that is finite says so at a fraction of the cost of looking at each."""
+    return math.isfinite(tensor.sum(dtype=torch.float32)) or bool(torch.isfinite(tensor).all())
 
 
 def _some(names: list[str]) -> str:

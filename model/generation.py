@@ -185,7 +185,13 @@ def _each(name: str, values: Sequence[T], prompts: Sequence[object]) -> list[T]:
 def _uniforms(seed: int | Sequence[int], prompts: Sequence[Sequence[int]], max_new_tokens: int, first: int) -> Tensor:
     """(N, max_new_tokens) in [0, 1)."""
     if isinstance(seed, int):
-        return torch.rand(first + len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))[first:]
+        return torch.rand(first + len(prompts), max_new_tokens, generator=_generator(seed))[first:]
     own = _each("seed", seed, prompts)
-    rows = [torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(one)) for one in own]
+    rows = [torch.rand(max_new_tokens, generator=_generator(one)) for one in own]
     return torch.stack(rows) if rows else torch.empty(0, max_new_tokens)
+
+
+def _generator(seed: int) -> torch.Generator:
+    if not -(2**63) <= seed < 2**64:
+        raise InputError(f"the seed is {seed}: use a number of at most 64 bits.")
+    return torch.Generator().manual_seed(seed)

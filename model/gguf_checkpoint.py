@@ -77,7 +77,7 @@ def load_gguf(path: str | Path) -> GGUFCheckpoint:
             f"{path} stores {numbers:,} numbers, its settings ask for {config.num_parameters():,}: the model is none "
             "that is computed here, or the file is damaged. Use another file."
         )
-    model = Transformer(config)
+    model = Transformer(config, fresh=False)
     _load_tensors(model, reader, Path(path))
     kinds = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     template = content.get("tokenizer.chat_template", CHAT_TEMPLATE)

@@ -100,10 +100,11 @@ def train_ppo(
     if not prompts:
         raise ValueError("PPO needs at least one prompt")
     num_processes, rows = Ranks.here().size, settings.batch_size // settings.minibatches
-    if num_processes > max(1, rows):
+    if num_processes > rows:
         raise ValueError(
-            f"a mini-batch of {rows} rows is too small for {num_processes} processes: raise batch_size, or lower "
-            "minibatches, resources.nproc or resources.nnodes"
+            f"batch_size {settings.batch_size} gives {settings.minibatches} mini-batches of {rows} rows, and "
+            f"{num_processes} process{'es need' if num_processes > 1 else ' needs'} one each: raise batch_size, or "
+            "lower minibatches, resources.nproc or resources.nnodes"
         )
     run = _Run(policy, reference, value, prompts, score, settings, eos_token_id, pad_token_id, torch.device(device))
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir)

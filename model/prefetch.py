@@ -8,27 +8,27 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
-from torch import Tensor
+T = TypeVar("T")
 
 AHEAD = 2  # batches that each thread keeps ready or in the making
 
 
-class Prefetched:
+class Prefetched(Generic[T]):
     """Gives the batches of the steps `start`, `start` + 1, … < `steps`, each once, in this order.
 
     workers: threads that read; 0 reads in the caller, when asked. An error of reading is raised where the batch of its
     step is asked for. Use it as a context: leaving it ends the threads.
     """
 
-    def __init__(self, batches: Callable[[int], dict[str, Tensor]], start: int, steps: int, workers: int = 1) -> None:
+    def __init__(self, batches: Callable[[int], T], start: int, steps: int, workers: int = 1) -> None:
         self._batches, self._workers, self._steps = batches, workers, steps
         self._next = start
-        self._waiting: deque[Future[dict[str, Tensor]]] = deque()
+        self._waiting: deque[Future[T]] = deque()
         self._threads = ThreadPoolExecutor(workers, "reading") if workers else None
 
-    def __call__(self, step: int) -> dict[str, Tensor]:
+    def __call__(self, step: int) -> T:
         """The batch of `step`, which must be the one after the last that was asked for."""
         if self._threads is None:
             return self._batches(step)

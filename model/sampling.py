@@ -41,6 +41,7 @@ class Sampling:
 
 
 GREEDY = Sampling(temperature=0.0)
+COLDEST = 1e-20  # colder temperatures choose as this does; logits over them could be infinite
 
 
 class Chooser:
@@ -94,7 +95,10 @@ def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits / sampling.temperature
+    if sampling.temperature < COLDEST:
+        logits = (logits - logits.amax(dim=-1, keepdim=True)) / COLDEST
+    else:
+        logits = logits / sampling.temperature
     V = logits.shape[-1]
     top_k = V if sampling.top_k is None else min(sampling.top_k, V)
     if top_k == V and sampling.top_p is None:

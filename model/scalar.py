@@ -19,11 +19,16 @@ class ScalarModel(nn.Module):
     """Backbone `model.*` and a linear head `score.weight` (1, C) without bias.
 
     The head starts from N(0, 1/(C+1)), so that the first scores have about unit variance (Stiennon et al. 2020; Huang
-    et al. 2024, on initialising the reward head). generator and attention: as in `Transformer`.
+    et al. 2024, on initialising the reward head). generator, attention and fresh: as in `Transformer`.
     """
 
     def __init__(
-        self, config: ModelConfig, *, generator: torch.Generator | None = None, attention: AttentionMethod = "auto"
+        self,
+        config: ModelConfig,
+        *,
+        generator: torch.Generator | None = None,
+        attention: AttentionMethod = "auto",
+        fresh: bool = True,
     ) -> None:
         super().__init__()
         self.config = config
@@ -31,9 +36,10 @@ class ScalarModel(nn.Module):
         # The checkpoint calls the head `score`, and so does the method below. Registered by name, the head is found as
         # `self.head` and the method keeps its own.
         self._modules["score"] = skip_init(nn.Linear, config.hidden_size, 1, bias=False)
-        generator = generator or torch.Generator().manual_seed(0)
-        self.model.initialise(generator)
-        self.initialise_head(generator)
+        if fresh:
+            generator = generator or torch.Generator().manual_seed(0)
+            self.model.initialise(generator)
+            self.initialise_head(generator)
 
     @property
     def head(self) -> nn.Linear:

@@ -17,10 +17,12 @@ SAVING_SECONDS = 25.0  # how long SIGTERM waits for threads to save; Prefect kil
 
 
 class TrainingStopped(Exception):
-    """Training was asked to stop and has saved a checkpoint after `step` steps; run it again to go on."""
+    """Training was asked to stop and has saved a checkpoint after `step` steps, if it has made any; run it again to go
+    on."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"stopped on request after {step} steps; a checkpoint is saved: run again to go on from there")
+        after = f"after {step} steps; a checkpoint is saved: run again to go on from there"
+        super().__init__(f"stopped on request {after if step else 'before its first step: run again'}")
         self.step = step
 
 

@@ -82,6 +82,18 @@ class Tokenizer:
             )
         return token_id
 
+    def add_missing(self, tokens: Sequence[str]) -> list[str]:
+        """Give each of these special tokens that is not there the next free id; returns those that were added.
+
+        Raises `TokenizerError` where the ids have gaps, so that the library would give one away twice.
+        """
+        added = [token for token in tokens if self.backend.token_to_id(token) is None]
+        self.backend.add_special_tokens(added)
+        ids = self.backend.get_vocab(with_added_tokens=True).values()
+        if added and len(set(ids)) < len(ids):
+            raise TokenizerError(f"the ids of this tokenizer have gaps, so {' '.join(added)} cannot be added to it.")
+        return added
+
     @property
     def endoftext_id(self) -> int:
         """Ends every document."""

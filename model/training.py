@@ -26,7 +26,7 @@ from model.checkpoint import (
     restore_random_state,
 )
 from model.determinism import deterministic_algorithms
-from model.distributed import Ranks
+from model.distributed import Ranks, ReadMicroBatches
 from model.optim import OptimizerName, Optimizers, build_optimizers, clip_gradients
 from model.precision import Precision, autocast
 from model.prefetch import Prefetched
@@ -183,7 +183,7 @@ class _Run:
         self.spikes = None if config.spike_deviations is None else SpikeRule(config.spike_deviations)
         self.resumable = Resumable(model, self.optimizers, asdict(config), numerics(device, compile), self.ranks)
 
-    def step(self, step: int, read: Batches) -> dict[str, float]:
+    def step(self, step: int, read: ReadMicroBatches) -> dict[str, float]:
         """Makes one step (0-based) and returns its figures."""
         began = time.perf_counter()
         config = self.config
@@ -195,8 +195,10 @@ class _Run:
             decay_fraction=config.decay_fraction,
         )
         self.optimizers.set_factor(factor)
-        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in read(step).items()}
-        loss, extra = self._backward(batch)
+        parts = [
+            {name: tensor.to(self.device, non_blocking=True) for name, tensor in part.items()} for part in read(step)
+        ]
+        loss, extra = self._backward(parts)
         norm = clip_gradients(self.parameters, config.grad_clip)
         loss_value, norm_value = float(loss), float(norm)
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -209,27 +211,25 @@ class _Run:
         if not figures.get("skipped"):
             self.optimizers.step()
         self.optimizers.zero_grad()
-        if "input_ids" in batch:
-            (tokens,) = self.ranks.sums([batch["input_ids"].numel()], self.device)
+        if "input_ids" in parts[0]:
+            (tokens,) = self.ranks.sums([sum(part["input_ids"].numel() for part in parts)], self.device)
             figures["tokens_per_second"] = tokens / (time.perf_counter() - began)
-            flops = flops_per_token(self.model, batch["input_ids"].shape[-1])
+            flops = flops_per_token(self.model, parts[0]["input_ids"].shape[-1])
             if flops is not None:
                 peak = matmul_peak(self.device, config.precision) * self.ranks.size
                 figures["mfu"] = figures["tokens_per_second"] * flops / peak
         return figures
 
-    def _backward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Figures]:
+    def _backward(self, parts: list[dict[str, Tensor]]) -> tuple[Tensor, Figures]:
         """Leaves the gradients of the mean loss; returns it with the figures, averaged over micro-batches."""
-        parts = self.config.accumulation
-        if parts == 1 and not self.ranks.together:
-            loss, extra, _ = self._forward(batch)
+        if len(parts) == 1 and not self.ranks.together:
+            loss, extra, _ = self._forward(parts[0])
             loss.backward()
             return loss.detach(), extra
-        micro_batches = zip(*(tensor.tensor_split(parts) for tensor in batch.values()), strict=True)
         total_weight, total_loss = 0.0, torch.zeros((), device=self.device)
         totals: dict[str, float] = {}
-        for tensors in micro_batches:
-            loss, extra, counted = self._forward(dict(zip(batch, tensors, strict=True)))
+        for part in parts:
+            loss, extra, counted = self._forward(part)
             weight = float(counted)
             (loss * weight).backward()
             total_weight += weight
@@ -242,6 +242,7 @@ class _Run:
             sums = self.ranks.sums([total_weight, float(total_loss), *totals.values()], self.device)
             total_weight, total_loss = sums[0], torch.tensor(sums[1])
             totals = dict(zip(totals, sums[2:], strict=True))
+        total_weight = total_weight or 1.0  # nothing counts: loss and gradients are 0
         torch._foreach_mul_([own_rows(p.grad) for p in self.parameters if p.grad is not None], 1 / total_weight)
         means = {name: value if name == "tokens" else value / total_weight for name, value in totals.items()}
         return total_loss / total_weight, means

@@ -138,14 +138,20 @@ class Transformer(nn.Module):
     """A causal language model over `config`.
 
     generator: source of the initial weights; None means one seeded with 0, so that building a model neither depends on
-    nor moves PyTorch's global generator. attention: see `model.attention`.
+    nor moves PyTorch's global generator. attention: see `model.attention`. fresh: False leaves the weights unset, for
+    a caller that loads all of them.
 
     With tied embeddings there is no `lm_head` module and no `lm_head.weight` in the state: one parameter has one name.
     A state that holds the duplicate, as Hugging Face's does, still loads.
     """
 
     def __init__(
-        self, config: ModelConfig, *, generator: torch.Generator | None = None, attention: AttentionMethod = "auto"
+        self,
+        config: ModelConfig,
+        *,
+        generator: torch.Generator | None = None,
+        attention: AttentionMethod = "auto",
+        fresh: bool = True,
     ) -> None:
         super().__init__()
         self.config = config
@@ -155,7 +161,8 @@ class Transformer(nn.Module):
             self.register_load_state_dict_pre_hook(_drop_tied_head)
         else:
             self.lm_head = skip_init(nn.Linear, config.hidden_size, config.vocab_size, bias=False)
-        self.initialise(generator or torch.Generator().manual_seed(0))
+        if fresh:
+            self.initialise(generator or torch.Generator().manual_seed(0))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights; the same generator state gives the same weights."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.bootstrap import bootstrap_interval
 from model.chat import encode_pair, render_prompt
@@ -78,6 +78,14 @@ class FinetuneConfig(StageConfig):
     max_new_tokens: int = Field(64, ge=1, description="longest answer in tokens")
     samples: int = Field(24, ge=0, description="answers shown in samples.jsonl")
     seed: int = Field(0, ge=0, description="of order and of held-out samples")
+
+    @model_validator(mode="after")
+    def _a_row_for_each_part(self) -> Self:
+        if self.accumulation > self.batch_size:
+            raise ValueError(
+                f"accumulation {self.accumulation} is more than batch_size {self.batch_size}: a part needs a row"
+            )
+        return self
 
     def resolved(self) -> Self:
         return self.model_copy(update={"precision": resolve_precision(self.precision)})

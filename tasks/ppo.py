@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from model.acceleration import accelerated
@@ -50,7 +50,7 @@ class PPOConfig(StageConfig):
     iterations: int = Field(120, ge=1, description="rounds of sampling, scoring and learning")
     batch_size: int = Field(64, ge=1, description="responses an iteration")
     max_new_tokens: int = Field(40, ge=1, description="tokens after which an answer is cut off; as in ranking")
-    temperature: float = Field(1.0, gt=0, le=5, description="of sampling, and of the log-probabilities")
+    temperature: float = Field(1.0, ge=0.01, le=5, description="of sampling, and of the log-probabilities")
     epochs: int = Field(2, ge=1, description="passes over an iteration's responses")
     minibatches: int = Field(2, ge=1, description="updates a pass")
     lr: float = Field(5e-5, gt=0, lt=1, description="learning rate of the policy")
@@ -81,6 +81,14 @@ class PPOConfig(StageConfig):
     watch_prompts: int = Field(96, ge=1, description="held-out prompts to look at; logged, nothing is chosen by them")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     seed: int = Field(0, ge=0, description="of prompts, sampling and mini-batches")
+
+    @model_validator(mode="after")
+    def _a_response_for_each_update(self) -> Self:
+        if self.minibatches > self.batch_size:
+            raise ValueError(
+                f"minibatches {self.minibatches} is more than batch_size {self.batch_size}: an update needs a response"
+            )
+        return self
 
     def resolved(self) -> Self:
         return self.model_copy(update={"precision": resolve_precision(self.precision)})
@@ -246,6 +254,7 @@ def ppo(
     The value model starts as a copy of the reward model. Figures are on the "evaluation" prompts, which nothing was
     trained on: eval/X of the aligned and eval/X_sft of the fine-tuned model, sampled and greedy.
     """
+    resources = run.without(resources, "compile", *(["shard"] if resources.processes > 1 else []))
     if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
         inputs = {"model": model, "reward_model": reward_model, "pairs": pairs}
         train_under_torchrun(run, "ppo", inputs, config, resources)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.bootstrap import bootstrap_interval
 from model.config import ModelConfig
@@ -83,6 +83,14 @@ class PretrainConfig(StageConfig):
     samples: int = Field(16, ge=0, description="held-out documents continued in samples.jsonl")
     seed: int = Field(0, ge=0, description="of weights, order and samples")
 
+    @model_validator(mode="after")
+    def _a_row_for_each_part(self) -> Self:
+        if self.accumulation > self.batch_size:
+            raise ValueError(
+                f"accumulation {self.accumulation} is more than batch_size {self.batch_size}: a part needs a row"
+            )
+        return self
+
     def resolved(self) -> Self:
         return self.model_copy(update={"precision": resolve_precision(self.precision)})
 
@@ -91,8 +99,8 @@ class PretrainConfig(StageConfig):
         return self.steps or -(-self.tokens // (self.batch_size * self.context_length))
 
 
-def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
-    """The untrained model. Raises ConfigError for sizes that do not fit together."""
+def model_config(config: PretrainConfig, vocab_size: int) -> ModelConfig:
+    """The model's sizes. Raises ConfigError where they do not fit together."""
     names = (
         "hidden_size",
         "num_hidden_layers",
@@ -102,14 +110,18 @@ def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
         "tie_word_embeddings",
     )
     try:
-        sizes = ModelConfig(
+        return ModelConfig(
             vocab_size=vocab_size,
             max_position_embeddings=config.context_length,
             **{name: getattr(config, name) for name in names},
         )
     except ValueError as error:
         raise ConfigError(f"pretrain: {error}") from error
-    return Transformer(sizes, generator=generator(config.seed, "pretrain", "weights"))
+
+
+def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
+    """The untrained model. Raises ConfigError for sizes that do not fit together."""
+    return Transformer(model_config(config, vocab_size), generator=generator(config.seed, "pretrain", "weights"))
 
 
 def training_config(config: PretrainConfig) -> TrainingConfig:

@@ -221,6 +221,7 @@ def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardCon
     `model` is the fine-tuned policy: it gives the tokenizer, the first layers and the size to stay below. Figures
     are held out: prompts of the rankings' validation split.
     """
+    resources = run.without(resources, "compile", *(["shard"] if resources.processes > 1 else []))
     if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from
         train_under_torchrun(run, "reward", {"model": model, "rankings": rankings}, config, resources)
     policy_parameters, tokenizer, scorer, learned, held_out = learn(run, model, rankings, config, resources)

@@ -56,8 +56,8 @@ def train_under_torchrun(
 ) -> None:
     """Trains in `resources.processes` processes to the last checkpoint.
 
-    SIGTERM and cancelling reach them: raises TrainingStopped when they have saved. Raises the error of the first
-    process that failed, as its own kind where trying again cannot help, else RuntimeError.
+    SIGTERM and cancelling reach them: raises TrainingStopped if every step of theirs is in a whole checkpoint. Raises
+    the error of the first process that failed, as its own kind where trying again cannot help, else RuntimeError.
     """
     job = Job(
         stage=stage,
@@ -75,14 +75,31 @@ def train_under_torchrun(
                 "%s waits for machine %d of %d; run there, with the same PEDIGREE_HOME: %s",
                 stage, node + 1, resources.nnodes, shlex.join(["python", *_command(run.work, resources, node)]),
             )  # fmt: skip
+    logged_before = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
     with StopRequest() as stop:
-        stopped = _supervise(run, resources, stop)
-    if stopped:
-        raise TrainingStopped(Checkpoints(run.work / CHECKPOINTS).newest_step())
+        status, asked_to_stop = _supervise(run, resources, stop)
+    if status == 0:
+        return
+    if asked_to_stop:
+        saved = Checkpoints(run.work / CHECKPOINTS).newest()
+        last = saved.step if saved else 0
+        if last >= _last_step(run.metrics_file, logged_before):
+            raise TrainingStopped(last)
+    raise _error(run.work, status)
 
 
-def _supervise(run: StageRun, resources: Resources, stop: StopRequest) -> bool:
-    """Waits for torchrun to end; whether it was asked to stop. Raises what its processes raised."""
+def _last_step(metrics_file: Path, start: int) -> int:
+    """The last step that is logged behind byte `start`; 0 if there is none."""
+    if not metrics_file.exists():
+        return 0
+    with metrics_file.open("rb") as file:
+        file.seek(start)
+        whole = file.read().rpartition(b"\n")[0]  # a process that is killed leaves half a line
+    return max((json.loads(line)["step"] or 0 for line in whole.splitlines()), default=0)
+
+
+def _supervise(run: StageRun, resources: Resources, stop: StopRequest) -> tuple[int, bool]:
+    """Waits for torchrun to end: its status, and whether it was asked to stop."""
     with (run.work / LOG).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *_command(run.work, resources, 0)],
@@ -107,11 +124,7 @@ def _supervise(run: StageRun, resources: Resources, stop: StopRequest) -> bool:
         assert process.stdin is not None
         process.stdin.close()
         follow()
-    if process.returncode == 0:
-        return False
-    if stopping:
-        return True
-    raise _error(run.work, process.returncode)
+    return process.returncode, stopping
 
 
 def _command(work: Path, resources: Resources, node: int) -> list[str]:
@@ -129,10 +142,12 @@ def _command(work: Path, resources: Resources, node: int) -> list[str]:
 def _environment(resources: Resources) -> dict[str, str]:
     """Ours, with this code on the path, and the cores shared out."""
     path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    threads = resources.threads or max(1, (os.cpu_count() or 1) // resources.nproc)
+    share = max(1, (os.cpu_count() or 1) // resources.nproc)
+    inherited = os.environ.get("OMP_NUM_THREADS", "")
+    threads = resources.threads or min(share, int(inherited) if inherited.isdecimal() and int(inherited) else share)
     return {
-        "OMP_NUM_THREADS": str(threads),
         **os.environ,
+        "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": os.pathsep.join(path),
         OWNED: "1",
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 from model.distributed import process_group
 from model.precision import resolve_device
+from model.stopping import TrainingStopped
 from tasks import finetune, ppo, pretrain, reward
 from tasks.lineage.files import write_atomically
 from tasks.lineage.stage_run import StageRun
@@ -43,6 +44,8 @@ def work(folder: Path) -> None:
         )
         try:
             learn(run, **job.inputs, config=config_type.model_validate(job.config), resources=job.resources)
+        except TrainingStopped:
+            raise
         except Exception as error:
             tell_error(folder, error)
             raise

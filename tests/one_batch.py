@@ -1,10 +1,12 @@
 """Models of a few thousand parameters for the tests of the trainers."""
 
+from typing import Any
+
 from model.config import ModelConfig
 from model.transformer import Transformer
 
 
-def language_model(vocab_size: int = 40, context: int = 32, **sizes: int) -> Transformer:
+def language_model(vocab_size: int = 40, context: int = 32, **sizes: Any) -> Transformer:
     """Two layers of 16, with grouped heads."""
     shape = {
         "hidden_size": 16,

@@ -115,6 +115,8 @@ def _print(kind: str, found: "Adopted") -> None:
         dropped = {name: int(value) for name, value in record.metrics.items() if name.startswith("dropped/")}
         told = "".join(f", {count:,} {name.removeprefix('dropped/')}" for name, count in dropped.items())
         say(f"  {record.documents['documents_kept']:,} of {record.documents['documents_in']:,} documents{told}")
+    if record.metrics.get("tokens_added"):
+        say(f"  {record.metrics['tokens_added']:.0f} tokens of the chat format were missing and are added")
     if kind == "model":
         say("  what it learnt from is not known here, and its lineage says so")
     for other in found.others:

@@ -1,20 +1,21 @@
 """Adopt a model of Llama's kin, if it loads and fits the course: a folder as Hugging Face lays it out, or a GGUF file.
 
 Of a folder the files that say what the model is are taken, byte for byte; whatever would run code when it is opened is
-not. A GGUF file is turned into such a folder, its weights dequantised to fp32.
+not. A GGUF file is turned into such a folder, its weights dequantised to fp32. So is a folder whose tokenizer lacks a
+token of the chat format: the token is added, and the model gets a row for it.
 """
 
+import dataclasses
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
-import torch
-
 from model.errors import ModelError
-from model.export import load_causal
+from model.export import load_causal, save_pretrained
 from model.gguf_checkpoint import import_gguf
 from model.tokenizer import END_OF_TEXT, TURN_END, TURN_START, Tokenizer
 from model.transformer import Transformer
+from model.vocabulary import with_new_tokens
 from tasks.adopt.given import Given, Report, existing, hashed, quiet, refuse_pickle, unchanged
 from tasks.lineage.declaration import Statement
 from tasks.lineage.errors import ConfigError, DataError
@@ -51,8 +52,15 @@ def adopt_model(run: StageRun, config: AdoptModelConfig, resources: Resources) -
         copies = Given(hashed(((file.name, target / file.name) for file in given.files), quiet))
         unchanged(copies, config.given, resources.root)  # what is checked now is what is kept
     run.progress(len(given.files), steps)
-    model = checked(target, resources.root)
-    run.log_metrics({"parameters": model.config.num_parameters(), "vocabulary": model.config.vocab_size})
+    model, tokenizer = checked(target, resources.root)
+    model, added = with_chat_tokens(model, tokenizer, resources.root)
+    if added:
+        run.logger.info("the tokenizer lacks %s: added, each as the mean of the tokens there are", " ".join(added))
+        shutil.rmtree(target)
+        save_pretrained(model, tokenizer, target)
+    run.log_metrics({
+        "parameters": model.config.num_parameters(), "vocabulary": model.config.vocab_size, "tokens_added": len(added),
+    })  # fmt: skip
     run.progress(steps, steps)
 
 
@@ -93,29 +101,28 @@ def look(path: Path, report: Report = quiet) -> Given:
     return Given(hashed(taken.items(), report), tuple(sorted(left_out)))
 
 
-def checked(folder: Path, named: Path) -> Transformer:
-    """The model, if the stages of the course can take it. Raises DataError, with `named` as what is at fault."""
+def checked(folder: Path, named: Path) -> tuple[Transformer, Tokenizer]:
+    """The model and its tokenizer, if they can be used. Raises DataError, with `named` as what is at fault."""
     try:
-        model, tokenizer = load_causal(folder)
+        return load_causal(folder)
     except ModelError as error:
         raise DataError(f"{named} cannot be adopted: {error}".replace(str(folder), str(named))) from error
-    check_tokenizer(tokenizer, named)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise DataError(
-            f"{named} cannot be adopted: its tokenizer has {tokenizer.vocab_size:,} ids, the model embeds "
-            f"{model.config.vocab_size:,}. Take both from the same model."
-        )
-    for name, tensor in model.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"{named} cannot be adopted: {name} holds numbers that are not finite. Copy it again.")
-    return model
 
 
-def check_tokenizer(tokenizer: Tokenizer, named: Path) -> None:
-    """Raises DataError where a token is missing that the course cannot do without."""
-    missing = [token for token in NEEDED_TOKENS if tokenizer.backend.token_to_id(token) is None]
-    if missing:
-        raise DataError(
-            f"{named} cannot be adopted: its tokenizer has no {' '.join(missing)}, which documents and chats are "
-            "written with. Take a model whose chat format is ChatML (such as SmolLM2), or add the tokens to it first."
-        )
+def with_chat_tokens(model: Transformer, tokenizer: Tokenizer, named: Path) -> tuple[Transformer, list[str]]:
+    """The model with a row for each token that its tokenizer lacked and now has, and which these are. If any is, a text
+    of the model ends with the end of a turn, as in the models of the course."""
+    used = sorted(tokenizer.backend.get_vocab(with_added_tokens=True).values())
+    added = add_chat_tokens(tokenizer, named)
+    if added:
+        model = with_new_tokens(model, used, [tokenizer.token_id(token) for token in added])
+        model.config = dataclasses.replace(model.config, eos_token_id=tokenizer.im_end_id)
+    return model, added
+
+
+def add_chat_tokens(tokenizer: Tokenizer, named: Path) -> list[str]:
+    """Adds the tokens that the course cannot do without; which were missing. Raises DataError where that cannot be."""
+    try:
+        return tokenizer.add_missing(NEEDED_TOKENS)
+    except ModelError as error:
+        raise DataError(f"{named} cannot be adopted: {error} Take another one.") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from model.errors import ModelError
 from model.tokenizer import Tokenizer
 from tasks.adopt.given import Given, Report, existing, hashed, quiet, refuse_pickle, unchanged
-from tasks.adopt.model import check_tokenizer
+from tasks.adopt.model import add_chat_tokens
 from tasks.lineage.declaration import Statement
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.stage import Resources, StageRun, stage
@@ -20,7 +20,8 @@ class AdoptTokenizerConfig(Statement):
 
 @stage(output="tokenizer", libraries=("tokenizers",))
 def adopt_tokenizer(run: StageRun, config: AdoptTokenizerConfig, resources: Resources) -> None:
-    """Write tokenizer.json, a copy of the one at `resources.root`. Raises DataError if it cannot be used."""
+    """Write tokenizer.json, a copy of the one at `resources.root`, with the tokens of the chat format added to it where
+    they are missing. Raises DataError if it cannot be used."""
     assert resources.root is not None
     given = look(resources.root)
     unchanged(given, config.given, resources.root)
@@ -31,9 +32,11 @@ def adopt_tokenizer(run: StageRun, config: AdoptTokenizerConfig, resources: Reso
     except ModelError as error:
         reason = str(error).replace(str(copy), str(resources.root))
         raise DataError(f"{resources.root} cannot be adopted: {reason}") from error
-    check_tokenizer(tokenizer, resources.root)
     unchanged(Given(hashed([("", copy)], quiet)), config.given, resources.root)
-    run.log_metrics({"vocabulary": tokenizer.vocab_size})
+    added = add_chat_tokens(tokenizer, resources.root)
+    if added:
+        tokenizer.save(copy)
+    run.log_metrics({"vocabulary": tokenizer.vocab_size, "tokens_added": len(added)})
 
 
 def look(path: Path, report: Report = quiet) -> Given:

@@ -44,7 +44,9 @@ class Resources(BaseModel):
     )
     threads: int | None = Field(None, ge=1, title="Threads", description="for numerical libraries; default: theirs")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
-    compile: bool = Field(False, description="compile layers with torch.compile, which needs a C++ compiler")
+    compile: bool = Field(
+        False, description="in pretrain and finetune compile layers with torch.compile, which needs a C++ compiler"
+    )
     activation_checkpointing: bool = Field(
         False,
         description="keep activations of one layer at a time when training: less memory for a third more computation",

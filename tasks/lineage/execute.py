@@ -150,7 +150,8 @@ def _work(
     use.recipe.function(run, **arguments, **use.recipe.settings(use.config, resources))
     lock.check()
     made = store.commit(output, use.recipe.kind)
-    outcome = _keep(use, made, summary(metrics_file), meter, resources, context, store, why, run.pure)
+    followed = resources.model_copy(update=run.not_followed)
+    outcome = _keep(use, made, summary(metrics_file), meter, followed, context, store, why, run.pure)
     remove_tree(work)
     return outcome
 

@@ -41,6 +41,7 @@ class StageRun:
         self.work = work
         self.logger = logger
         self.pure = True
+        self.not_followed: dict[str, Any] = {}  # resources that the stage does without, and what it did instead
         self.metrics_file = metrics_file
         self._on_progress = on_progress
         self._mapper = mapper or on_this_machine(Resources())
@@ -52,6 +53,16 @@ class StageRun:
         """Say that this output does not follow from inputs and settings alone: a file changed while it was read. It is
         stored, but not found again by its key: the next run makes it anew."""
         self.pure = False
+
+    def without(self, resources: Resources, *names: str) -> Resources:
+        """The resources with these settings at their defaults, since the stage cannot follow them. Where one was asked
+        for, the log says so, and the record's numerics say what was done."""
+        for name in names:
+            asked, default = getattr(resources, name), Resources.model_fields[name].default
+            if asked != default:
+                self.not_followed[name] = default
+                self.logger.warning("resources.%s=%s is not for this stage, which goes on without", name, asked)
+        return resources.model_copy(update=self.not_followed)
 
     def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
         """Record figures: a point of a curve at `step`, or without it a summary figure of the stage.

@@ -1,6 +1,7 @@
 """docs/training.md says of every default of training how it was found, and says the default that there is."""
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,26 +9,28 @@ import pytest
 from flows.environment import PROJECT
 from flows.presets import PRESETS
 from flows.settings import DEFAULTS
+from model.ppo_settings import PPOSettings
+from model.training import TrainingConfig
+from tasks.ppo import PPOConfig
 
 PAGE = (PROJECT / "docs" / "training.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| ((?:gpu: )?\w+\.\w+) \| (\S+) \| (.+) \|$", PAGE, re.MULTILINE)
-SHAPE_TRAINING = {
-    "batch_size", "lr", "adamw_lr", "value_lr", "optimizer", "weight_decay", "schedule", "warmup_fraction",
-    "decay_fraction", "grad_clip", "epochs", "minibatches", "clip", "value_clip", "lam", "gamma", "kl_coef",
-}  # fmt: skip
-EXEMPT = {"ppo.batch_size"}  # a budget, as are steps and iterations
+STAGES = ("pretrain", "finetune", "reward", "ppo")
+EXEMPT = {"ppo.rater"}  # settings of another stage, `rank`
 
 
 def defaults() -> dict[str, Any]:
-    """Every setting that the page must speak of, with its value."""
-    found = {}
-    for stage in ("pretrain", "finetune", "reward", "ppo"):
-        for name in SHAPE_TRAINING & type(getattr(DEFAULTS, stage)).model_fields.keys():
-            found[f"{stage}.{name}"] = getattr(getattr(DEFAULTS, stage), name)
-            if name in PRESETS["gpu"].get(stage, {}) and name.endswith(("lr", "batch_size")) and stage != "ppo":
-                found[f"gpu: {stage}.{name}"] = PRESETS["gpu"][stage][name]
-    for name in ("lr", "value_lr"):
-        found[f"gpu: ppo.{name}"] = PRESETS["gpu"]["ppo"][name]
+    """Every setting of the training stages with its value, what the engine knows besides, and the `gpu` preset's."""
+    found, settable = {}, set()
+    for stage in STAGES:
+        for name, value in getattr(DEFAULTS, stage):
+            found[f"{stage}.{name}"] = value
+            settable.add(name)
+        found |= {f"gpu: {stage}.{name}": value for name, value in PRESETS["gpu"].get(stage, {}).items()}
+    for engine, own in ((TrainingConfig(steps=1), settable), (PPOSettings(iterations=1), set(PPOConfig.model_fields))):
+        for field in fields(engine):
+            if field.name not in own:
+                found[f"{type(engine).__name__}.{field.name}"] = getattr(engine, field.name)
     return {name: value for name, value in found.items() if name not in EXEMPT}
 
 
@@ -39,5 +42,5 @@ def test_every_default_is_told_and_none_that_is_not() -> None:
 def test_the_default_is_as_told_with_one_of_the_ways(name: str, value: str, how: str) -> None:
     assert value == str(defaults()[name])
     way = re.match(r"\w+", how)
-    assert way and way[0] in ("measured", "fitted", "taken", "seen", "guessed")
+    assert way and way[0] in ("measured", "fitted", "taken", "seen", "guessed", "chosen")
     assert way[0] != "taken" or re.search(r"\([A-Z].+ et al\. \d{4}", how), "name the paper"

@@ -41,7 +41,7 @@ def test_an_empty_folder_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "another kind of JSON"])
 def test_a_damaged_newest_is_passed_over(tmp_path, file, damage, caplog):
     save(Checkpoints(tmp_path), 1, 2)
     path = tmp_path / "step-00000002" / file
@@ -50,8 +50,10 @@ def test_a_damaged_newest_is_passed_over(tmp_path, file, damage, caplog):
         path.write_bytes(content[:-5])
     elif damage == "flip":
         path.write_bytes(content[:-8] + bytes([content[-8] ^ 1]) + content[-7:])
-    else:
+    elif damage == "delete":
         path.unlink()
+    else:
+        path.write_text("[1, 2]")
     assert Checkpoints(tmp_path).newest().step == 1
     assert "step-00000002 is damaged" in caplog.text
     save(Checkpoints(tmp_path), 2)

@@ -104,11 +104,22 @@ def test_config_of_older_transformers_is_read():
         ({"model_type": "gpt2"}, "model_type='gpt2'"),
         ({"mlp_bias": True}, "mlp_bias=True"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
+        ({"rope_theta": "abc", "rope_parameters": None}, "rope_theta is 'abc'"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings is 'false': it must be true or false"),
+        ({"eos_token_id": "2"}, "eos_token_id is '2': it must be a whole number"),
+        ({"eos_token_id": -2}, "eos_token_id is -2, outside the vocabulary"),
+        ({"model_type": "qwen2", "use_sliding_window": "no"}, "use_sliding_window is 'no'"),
     ],
 )
 def test_what_would_be_computed_otherwise_is_refused(change, words):
     with pytest.raises(ModelConfigError, match=words):
         ModelConfig.from_dict({**ModelConfig(**SMALL).to_dict(), **change})
+
+
+def test_a_token_of_minus_one_is_none():
+    content = {**ModelConfig(**SMALL).to_dict(), "pad_token_id": -1, "bos_token_id": -1, "eos_token_id": [-1]}
+    config = ModelConfig.from_dict(content)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (None, None, None)
 
 
 def test_the_file_of_a_plain_llama_has_the_keys_it_always_had():

@@ -176,6 +176,21 @@ def _rename_weight(directory):
     save_file(tensors, directory / "model.safetensors")
 
 
+def _not_finite(number):
+    def damage(directory):
+        tensors = load_file(directory / "model.safetensors")
+        tensors["model.norm.weight"][3] = number
+        save_file(tensors, directory / "model.safetensors")
+
+    return damage
+
+
+def _more_tokens(directory):
+    tokenizer = Tokenizer.load(directory)
+    tokenizer.backend.add_tokens(["one more"])
+    tokenizer.save(directory / "tokenizer.json")
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -193,6 +208,9 @@ def _rename_weight(directory):
         (_change_config(intermediate_size=32), "config.json says"),
         (_change_config(num_hidden_layers=3), r"missing: model.layers.2.input_layernorm.weight, .* and 6 more"),
         (_rename_weight, "missing: model.norm.weight; unexpected: model.surplus.weight"),
+        (_not_finite(float("nan")), "model.norm.weight in .* holds numbers that are not finite"),
+        (_not_finite(-float("inf")), "not finite"),
+        (_more_tokens, "the tokenizer in .* has an id [0-9]+, the model embeds"),
     ],
 )
 def test_damaged_directories_are_refused_with_the_reason(tokenizer, tmp_path, damage, words):
@@ -200,6 +218,13 @@ def test_damaged_directories_are_refused_with_the_reason(tokenizer, tmp_path, da
     damage(tmp_path)
     with pytest.raises(ModelFormatError, match=words):
         load_causal(tmp_path)
+
+
+def test_finite_weights_whose_sum_is_not_are_read(tokenizer, tmp_path):
+    model = Transformer(config(tokenizer))
+    model.model.norm.weight.data.fill_(3e38)
+    save_pretrained(model, tokenizer, tmp_path)
+    assert torch.equal(load_causal(tmp_path)[0].model.norm.weight, model.model.norm.weight)
 
 
 def test_a_missing_tokenizer_is_named(tokenizer, tmp_path):

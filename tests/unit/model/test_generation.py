@@ -219,6 +219,14 @@ def test_frequencies_follow_the_distribution():
         assert (shares - expected).abs().max() < 4 * (0.25 / len(uniform)) ** 0.5  # four standard errors
 
 
+@pytest.mark.parametrize("top_p", [None, 0.9])
+@pytest.mark.parametrize("temperature", [1e-19, 1e-21, 1e-40, 1e-320])
+def test_the_coldest_temperatures_choose_as_the_greedy_one_does(temperature, top_p):
+    logits = torch.tensor([[0.1, -3.0, 0.2], [500.0, -500.0, 499.9], [-9.0, -8.0, -9.0]])
+    drawn = choose(logits, torch.tensor([0.0, 0.5, 0.999]), Sampling(temperature, top_p=top_p))
+    assert drawn.tolist() == logits.argmax(1).tolist()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
@@ -290,6 +298,8 @@ def test_samplings_out_of_bounds_are_refused(change, words):
         ({"seed": [1, 2]}, "seed has 2 values for 6 prompts"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"batch_size": 0}, "batch_size 0"),
+        ({"seed": 2**64}, "the seed is 18446744073709551616: use a number of at most 64 bits"),
+        ({"seed": [-(2**63) - 1] * 6}, "at most 64 bits"),
         ({"max_new_tokens": 40}, "prompt 3 has 12 tokens, and 40 more exceed max_position_embeddings 48"),
     ],
 )

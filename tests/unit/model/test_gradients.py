@@ -6,6 +6,7 @@ import torch
 from model.losses import language_modelling_loss
 from model.policy_losses import policy_loss, value_loss
 from model.preference import pairwise_loss
+from model.rope_scaling import RopeScaling
 from model.scalar import ScalarModel
 from tests.one_batch import language_model
 
@@ -40,6 +41,36 @@ def test_of_the_language_model(attention, packed):
     def loss(call, state):
         logits = call(ids[:, :-1], segment_ids=segments)
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    check(model, loss)
+
+
+SCALED = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "matmul"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"model_type": "mistral", "sliding_window": 2},
+        {"model_type": "llama", "attention_bias": True},
+        {"model_type": "qwen2", "sliding_window": 3, "max_window_layers": 1},
+        {"model_type": "qwen3"},
+        {"rope_scaling": RopeScaling(**SCALED, original_max_position_embeddings=4)},
+        {"rope_scaling": RopeScaling("yarn", factor=4.0, original_max_position_embeddings=4)},
+    ],
+    ids=["window", "biases", "biases of queries, keys and values", "norm of queries and keys", "llama3", "yarn"],
+)
+def test_of_the_kin_of_llama(variant, attention):
+    model = small(**variant)
+    model.model.attention = attention
+    with torch.no_grad():
+        for parameter in model.parameters():  # no bias and no gain at a value at which it is left out
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    ids = torch.randint(0, 11, (2, 7), generator=torch.Generator().manual_seed(0))
+
+    def loss(call, state):
+        return torch.nn.functional.cross_entropy(call(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
 
     check(model, loss)
 

@@ -169,6 +169,16 @@ def test_no_prompts_are_refused():
         train_ppo(policy, reference, value, [], reward_the_wanted_token, SETTINGS, eos_token_id=EOS, pad_token_id=PAD)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_more_mini_batches_than_responses_are_refused(batch_size):
+    settings = dataclasses.replace(SETTINGS, iterations=1, batch_size=batch_size, minibatches=2)
+    if batch_size == 2:
+        assert run(settings)[2].keys() == {1}
+        return
+    with pytest.raises(ValueError, match="2 mini-batches of 0 rows, and 1 process needs one each"):
+        run(settings)
+
+
 def test_sequence_kl_is_that_of_whole_responses():
     """Over all responses of two tokens, Σ p·(log p − log q) equals the expectation of the per-token exact KLs."""
     policy = Transformer(CONFIG, generator=torch.Generator().manual_seed(1))

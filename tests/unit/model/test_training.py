@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from model.checkpoint import CheckpointMismatch
+from model.distributed import Ranks
+from model.losses import language_modelling_loss
 from model.seeding import generator
 from model.training import NonFiniteLoss, TrainingConfig, TrainingStopped, train
+from tests.one_batch import language_model
 
 CONFIG = TrainingConfig(steps=12, batch_size=4, lr=0.01, seed=3)
 GOLDEN = [2.40719, 2.37606, 2.34938, 2.33848, 2.24864, 2.30066, 2.29912, 2.27819, 2.28562, 2.22322, 2.24391, 2.25618]
@@ -194,6 +197,40 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch():
     assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4) and parts["tokens"] == whole["tokens"] == 13
     for name in whole_weights:
         torch.testing.assert_close(parts_weights[name], whole_weights[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fewer_rows_than_parts_are_taken_a_row_at_a_time(precision):
+    ids = torch.arange(34).view(2, 17) % 40
+    batch = {"input_ids": ids[:, :-1], "targets": ids[:, 1:], "loss_mask": torch.ones(2, 16, dtype=torch.bool)}
+    curves = []
+    for accumulation in (2, 5):
+        rows: dict[int, dict[str, float]] = {}
+        config = dataclasses.replace(CONFIG, steps=2, accumulation=accumulation, precision=precision)
+        train(language_model(), lambda step: batch, language_modelling_loss, config, on_step=rows.__setitem__)
+        curves.append([(row["loss"], row["grad_norm"], row["tokens"]) for row in rows.values()])
+    assert curves[0] == curves[1]
+
+
+def test_ranks_cut_their_rows_into_equally_many_micro_batches():
+    """FSDP gathers layers together: a rank with one micro-batch more would wait for the others for ever."""
+    whole = {"input_ids": torch.arange(7)}
+    for rows, size, parts, expected in ((7, 2, 4, 3), (7, 1, 4, 4), (7, 3, 2, 2), (2, 1, 8, 2)):
+        read = [Ranks(rank, size).share(lambda step, n=rows: {"input_ids": whole["input_ids"][:n]}, parts)(0)
+                for rank in range(size)]  # fmt: skip
+        assert [len(micro_batches) for micro_batches in read] == [expected] * size
+        found = torch.cat([part["input_ids"] for micro_batches in read for part in micro_batches])
+        assert torch.equal(found, whole["input_ids"][:rows])
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_batch_of_which_nothing_counts_has_loss_0(accumulation):
+    ids = torch.zeros(2, 17, dtype=torch.int64)
+    batch = {"input_ids": ids[:, :-1], "targets": ids[:, 1:], "loss_mask": torch.zeros(2, 16, dtype=torch.bool)}
+    rows: dict[int, dict[str, float]] = {}
+    config = dataclasses.replace(CONFIG, steps=1, accumulation=accumulation)
+    train(language_model(), lambda step: batch, language_modelling_loss, config, on_step=rows.__setitem__)
+    assert rows[1]["loss"] == rows[1]["grad_norm"] == rows[1]["tokens"] == 0
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_step(tmp_path):

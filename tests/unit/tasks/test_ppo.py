@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from model.export import load_causal
 from model.scalar import ScalarModel
@@ -74,6 +75,11 @@ def test_the_stage_writes_a_model_that_moved_with_all_its_figures(world: World):
     assert len(rows) == 6
     for row in rows:
         assert row.keys() == {"prompt", "human", "finetuned", "aligned"} and human[row["prompt"]] == row["human"]
+
+
+def test_more_mini_batches_than_responses_are_refused():
+    with pytest.raises(ValidationError, match="minibatches 3 is more than batch_size 2"):
+        PPOConfig(batch_size=2, minibatches=3)
 
 
 def test_each_iteration_is_logged(world: World):

@@ -3,10 +3,12 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from model.data import Span
 from model.export import load_causal
 from model.precision import resolve_precision
+from tasks.finetune import FinetuneConfig
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.store import Store
 from tasks.pretrain import PretrainConfig, build_model, pretrain
@@ -108,6 +110,12 @@ def test_documents_of_a_span_are_named():
 def test_sizes_that_do_not_fit_name_the_stage():
     with pytest.raises(ConfigError, match=r"pretrain: .*num_attention_heads"):
         build_model(PretrainConfig(hidden_size=30, num_attention_heads=4), 300)
+
+
+@pytest.mark.parametrize("config", [PretrainConfig, FinetuneConfig])
+def test_more_parts_than_rows_are_refused(config):
+    with pytest.raises(ValidationError, match="accumulation 8 is more than batch_size 4"):
+        config(batch_size=4, accumulation=8)
 
 
 def test_budgets():

@@ -51,14 +51,21 @@ def test_the_reward_model_learns_a_toy_taste_and_is_normalised(policy: Artifact,
     assert ours.std(unbiased=False).item() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_twice_the_same_bytes(policy: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_twice_the_same_bytes_and_what_it_cannot_follow_is_said(
+    policy: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     config = CONFIG.model_copy(update={"epochs": 1})
     first = reward(model=policy, rankings=store_rankings(tmp_path / "a", ranking_rows()), config=config)
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "other"))
     tokenizer = toy_tokenizer()
     again = store_model(Transformer(toy_config(tokenizer)), tokenizer, tmp_path / "policy again")
-    second = reward(model=again, rankings=store_rankings(tmp_path / "b", ranking_rows()), config=config)
+    assert "resources" not in caplog.text
+    rankings = store_rankings(tmp_path / "b", ranking_rows())
+    second = reward(model=again, rankings=rankings, config=config, resources=Resources(compile=True))
     assert first.digest == second.digest
+    record = Store().record(second.key)
+    assert record is not None and record.numerics["compile"] is False
+    assert "resources.compile=True is not for this stage, which goes on without" in caplog.text
 
 
 def test_a_reward_model_as_large_as_the_policy_is_refused(policy: Artifact, tmp_path: Path):

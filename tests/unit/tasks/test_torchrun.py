@@ -11,13 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from model.checkpoint import Checkpoints
 from model.scalar import ScalarModel
+from model.stopping import TrainingStopped
 from model.transformer import Transformer
+from tasks import torchrun
 from tasks.finetune import FinetuneConfig, finetune
-from tasks.lineage.stage_run import read_metrics
+from tasks.lineage.stage_run import StageRun, read_metrics
 from tasks.lineage.store import Store
 from tasks.ppo import PPOConfig, ppo
 from tasks.pretrain import PretrainConfig, pretrain
@@ -76,7 +80,7 @@ def test_two_processes_that_divide_the_model_pretrain_as_one_does(tmp_path, monk
     assert len(losses) == 30 and losses[-1] < losses[0] - 0.5, "it learns"
 
 
-def test_two_processes_finetune_as_one_does(tmp_path, monkeypatch):
+def test_two_processes_that_divide_the_model_finetune_as_one_does(tmp_path, monkeypatch):
     """Answers of unlike length, in micro-batches of unlike size: each counts by its tokens."""
 
     def train(resources):
@@ -84,7 +88,7 @@ def test_two_processes_finetune_as_one_does(tmp_path, monkeypatch):
         pairs = pairs_artifact(finetune=30, validation=4, evaluation=2)
         return finetune(model=model_artifact(), pairs=pairs, config=config, resources=resources)
 
-    losses = by_one_and_by_two(tmp_path, monkeypatch, train)
+    losses = by_one_and_by_two(tmp_path, monkeypatch, train, shard=True)
     assert len(losses) == 20 and losses[-1] < losses[0] - 0.5, "it learns"
 
 
@@ -128,8 +132,36 @@ def test_two_processes_align_as_one_does(tmp_path, monkeypatch):
 def test_the_error_of_a_process_is_the_stage_s_own(tmp_path, monkeypatch):
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path))
     config = PretrainConfig(**{**TINY, "batch_size": 1}, steps=2)
-    with pytest.raises(ValueError, match=r"step 0 has 1 rows, too few .* of 2 processes; raise batch_size"):
+    with pytest.raises(ValueError, match=r"step 0 has 1 rows, too few for 2 processes; raise batch_size"):
         pretrain(tokens=tokens_artifact(), config=config, resources=Resources(nproc=2, threads=1, device="cpu"))
+
+
+@pytest.mark.parametrize(("saved", "error"), [(5, TrainingStopped), (3, RuntimeError), (0, RuntimeError)])
+def test_a_stop_counts_only_where_every_step_is_saved(tmp_path, monkeypatch, saved, error):
+    """Processes that fail after SIGTERM, before they have saved, have failed."""
+    run = StageRun(tmp_path / "output", tmp_path, tmp_path / "metrics.jsonl", logging.getLogger("test"))
+    run.log_metrics({"train/loss": 1.0}, 90)  # of an attempt before, which was killed
+
+    def processes(*_):
+        run.log_metrics({"train/loss": 1.0}, 5)
+        if saved:
+            Checkpoints(tmp_path / "checkpoints").save(saved, {"a": torch.zeros(1)}, {})
+        (tmp_path / "torchrun.log").write_text("out of memory")
+        return 1, True
+
+    monkeypatch.setattr(torchrun, "_supervise", processes)
+    with pytest.raises(error, match="after 5 steps; a checkpoint is saved" if saved == 5 else "out of memory"):
+        torchrun.train_under_torchrun(run, "pretrain", {}, PretrainConfig(), Resources(nproc=2))
+
+
+@pytest.mark.parametrize(("inherited", "threads", "expected"), [("64", None, "3"), ("2", None, "2"), ("2", 5, "5"),
+                                                                 (None, None, "3"), ("4,2", None, "3")])  # fmt: skip
+def test_cores_are_shared_out_whatever_is_inherited(monkeypatch, inherited, threads, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if inherited:
+        monkeypatch.setenv("OMP_NUM_THREADS", inherited)
+    assert torchrun._environment(Resources(nproc=2, threads=threads))["OMP_NUM_THREADS"] == expected
 
 
 def test_machines_need_a_place_to_meet():
