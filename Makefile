@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 CODE := flows tasks model
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types unit bench-data bench-lineage bench-training bench-kills down clean
+.PHONY: help install run test lint types unit test-others bench-data bench-lineage bench-training bench-kills down clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ unit: $(INSTALLED)  ## unit, fault and end-to-end tests, on WORKERS processes (d
 		{ apt-get -qq update && apt-get -qq install -y chromium; } >/dev/null 2>&1 || \
 			echo "chromium could not be installed; the browser tests will be skipped." >&2; fi
 	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+
+# Too much for `make test`: each program is installed once, in an environment of its own below the folder of state.
+test-others: $(INSTALLED)  ## models under lm-evaluation-harness, and SmolLM2 beside transformers
+	$(BIN)/python -m pytest -q tests/benchmarks/training/test_harness.py tests/benchmarks/training/test_smollm2.py $(ARGS)
 
 bench-data: $(INSTALLED)  ## speed, memory and accuracy of the data stages, beside other programs
 	$(BIN)/python -m tests.benchmarks.data.bench_data $(ARGS)
