@@ -88,13 +88,13 @@ def read_corpus(
 
 
 class CorpusWriter:
-    """Writes documents-00000.parquet and so on; a new file after `shard_bytes` of text.
+    """Writes documents-00000.parquet and so on; a new file after `SHARD_BYTES` of text.
 
     workers: with several, batches are compressed and written in a thread while the next is being made.
     """
 
-    def __init__(self, directory: Path, shard_bytes: int = SHARD_BYTES, workers: int = 1) -> None:
-        self._directory, self._shard_bytes = directory, shard_bytes
+    def __init__(self, directory: Path, workers: int = 1) -> None:
+        self._directory = directory
         self._behind = Behind(workers)
         self._writer: pq.ParquetWriter | None = None
         self._shards = self._held = 0
@@ -130,7 +130,7 @@ class CorpusWriter:
             self._shards += 1
         self._writer.write_table(pa.concat_tables(pending).combine_chunks())
         self._held += size
-        if self._held >= self._shard_bytes:
+        if self._held >= SHARD_BYTES:
             self._writer.close()
             self._writer, self._held = None, 0
 

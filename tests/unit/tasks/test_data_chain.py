@@ -5,6 +5,7 @@ import random
 from itertools import product
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +70,22 @@ def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(workers)))
         digests.add(tuple(made.digest for made in chain(mixed(), workers)))
     assert len(digests) == 1
+
+
+def test_the_number_of_files_of_a_corpus_changes_no_document_and_no_token(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BATCH_BYTES", 3000)
+    found = []
+    for size in (shards.SHARD_BYTES, 3000):
+        monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(size)))
+        monkeypatch.setattr(shards, "SHARD_BYTES", size)
+        cleaned, kept, tokens = chain(mixed())
+        index = pq.read_table(tokens.path / "index.parquet").sort_by([("split", "ascending"), ("offset", "ascending")])
+        written = {path.name: path.read_bytes() for path in tokens.path.glob("*.bin")}
+        assert written
+        found.append((len(shards.shard_paths(kept.path)), read(cleaned), read(kept), index.to_pylist(), written))
+    (one, *first), (several, *second) = found
+    assert one == 1 and several > 2
+    assert first == second
 
 
 def test_every_stage_accounts_for_what_the_stage_before_kept():

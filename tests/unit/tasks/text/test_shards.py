@@ -35,11 +35,12 @@ def test_slices_hold_so_many_bytes_or_one_text(sizes: list[int | None], expected
 
 def test_a_thread_writes_the_same_bytes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shards, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 4000)
     written = {}
     for workers in (1, 2):
         folder = tmp_path / str(workers)
         folder.mkdir()
-        with CorpusWriter(folder, shard_bytes=4000, workers=workers) as writer:
+        with CorpusWriter(folder, workers=workers) as writer:
             for size in np.random.default_rng(0).integers(1, 900, 40).tolist():
                 writer.write(table(size, 3))
         written[workers] = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
