@@ -13,7 +13,6 @@ from model.command.progress import Progress
 from model.command.recipe import given_recipe
 from model.command.text import given_text
 from model.command.train import Training
-from model.losses import language_modelling_loss
 from model.precision import resolve_precision, use_threads
 from model.rate_finder import RateTest, find_rate
 
@@ -28,13 +27,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
     text, progress = given_text(options), Progress(options.quiet)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = prepare(text, split(text, recipe, progress), recipe, Path(folder), progress)
+        corpus = prepare(split(text, recipe, progress), recipe, Path(folder), progress)
         training = Training(recipe, corpus, device)
         progress.say(f"range test over {options.test_steps} steps")
         test = find_rate(
             training.model,
             training.windows,
-            language_modelling_loss,
+            training.loss,
             training.config,
             highest=options.highest,
             steps=options.test_steps,

@@ -70,6 +70,9 @@ def _train(commands: Any) -> None:
         "--compile", action="store_true", help="torch.compile: faster after about a minute (needs a C++ compiler)"
     )
     added.add_argument(
+        "--activation-checkpointing", action="store_true", help="less memory, for about a third more time"
+    )
+    added.add_argument(
         "--shard", action="store_true", help="torchrun's processes divide the model, instead of each holding all of it"
     )
     added.add_argument(

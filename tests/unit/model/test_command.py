@@ -1,4 +1,4 @@
-"""`python -m model`: how text is cut, what is held out, and what a person is told when something is wrong."""
+"""`python -m model`: training, writing and measuring, and what a person is told when something is wrong."""
 
 import dataclasses
 import errno
@@ -12,20 +12,17 @@ from pydoc_data.topics import topics
 from xml.etree import ElementTree
 
 import jsonschema
-import numpy as np
 import pytest
 import torch
 
 from model.checkpoint import Checkpoints
 from model.command import folder
 from model.command import main as command
-from model.command.corpus import split
 from model.command.curve import Curve
-from model.command.errors import TextError
 from model.command.generate import pieces_of
-from model.command.progress import Progress, duration
+from model.command.progress import duration
 from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
-from model.command.text import TextFiles, batches
+from model.command.text import batches
 from model.config import ModelConfig
 from model.export import load_causal
 from model.generation import generate, stream
@@ -33,7 +30,6 @@ from model.sampling import Sampling
 from model.tokenizer import Tokenizer, train_tokenizer
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
-QUIET = Progress(quiet=True)
 SMALL = ["--hidden-size", "16", "--num-hidden-layers", "1", "--vocab-size", "300", "--context-length", "32"]
 QUICK = [*SMALL, "--steps", "3", "--batch-size", "2", "--held-out-bytes", "2000", "--threads", "1", "--quiet"]
 
@@ -50,54 +46,6 @@ def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "model"
     assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 0
     return out
-
-
-def read(tmp_path: Path, content: bytes, **how: object) -> tuple[list[str], TextFiles]:
-    (tmp_path / "text.txt").write_bytes(content)
-    files = TextFiles([tmp_path / "text.txt"], **how)  # type: ignore[arg-type]
-    return list(files.documents()), files
-
-
-def test_documents_end_at_blank_lines_at_a_line_or_with_the_file(tmp_path: Path) -> None:
-    content = b"\xef\xbb\xbfone\ntwo\n\n \t\r\n\nthree\r\n---\nfour ---\n"
-    assert read(tmp_path, content)[0] == ["one\ntwo", "three\r\n---\nfour ---"]
-    assert read(tmp_path, content, separator="---")[0] == ["one\ntwo\n\n \t\r\n\nthree", "four ---"]
-    assert read(tmp_path, content, whole_files=True)[0] == [content[3:].decode()]
-    assert read(tmp_path, b"\n \n\n")[0] == []
-
-
-def test_invalid_bytes_are_counted_and_what_is_no_text_is_refused(tmp_path: Path) -> None:
-    documents, files = read(tmp_path, b"caf\xe9 au lait, s'il vous pla\xeet\n\nmerci beaucoup")
-    assert documents == ["caf\ufffd au lait, s'il vous pla\ufffdt", "merci beaucoup"]
-    assert files.invalid.total() == 2
-    with pytest.raises(TextError, match="are invalid"):
-        read(tmp_path, bytes(range(128, 256)))
-    with pytest.raises(TextError, match=r"NUL byte in line 2.*UTF-16"):
-        read(tmp_path, b"one\ntw\0o")
-
-
-def test_what_is_held_out_depends_on_the_documents_alone_and_copies_stay_together(tmp_path: Path) -> None:
-    documents = [f"document {number} of many" for number in range(300)] * 2
-    recipe = Recipe(held_out_bytes=500)
-    (tmp_path / "a.txt").write_text("\n\n".join(documents))
-    (tmp_path / "b.txt").write_text("\n\n".join(reversed(documents)))
-    chosen = []
-    for name in ("a.txt", "b.txt"):
-        parts = split(TextFiles([tmp_path / name]), recipe, QUIET)
-        assert not (parts.held_out & parts.vocabulary).any()
-        assert np.array_equal(parts.held_out[:300], parts.held_out[300:])  # the copies
-        ordered = documents if name == "a.txt" else documents[::-1]
-        chosen.append({document for document, out in zip(ordered, parts.held_out, strict=True) if out})
-        assert 500 <= parts.identity["held_out_bytes"] < 500 + 2 * 30
-    assert chosen[0] == chosen[1]
-    other = split(TextFiles([tmp_path / "a.txt"]), dataclasses.replace(recipe, seed=1), QUIET)
-    assert {d for d, out in zip(documents, other.held_out, strict=True) if out} != chosen[0]
-
-
-@pytest.mark.parametrize("second", ["short", "much longer than the other"])
-def test_of_two_documents_one_is_held_out(tmp_path: Path, second: str) -> None:
-    (tmp_path / "text.txt").write_text(f"the first\n\n{second}")
-    assert split(TextFiles([tmp_path / "text.txt"]), Recipe(), QUIET).held_out.sum() == 1
 
 
 def test_presets_are_models_of_the_size_that_the_help_tells() -> None:
