@@ -155,15 +155,14 @@ def write_tokens(
     done = 0
     with path.open("wb") as file:
         for batch in batches(documents):
-            for document in encode(tokenizer, batch):
+            for document in encode(tokenizer, batch, tokenizer.endoftext_id):
                 file.write(document.astype(np.dtype(dtype).newbyteorder("<")).tobytes())
             done += len(batch)
             progress.report(done, total, "encoding document")
 
 
-def encode(tokenizer: Tokenizer, texts: list[str]) -> list[NDArray[np.int64]]:
-    """The tokens of each text, <|endoftext|> last, as training and measuring take them."""
-    end = tokenizer.endoftext_id
+def encode(tokenizer: Tokenizer, texts: list[str], end: int) -> list[NDArray[np.int64]]:
+    """The tokens of each text, `end` last, as training and measuring take them."""
     return [np.array([*ids, end], dtype=np.int64) for ids in tokenizer.encode_batch(texts)]
 
 
