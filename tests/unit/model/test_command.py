@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import filecmp
+import io
 import json
 import re
 import subprocess
@@ -157,6 +158,7 @@ def test_mistakes_are_told_with_what_to_do(
     empty, out = str(tmp_path / "empty.txt"), ["--out", str(tmp_path / "out"), *QUICK]
     for arguments, told in [
         (["train", "--text", empty, *out], "no text"),
+        (["train", "--text", str(text), *out, "--hidden-size", "400000000"], "GB of memory"),
         (["train", "--text", str(text), "--one-document-per-file", *out], "one document only"),
         (["train", "--text", str(tmp_path / "none.txt"), *out], "does not exist"),
         (["train", "--text", str(tmp_path), *out], "is a folder"),
@@ -184,7 +186,8 @@ def test_mistakes_are_told_with_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--lrr", "1"]]
+    "wrong",
+    [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--seed", "9" * 20], ["--lrr", "1"]],
 )
 def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -283,6 +286,51 @@ def test_a_rate_is_found_and_its_curve_drawn(tmp_path: Path, capsys: pytest.Capt
     assert 1e-5 < answer["suggested_lr"] < answer["lr_of_lowest_loss"] <= 1
     drawing = ElementTree.parse(plot).getroot()
     assert len(drawing.findall(".//{http://www.w3.org/2000/svg}circle")) == answer["steps"]
+
+
+def test_a_rate_that_cannot_be_told_is_not_and_a_plot_has_a_place_before_the_work(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = ["find-lr", "--text", str(text), *SMALL, "--test-steps", "20", "--threads", "1", "--quiet"]
+    for highest, told in (("1e6", "lower --highest"), ("1e-6", "raise --highest")):
+        assert command.main([*find, "--highest", highest]) == 1
+        assert told in capsys.readouterr().err
+    for plot in (tmp_path / "none" / "x.svg", tmp_path):
+        assert command.main([*find, "--text", "not looked at", "--plot", str(plot)]) == 1
+        assert f"--plot {plot}" in capsys.readouterr().err
+
+
+def test_a_diverged_step_and_a_skipped_update_are_told_with_their_documents(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", "--text", str(text), *SMALL, "--batch-size", "2", "--threads", "1", "--precision", "fp32"]
+    assert command.main([*train, "--steps", "3", "--lr", "1e30", "--out", str(tmp_path / "diverged")]) == 1
+    assert re.search(rf"(?s)diverged at step 1 .*documents of this step:\n  {text} line \d+", capsys.readouterr().err)
+    out = tmp_path / "spikes"
+    spikes = ["--steps", "80", "--lr", "1e-9", "--spike-deviations", "0.5", "--out", str(out), "--json"]
+    assert command.main([*train, *spikes]) == 0
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    jsonschema.validate(answer, json.loads((SCHEMAS / "model-train.json").read_text()))
+    curve = list(map(json.loads, (out / "curve.jsonl").open()))
+    assert answer["skipped_updates"] == sum(step["skipped"] for step in curve) == curve[-1]["skipped_updates"] > 0
+    assert json.loads((out / "training.json").read_text())["result"]["skipped_updates"] == answer["skipped_updates"]
+    assert told.err.count("its update is left out. The documents of this step") == answer["skipped_updates"]
+    assert "of processor time" in told.err and "updates skipped" in told.err
+
+
+def test_recomputed_activations_change_no_result(trained: Path, text: Path, tmp_path: Path) -> None:
+    again = ["train", "--text", str(text), "--out", str(tmp_path / "model"), *QUICK, "--activation-checkpointing"]
+    assert command.main(again) == 0
+    weights = ((folder / "model.safetensors").read_bytes() for folder in (trained, tmp_path / "model"))
+    assert len(set(weights)) == 1
+
+
+def test_characters_that_an_encoding_lacks_are_replaced(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    assert command.main(["generate", "--model", str(trained), "--prompt", "é", "--max-new-tokens", "1"]) == 0
+    assert written.getvalue().startswith(b"?")
 
 
 def test_two_processes_of_torchrun_train_the_model_that_one_does(text: Path, tmp_path: Path) -> None:
