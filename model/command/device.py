@@ -5,6 +5,7 @@ import os
 import torch
 
 from model.command.errors import CommandError
+from model.distributed import Ranks
 from model.precision import resolve_device
 
 
@@ -20,12 +21,14 @@ def given_device(name: str) -> str:
     return str(device)
 
 
-def fits_in_memory(parameters: int) -> None:
-    """Raises CommandError for a model whose weights alone, which are made on the processor, exceed this machine's
-    memory: to ask for that much could end other programs."""
-    needed, there = 4 * parameters, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def fits_in_memory(parameters: int, device: str) -> None:
+    """Raises CommandError for a model that exceeds this machine's memory, before that ends other programs: on a
+    processor with weights, gradients and one moment each (divided over the processes, they may be elsewhere), else
+    with the weights alone, which are made here."""
+    each = max(4.0, 12 / Ranks.here().size) if device == "cpu" else 4.0  # bytes
+    needed, there = each * parameters, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise CommandError(
-            f"the model's {parameters:,} weights take {needed / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f} "
-            f"GB of memory: lower --hidden-size, --num-hidden-layers or --vocab-size."
+            f"to train {parameters:,} weights takes {needed / 1e9:,.0f} GB at least, and this machine has "
+            f"{there / 1e9:,.0f} GB of memory: lower --hidden-size, --num-hidden-layers or --vocab-size."
         )

@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
             written |= dict(zip(rows, answers, strict=True))
         for row, one in enumerate(some):
-            text = "".join(pieces_of(iter(written[row]), tokenizer, [], one.ids))
+            text = text_after(one.ids, written[row], tokenizer)
             if options.json:
                 print(json.dumps(told(one, written[row], text)), flush=True)
             else:
@@ -117,26 +117,25 @@ def _new_tokens(which: str, length: int, most: int, asked: int | None) -> int:
     return wanted
 
 
+def text_after(prompt: Sequence[int], tokens: Sequence[int], tokenizer: Tokenizer) -> str:
+    """The text of the tokens where they follow the prompt: some tokenizers drop a space at the beginning of a text."""
+    before, whole = tokenizer.decode(prompt), tokenizer.decode([*prompt, *tokens])
+    return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(tokens)
+
+
 def pieces_of(
     tokens: Iterator[int], tokenizer: Tokenizer, written: list[int], prompt: Sequence[int] = ()
 ) -> Iterator[str]:
-    """The text of the tokens in pieces that end between characters; the tokens are added to `written`.
-
-    They are decoded together with those of the `prompt`, since some tokenizers drop a space at the beginning."""
-    before = tokenizer.decode(prompt)
-
-    def text_of(new: list[int]) -> str:
-        whole = tokenizer.decode([*prompt, *new])
-        return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(new)
-
+    """The text of the tokens, as it follows the prompt, in pieces that end between characters; the tokens are added to
+    `written`."""
     shown = ""
     for token in tokens:
         written.append(token)
-        text = text_of(written)
+        text = text_after(prompt, written, tokenizer)
         if not text.endswith(CUT):
             yield text[len(shown) :]
             shown = text
-    if len(rest := text_of(written)) > len(shown):
+    if len(rest := text_after(prompt, written, tokenizer)) > len(shown):
         yield rest[len(shown) :]
 
 

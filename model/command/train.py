@@ -101,7 +101,7 @@ class Training:
     def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
         config = model_config(recipe, corpus.tokenizer.vocab_size)
-        fits_in_memory(config.num_parameters())
+        fits_in_memory(config.num_parameters(), device)
         self.model = Transformer(config, generator=generator(recipe.seed, "pretrain", "weights"))
         self.config = TrainingConfig(**_shared(recipe, TrainingConfig))
         try:

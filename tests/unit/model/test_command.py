@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 from pydoc_data.topics import topics
-from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -270,34 +269,6 @@ def test_a_model_of_text_is_read_by_transformers(trained: Path) -> None:
 def test_batches_and_durations() -> None:
     assert list(batches(["a" * 6, "b" * 6, "c"], characters=10)) == [["a" * 6, "b" * 6], ["c"]]
     assert [duration(seconds) for seconds in (9.6, 600, 3723)] == ["0:10", "10:00", "1:02:03"]
-
-
-def test_a_rate_is_found_and_its_curve_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text, plot = tmp_path / "text.txt", tmp_path / "rates.svg"
-    text.write_text("\n\n".join(f"Document {n} says that {n} and {n + 1} are neighbours." for n in range(400)))
-    options = ["--preset", "test", "--hidden-size", "16", "--context-length", "32", "--test-steps", "30", "--quiet"]
-    assert (
-        command.main(["find-lr", "--text", str(text), *options, "--plot", str(plot), "--threads", "1", "--json"]) == 0
-    )
-    answer = json.loads(capsys.readouterr().out)
-    schema = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "model-find-lr.json").read_text())
-    jsonschema.validate(answer, schema, cls=jsonschema.Draft202012Validator)
-    assert len(answer["curve"]) == answer["steps"] <= 30
-    assert 1e-5 < answer["suggested_lr"] < answer["lr_of_lowest_loss"] <= 1
-    drawing = ElementTree.parse(plot).getroot()
-    assert len(drawing.findall(".//{http://www.w3.org/2000/svg}circle")) == answer["steps"]
-
-
-def test_a_rate_that_cannot_be_told_is_not_and_a_plot_has_a_place_before_the_work(
-    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    find = ["find-lr", "--text", str(text), *SMALL, "--test-steps", "20", "--threads", "1", "--quiet"]
-    for highest, told in (("1e6", "lower --highest"), ("1e-6", "raise --highest")):
-        assert command.main([*find, "--highest", highest]) == 1
-        assert told in capsys.readouterr().err
-    for plot in (tmp_path / "none" / "x.svg", tmp_path):
-        assert command.main([*find, "--text", "not looked at", "--plot", str(plot)]) == 1
-        assert f"--plot {plot}" in capsys.readouterr().err
 
 
 def test_a_diverged_step_and_a_skipped_update_are_told_with_their_documents(

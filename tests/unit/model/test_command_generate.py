@@ -15,7 +15,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from model.boundaries import Boundaries, read_boundaries, tokenizer_boundaries
 from model.chat import render_prompt
 from model.command import main as command
-from model.command.generate import pieces_of
+from model.command.generate import pieces_of, text_after
 from model.config import ModelConfig
 from model.errors import ModelFormatError
 from model.export import load_causal, save_pretrained
@@ -135,8 +135,8 @@ def test_a_model_of_another_family_is_measured(llama: Path, tmp_path: Path, caps
 def test_a_space_at_the_beginning_of_an_answer_is_kept() -> None:
     tokenizer = llama_tokenizer()
     prompt, answer = [1, *tokenizer.encode("one two")], tokenizer.encode("three four")
-    assert "".join(pieces_of(iter(answer), tokenizer, [], prompt)) == " three four"
-    assert "".join(pieces_of(iter(answer), tokenizer, [], [1])) == "three four"
+    for before, text in ((prompt, " three four"), ([1], "three four")):
+        assert "".join(pieces_of(iter(answer), tokenizer, [], before)) == text == text_after(before, answer, tokenizer)
 
 
 def test_several_prompts_are_answered_in_order_each_as_it_would_be_alone(
