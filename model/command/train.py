@@ -160,7 +160,7 @@ class Training:
             nonlocal held_out
             curve.add(step, figures)
             held_out = figures.get("held_out_bits_per_byte", held_out)
-            if figures.get("skipped"):
+            if figures.get("skipped") and not progress.quiet:  # the text is read again for it
                 progress.say(
                     f"step {step - 1} (counted from 0) was a spike (loss {figures['loss']:.4g}, gradient norm "
                     f"{figures['grad_norm']:.4g}): its update is left out. {self.documents(parts, step - 1)}"
