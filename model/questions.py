@@ -38,7 +38,15 @@ class Question:
     answers: tuple[str, ...]
 
 
-Row = TypeVar("Row", Choice, Question)
+@dataclass(frozen=True)
+class Request:
+    """A prompt to be answered, and the seed of its draws (None: the caller's)."""
+
+    prompt: str
+    seed: int | None = None
+
+
+Row = TypeVar("Row", Choice, Question, Request)
 
 
 @dataclass
@@ -119,6 +127,14 @@ def parse_question(content: dict[str, Any]) -> Question:
     if len(answers) < len(given) or not answers or not all(answers):
         raise Malformed("answer is neither a text nor a list of texts")
     return Question(_prompt(content), answers)
+
+
+def parse_request(content: dict[str, Any]) -> Request:
+    """A `Request` of a parsed line; `Malformed` where it is none."""
+    seed = content.get("seed")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
+        raise Malformed("seed is no whole number from 0 up to 2^63 - 1")
+    return Request(_prompt(content), seed)
 
 
 def _object(line: bytes) -> dict[str, Any]:

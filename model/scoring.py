@@ -1,6 +1,7 @@
 """How well a model answers questions: the likelihood it gives to each choice, and what it writes when asked.
 
-A prompt is read as in training: after <|endoftext|>, as the beginning of a document, or with `chat` as a user's turn.
+A prompt is read as in training: as the beginning of a document, after <|endoftext|> or what the model has instead, or
+with `chat` as a user's turn. `boundaries`: of the model's folder; None: those of the tokenizer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from model.boundaries import Boundaries, tokenizer_boundaries
 from model.chat import render_prompt
 from model.data import Example
 from model.evaluation import Floats, example_losses
@@ -17,15 +19,24 @@ from model.generation import generate, stop_at
 from model.precision import Precision
 from model.questions import Choice, Question, Rows
 from model.sampling import GREEDY
-from model.tokenizer import TURN_END, Tokenizer
+from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 TOO_LONG = "it has more tokens than the model reads at once"
 
 
-def prompt_ids(tokenizer: Tokenizer, prompt: str, chat: bool) -> list[int]:
+def prompt_ids(tokenizer: Tokenizer, prompt: str, chat: bool, boundaries: Boundaries | None = None) -> list[int]:
     """The tokens that a prompt is read as."""
-    return render_prompt(tokenizer, prompt) if chat else [tokenizer.endoftext_id, *tokenizer.encode(prompt)]
+    if chat:
+        return render_prompt(tokenizer, prompt)
+    start = (boundaries or tokenizer_boundaries(tokenizer)).start
+    return [*([] if start is None else [start]), *tokenizer.encode(prompt)]
+
+
+def stop_ids(tokenizer: Tokenizer, chat: bool, boundaries: Boundaries | None = None) -> list[int]:
+    """The tokens that end an answer."""
+    found = (boundaries or tokenizer_boundaries(tokenizer)).stops
+    return list(dict.fromkeys([*found, *([tokenizer.im_end_id] if chat else [])]))
 
 
 def joined(prompt: str, choice: str) -> str:
@@ -33,9 +44,11 @@ def joined(prompt: str, choice: str) -> str:
     return choice if not prompt or prompt[-1].isspace() or choice[0].isspace() else f" {choice}"
 
 
-def choice_examples(tokenizer: Tokenizer, row: Choice, chat: bool) -> list[Example]:
+def choice_examples(
+    tokenizer: Tokenizer, row: Choice, chat: bool, boundaries: Boundaries | None = None
+) -> list[Example]:
     """For each choice the prompt and the choice, with the mask on the tokens of the choice."""
-    prompt = prompt_ids(tokenizer, row.prompt, chat)
+    prompt = prompt_ids(tokenizer, row.prompt, chat, boundaries)
     bodies = [tokenizer.encode(choice if chat else joined(row.prompt, choice)) for choice in row.choices]
     return [Example(prompt + body, [False] * len(prompt) + [True] * len(body)) for body in bodies]
 
@@ -46,6 +59,7 @@ def choose(
     rows: Rows[Choice],
     *,
     chat: bool = False,
+    boundaries: Boundaries | None = None,
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
 ) -> tuple[Floats, Floats]:
@@ -55,7 +69,7 @@ def choose(
     These are `acc` and `acc_norm` of the lm-evaluation-harness (Gao et al. 2021). Rows that the model cannot read at
     once are left out of `rows` and counted there.
     """
-    examples = [choice_examples(tokenizer, row, chat) for row in rows.rows]
+    examples = [choice_examples(tokenizer, row, chat, boundaries) for row in rows.rows]
     fits = [max(len(one.ids) for one in each) <= model.config.max_position_embeddings for each in examples]
     rows.keep(fits, TOO_LONG)
     flat = [example for each, fit in zip(examples, fits, strict=True) if fit for example in each]
@@ -76,27 +90,28 @@ def answer(
     max_new_tokens: int,
     stop: Sequence[str] = (),
     chat: bool = False,
+    boundaries: Boundaries | None = None,
+    precision: Precision = "fp32",
 ) -> list[str]:
     """What the model writes after each prompt, without surrounding white space: always the likeliest token, up to the
     end of the turn or document, or to the first of the strings `stop`, which is not part of the answer.
 
     Rows whose prompt leaves no room for `max_new_tokens` are left out of `rows` and counted there.
     """
-    prompts = [prompt_ids(tokenizer, row.prompt, chat) for row in rows.rows]
+    boundaries = boundaries or tokenizer_boundaries(tokenizer)
+    prompts = [prompt_ids(tokenizer, row.prompt, chat, boundaries) for row in rows.rows]
     fits = [len(prompt) + max_new_tokens <= model.config.max_position_embeddings for prompt in prompts]
     rows.keep(fits, TOO_LONG)
-    ends = [tokenizer.endoftext_id]
-    if tokenizer.backend.token_to_id(TURN_END) is not None:
-        ends.append(tokenizer.im_end_id)
     written = generate(
         model,
         [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit],
         max_new_tokens=max_new_tokens,
         sampling=GREEDY,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_id,
+        eos_token_id=stop_ids(tokenizer, chat, boundaries),
+        pad_token_id=boundaries.pad,
         seed=0,
         stop=stop_at(tokenizer, stop),
+        precision=precision,
     )
     return [_until(tokenizer.decode(ids), stop).strip() for ids in written]
 

@@ -1,10 +1,12 @@
 """From text to what `train` reads: which documents are held out, the tokenizer, and the tokens on disk.
 
-Held-out documents are drawn by a hash of their text, so that copies of a document lie on one side.
+Held-out documents are drawn by a hash of their text, so that copies of a document lie on one side. A document that
+would be too large a share of the text, such as a book without a blank line, is cut into passages first.
 """
 
+import dataclasses
 import hashlib
-import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,37 +18,41 @@ from numpy.typing import NDArray
 from model.command.errors import TextError
 from model.command.progress import Progress
 from model.command.recipe import Recipe
-from model.command.text import TextFiles, batches
+from model.command.text import Limit, TextFiles, batches
+from model.command.work_files import WorkFiles
 from model.data import TokenShards
 from model.tokenizer import Tokenizer, train_tokenizer
 
 TOKENIZER_BYTES = 4_000_000  # of training text that the vocabulary is learnt from: more compresses hardly better
-MOST_HELD_OUT = 0.1
+MOST_HELD_OUT = 0.1  # of the text, rounded up to whole documents
+LARGEST = 0.05  # share of the text that one document may be, and so what rounding up can add
+PASSAGES = 25  # a text of one document becomes about so many passages at least
+SHORTEST, LONGEST = 64, 8_000  # bytes of such a passage
 
 
 @dataclass(frozen=True)
 class Split:
-    """Of each document, in order: whether it is held out, and whether the vocabulary is learnt from it (N,). And the
-    digest and counts of the text."""
+    """Of each document of `text`, in order: whether it is held out, and whether the vocabulary is learnt from it (N,).
+    And the digest and counts of the text."""
 
+    text: TextFiles
     held_out: NDArray[np.bool_]
     vocabulary: NDArray[np.bool_]
     identity: dict[str, Any]
 
 
 def split(text: TextFiles, recipe: Recipe, progress: Progress) -> Split:
-    """Reads the text once. Raises TextError where it has not two different documents."""
-    whole = hashlib.sha256()
-    points, sizes = [], []
-    seed = f"{recipe.seed} held out ".encode()
-    for document in text.documents():
-        content = document.encode()
-        digest = hashlib.sha256(content).digest()
-        whole.update(digest)
-        points.append(int.from_bytes(hashlib.sha256(seed + digest).digest()[:8], "big"))
-        sizes.append(len(content))
-    point, size = np.array(points, dtype=np.uint64), np.array(sizes, dtype=np.int64)
-    if len(np.unique(point)) < 2:
+    """Reads the text once, or twice where documents have to be cut. Raises TextError where it has not two different
+    documents even so."""
+    point, size, digest = _read(text, recipe.seed)
+    total = int(size.sum())
+    largest = max(SHORTEST, int(LARGEST * total))
+    if not text.whole_files and (size > largest).any():
+        limit = Limit(largest, min(LONGEST, max(SHORTEST, total // PASSAGES)))
+        text = dataclasses.replace(text, limit=limit, invalid=Counter())
+        point, size, digest = _read(text, recipe.seed)
+    held_out = _held_out(point, size, largest, min(recipe.held_out_bytes, MOST_HELD_OUT * total))
+    if held_out is None:
         found = "no text" if not len(point) else "one document only, or copies of one"
         raise TextError(
             f"{', '.join(map(str, text.paths[:3]))}: there is {found} ({text.how()}), but one document is needed to "
@@ -56,9 +62,6 @@ def split(text: TextFiles, recipe: Recipe, progress: Progress) -> Split:
         if invalid:
             progress.say(f"{path}: {invalid:,} bytes are not UTF-8 and are read as U+FFFD")
     order = np.argsort(point, kind="stable")
-    before = np.cumsum(size[order]) - size[order]  # bytes of the documents of lower point
-    last = order[before < min(recipe.held_out_bytes, MOST_HELD_OUT * size.sum())][-1]
-    held_out = point <= min(point[last], np.sort(np.unique(point))[-2])  # copies together, and one left to learn from
     learnt = size[order] * ~held_out[order]
     vocabulary = np.zeros(len(point), bool)
     vocabulary[order[np.cumsum(learnt) - learnt < TOKENIZER_BYTES]] = True
@@ -69,7 +72,41 @@ def split(text: TextFiles, recipe: Recipe, progress: Progress) -> Split:
         "held_out_bytes": int(size[held_out].sum()),
         "invalid_bytes": text.invalid.total(),
     }
-    return Split(held_out, vocabulary & ~held_out, {"sha256": whole.hexdigest(), **counts})
+    return Split(text, held_out, vocabulary & ~held_out, {"sha256": digest, **counts})
+
+
+def _read(text: TextFiles, seed: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], str]:
+    """Of each document the number that it is drawn by, and its bytes, (N,) each; and the digest of all."""
+    whole = hashlib.sha256()
+    points, sizes = [], []
+    salt = f"{seed} held out ".encode()
+    for document in text.documents():
+        content = document.encode()
+        digest = hashlib.sha256(content).digest()
+        whole.update(digest)
+        points.append(int.from_bytes(hashlib.sha256(salt + digest).digest()[:8], "big"))
+        sizes.append(len(content))
+    return np.array(points, dtype=np.uint64), np.array(sizes, dtype=np.int64), whole.hexdigest()
+
+
+def _held_out(
+    point: NDArray[np.uint64], size: NDArray[np.int64], largest: int, wanted: float
+) -> NDArray[np.bool_] | None:
+    """Which documents are held out (N,): by rising point until `wanted` bytes are reached, copies of a document
+    together and never more than `largest` of them. At least one, and one is left. None: there are not two to part."""
+    points, members = np.unique(point, return_inverse=True)
+    if len(points) < 2:
+        return None
+    sizes = np.bincount(members, weights=size)
+    small = sizes <= largest
+    if not small.any():  # a few documents that must not be cut, or hardly any text
+        small[sizes.argmin()] = True
+    before = np.cumsum(sizes * small) - sizes * small
+    taken = small & (before < wanted)
+    if taken.all():
+        taken[-1] = False
+    held_out: NDArray[np.bool_] = taken[members]
+    return held_out
 
 
 @dataclass(frozen=True)
@@ -82,20 +119,25 @@ class Corpus:
     num_bytes: NDArray[np.int64]
 
 
-def prepare(text: TextFiles, parts: Split, recipe: Recipe, work: Path, progress: Progress) -> Corpus:
-    """Learns the tokenizer and writes the tokens into `work`, where an earlier run has not done so."""
-    vocabulary, train, held_out = work / "tokenizer.json", work / "train.bin", work / "held_out.bin"
-    if not vocabulary.exists():
+def prepare(parts: Split, recipe: Recipe, work: Path, progress: Progress) -> Corpus:
+    """Learns the tokenizer and writes the tokens into `work`, where an earlier run has not done so or its files have
+    been damaged since: what is made again is the same."""
+    files = WorkFiles(work, progress)
+
+    def learn(path: Path) -> None:
         progress.say("learning the tokenizer")
-        chosen = (document for document, wanted in zip(text.documents(), parts.vocabulary, strict=True) if wanted)
-        temporary = work / ".writing-tokenizer.json"
-        train_tokenizer(chosen, recipe.vocab_size).save(temporary)
-        temporary.replace(vocabulary)
-    tokenizer = Tokenizer.load(vocabulary)
+        train_tokenizer(_chosen(parts.text, parts.vocabulary), recipe.vocab_size).save(path)
+
+    tokenizer = Tokenizer.load(files.made("tokenizer.json", learn))
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    for path, wanted in ((train, ~parts.held_out), (held_out, parts.held_out)):
-        if not path.exists():
-            write_tokens(path, _chosen(text, wanted), int(wanted.sum()), tokenizer, dtype, Progress(progress.quiet))
+
+    def tokens(name: str, wanted: NDArray[np.bool_]) -> Path:
+        documents, counted = _chosen(parts.text, wanted), Progress(progress.quiet)
+        return files.made(
+            name, lambda path: write_tokens(path, documents, int(wanted.sum()), tokenizer, dtype, counted)
+        )
+
+    train, held_out = tokens("train.bin", ~parts.held_out), tokens("held_out.bin", parts.held_out)
     documents = _documents(np.fromfile(held_out, np.dtype(dtype).newbyteorder("<")), tokenizer.endoftext_id)
     texts = tokenizer.decode_batch([document[:-1].tolist() for document in documents], skip_special_tokens=False)
     num_bytes = np.array([len(document.encode()) for document in texts], dtype=np.int64)
@@ -109,22 +151,18 @@ def _chosen(text: TextFiles, wanted: NDArray[np.bool_]) -> Iterator[str]:
 def write_tokens(
     path: Path, documents: Iterator[str], total: int, tokenizer: Tokenizer, dtype: str, progress: Progress
 ) -> None:
-    """Every document's tokens, each with <|endoftext|> after it, in one file that is there whole or not at all."""
-    temporary, done = path.with_name(f".writing-{path.name}"), 0
-    with temporary.open("wb") as file:
+    """Every document's tokens, each with <|endoftext|> after it, in one file."""
+    done = 0
+    with path.open("wb") as file:
         for batch in batches(documents):
-            for document in encode(tokenizer, batch):
+            for document in encode(tokenizer, batch, tokenizer.endoftext_id):
                 file.write(document.astype(np.dtype(dtype).newbyteorder("<")).tobytes())
             done += len(batch)
             progress.report(done, total, "encoding document")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
-def encode(tokenizer: Tokenizer, texts: list[str]) -> list[NDArray[np.int64]]:
-    """The tokens of each text, <|endoftext|> last, as training and measuring take them."""
-    end = tokenizer.endoftext_id
+def encode(tokenizer: Tokenizer, texts: list[str], end: int) -> list[NDArray[np.int64]]:
+    """The tokens of each text, `end` last, as training and measuring take them."""
     return [np.array([*ids, end], dtype=np.int64) for ids in tokenizer.encode_batch(texts)]
 
 

@@ -1,11 +1,13 @@
 """The figures of each step in a JSONL file that a resumed run continues as if it had never stopped."""
 
 import json
+from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-FIGURES = ("loss", "lr", "grad_norm", "held_out_bits_per_byte")  # none that tells how fast the machine is
+# None that tells how fast the machine is.
+FIGURES = ("loss", "lr", "grad_norm", "skipped", "skipped_updates", "held_out_bits_per_byte")
 
 
 class Curve:
@@ -38,3 +40,11 @@ class Curve:
         self._file.seek(0)
         length = sum(len(line) for _, line in zip(range(step - 1), self._file, strict=False))
         self._file.truncate(length)
+
+
+def last_figures(path: Path) -> dict[str, Any]:
+    """The figures of the last step."""
+    with path.open("rb") as file:
+        (last,) = deque(file, maxlen=1)
+    found: dict[str, Any] = json.loads(last)
+    return found

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from model.boundaries import read_boundaries
 from model.command import questions
 from model.command.corpus import encode
 from model.command.device import given_device
-from model.command.errors import TextError
+from model.command.errors import CommandError, TextError
 from model.command.folder import finished_model
 from model.command.progress import Progress
 from model.command.text import batches, given_text
@@ -21,24 +22,28 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures. Bits per byte with its 95% interval over documents, and what was read; or what `questions` gives."""
     if questions.given(options):
         return questions.run(options)
+    questions.without_effect(options, "chat", "max_new_tokens", "stop")
     use_threads(options.threads)
     device = given_device(options.device)
     text, progress = given_text(options), Progress(options.quiet)
     model, tokenizer = load_causal(finished_model(options.model), device=device)
+    boundaries = read_boundaries(options.model, tokenizer)
     total = sum(path.stat().st_size for path in text.paths)
     bits: list[float] = []
     sizes: list[int] = []
     tokens = 0
     for batch in batches(text.documents(), characters=100_000):
-        documents = encode(tokenizer, batch)
+        documents = encode(tokenizer, batch, boundaries.end)
         found = document_bits(
             model,
             documents,
-            start_token=tokenizer.endoftext_id,
+            start_token=boundaries.before_document,
             context=options.context_length or model.config.max_position_embeddings,
             device=device,
-            precision=resolve_precision(options.precision, device),
+            precision=resolve_precision(options.precision or "auto", device),
         )
+        if not np.isfinite(found).all():
+            raise CommandError(f"{options.model} gives losses that are not finite: its weights are damaged.")
         bits += found.tolist()
         sizes += [len(document.encode()) for document in batch]
         tokens += sum(map(len, documents))

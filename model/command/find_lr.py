@@ -3,47 +3,58 @@
 import argparse
 import dataclasses
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from model.command.corpus import prepare, split
 from model.command.device import given_device
+from model.command.errors import CommandError
 from model.command.progress import Progress
 from model.command.recipe import given_recipe
 from model.command.text import given_text
 from model.command.train import Training
-from model.losses import language_modelling_loss
 from model.precision import resolve_precision, use_threads
 from model.rate_finder import RateTest, find_rate
 
+LEARNT = 0.99  # of the first smoothed loss: where it stays above that, the test says nothing
 WIDTH, HEIGHT, MARGIN = 640, 360, 56
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The suggested rate, the curve, and where it is drawn."""
+    if options.plot is not None:
+        _check_writable(options.plot)
     use_threads(options.threads)
     device = given_device(options.device)
     recipe = given_recipe(options)
     recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
     text, progress = given_text(options), Progress(options.quiet)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = prepare(text, split(text, recipe, progress), recipe, Path(folder), progress)
+        corpus = prepare(split(text, recipe, progress), recipe, Path(folder), progress)
         training = Training(recipe, corpus, device)
         progress.say(f"range test over {options.test_steps} steps")
         test = find_rate(
             training.model,
             training.windows,
-            language_modelling_loss,
+            training.loss,
             training.config,
             highest=options.highest,
             steps=options.test_steps,
             device=device,
         )
-    if not test.broke:
-        progress.say("the loss did not break out: raise --highest or --test-steps, and judge by the curve")
     if options.plot is not None:
         options.plot.write_text(drawn(test), encoding="utf-8")
+    if min(point.smoothed for point in test.points) > LEARNT * test.points[0].smoothed:
+        tried = f"at rates from {test.points[0].lr:.2g} to {test.points[-1].lr:.2g}"
+        raise CommandError(
+            f"the loss only rose {tried}, so no rate can be told: lower --highest."
+            if test.broke
+            else f"the loss hardly fell {tried}, so no rate can be told: raise --highest or --test-steps."
+        )
+    if not test.broke:
+        progress.say("the loss did not break out: raise --highest or --test-steps, and judge by the curve")
     answer: dict[str, Any] = {
         "suggested_lr": test.suggested,
         "lr_of_lowest_loss": test.lowest,
@@ -53,6 +64,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.json:
         answer["curve"] = [dataclasses.asdict(point) for point in test.points]
     return answer
+
+
+def _check_writable(path: Path) -> None:
+    """Raises CommandError before the work where the drawing could not be written after it."""
+    if path.is_dir():
+        raise CommandError(f"--plot {path} is a folder: name a file in it.")
+    if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise CommandError(f"--plot {path}: {path.parent} is no folder, or cannot be written to: name another file.")
 
 
 def drawn(test: RateTest) -> str:

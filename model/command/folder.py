@@ -1,8 +1,9 @@
 """The folder that `train` writes: what it holds, whose run it is, and how a finished model gets into it.
 
-While a run goes on, all is in `DIR/training/`: recipe.json, tokenizer.json, train.bin, held_out.bin, curve.jsonl,
-checkpoints/. At its end the model's files and curve.jsonl go into `DIR`, `training.json` (recipe and figures) comes
-last, and `DIR/training/` goes. Nothing in the result tells time or place: equal runs give equal folders.
+While a run goes on, all is in `DIR/training/`: recipe.json, tokenizer.json, train.bin, held_out.bin, digests.json of
+these three, curve.jsonl, checkpoints/. At its end the model's files and curve.jsonl go into `DIR`, `training.json`
+(recipe and figures) comes last, and `DIR/training/` goes. Nothing in the result tells time or place: equal runs give
+equal folders.
 """
 
 import fcntl

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.command import recipe, text
+from model.command.prompts import FORMS as PROMPTS
 from model.errors import ModelError
 from model.questions import FORMS
 
@@ -70,6 +72,9 @@ def _train(commands: Any) -> None:
         "--compile", action="store_true", help="torch.compile: faster after about a minute (needs a C++ compiler)"
     )
     added.add_argument(
+        "--activation-checkpointing", action="store_true", help="less memory, for about a third more time"
+    )
+    added.add_argument(
         "--shard", action="store_true", help="torchrun's processes divide the model, instead of each holding all of it"
     )
     added.add_argument(
@@ -81,11 +86,17 @@ def _train(commands: Any) -> None:
 def _generate(commands: Any) -> None:
     example = (
         '  python -m model generate --model my-model --prompt "Once upon a time" --greedy\n'
-        '  python -m model generate --model my-model --prompt "Once upon a time" --temperature 0.8 --seed 7'
+        '  python -m model generate --model my-model --prompt "Once upon a time" --temperature 0.8 --seed 7\n'
+        "  python -m model generate --model my-chat-model --chat --prompts questions.jsonl --json > answers.jsonl"
     )
-    added = _command(commands, "generate", "go on writing from a prompt", f"examples:\n{example}")
+    added = _command(commands, "generate", "go on writing from prompts", f"{PROMPTS}\n\nexamples:\n{example}")
     _model(added)
-    added.add_argument("--prompt", default="", metavar="TEXT", help="what to go on from (default: a new document)")
+    added.add_argument(
+        "--prompt", action="append", default=[], metavar="TEXT",
+        help="what to go on from (default: a new document); may be given again",
+    )  # fmt: skip
+    added.add_argument("--prompts", type=Path, metavar="FILE", help="many prompts, see below")
+    _chat(added)
     added.add_argument(
         "--max-new-tokens", type=recipe.whole(1), metavar="N", help="default: 200, or as many as the model can hold"
     )
@@ -104,7 +115,10 @@ def _generate(commands: Any) -> None:
         help="above 1: against repetition (1.0)",
     )
     _stop(added, "stop once this was written; may be given again")
-    added.add_argument("--seed", type=recipe.whole(0), default=0, metavar="N", help="the same seed, the same text (0)")
+    added.add_argument(
+        "--seed", type=recipe.whole(0), default=0, metavar="N",
+        help="the same seed, the same text (0); of the first prompt, the next ones count up",
+    )  # fmt: skip
     added.add_argument(
         "--precision", choices=["auto", "fp32", "bf16"], default="fp32",
         help="of matrix products (fp32); auto: bf16 where fast",
@@ -126,15 +140,19 @@ def _eval(commands: Any) -> None:
     kind = added.add_mutually_exclusive_group()
     kind.add_argument("--choices", type=Path, metavar="FILE", help="JSONL: is the right one of several the likeliest?")
     kind.add_argument("--questions", type=Path, metavar="FILE", help="JSONL: does the model write the right answer?")
-    added.add_argument("--chat", action="store_true", help="put a prompt as a user's turn, not as a text's beginning")
-    added.add_argument(
-        "--max-new-tokens", type=recipe.whole(1), default=32, metavar="N", help="longest answer to --questions (32)"
-    )
+    _chat(added)
+    added.add_argument("--max-new-tokens", type=recipe.whole(1), metavar="N", help="longest answer to --questions (32)")
     _stop(added, "answers to --questions end before this; may be given again")
     added.add_argument(
-        "--context-length", type=recipe.whole(1), metavar="N", help="tokens read at once (default: all the model can)"
+        "--context-length",
+        type=recipe.whole(1),
+        metavar="N",
+        help="tokens of --text read at once (default: all it can)",
     )
-    added.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where fast")
+    added.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"],
+        help="of matrix products; auto: bf16 where fast (default: auto, of --questions fp32)",
+    )  # fmt: skip
     added.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -154,6 +172,10 @@ def _presets(commands: Any) -> None:
 
 def _model(added: argparse.ArgumentParser) -> None:
     added.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory")
+
+
+def _chat(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--chat", action="store_true", help="put a prompt as a user's turn, not as a text's beginning")
 
 
 def _find_lr(commands: Any) -> None:
@@ -177,6 +199,8 @@ def _stop(added: argparse.ArgumentParser, about: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where it is set to an encoding that lacks a character
     options = parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("model").setLevel(logging.WARNING if getattr(options, "quiet", False) else logging.INFO)
@@ -216,6 +240,8 @@ def explain(error: Exception) -> str | None:
         return "the disk is full: free some and run the same command again; training goes on from its last checkpoint"
     if kind == "OutOfMemoryError":
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
+    if isinstance(error, MemoryError) or (kind == "RuntimeError" and "can't allocate memory" in str(error)):
+        return "memory is full: lower --hidden-size, --batch-size or --context-length, or raise --accumulation"
     if isinstance(error, ModuleNotFoundError) and error.name == "gguf":
         return "reading GGUF needs one more package: pip install gguf==0.19.0"
     if isinstance(error, OSError):

@@ -5,6 +5,8 @@ import logging
 from typing import Any
 
 from model.bootstrap import bootstrap_interval
+from model.boundaries import read_boundaries
+from model.command.chat import check_chat
 from model.command.device import given_device
 from model.command.errors import CommandError
 from model.command.folder import finished_model
@@ -14,6 +16,7 @@ from model.precision import resolve_precision, use_threads
 from model.questions import Rows, parse_choice, parse_question, read_rows
 from model.scoring import answer, choose, matches
 
+DEFAULT_TOKENS = 32  # of an answer
 log = logging.getLogger(__name__)
 
 
@@ -25,24 +28,40 @@ def given(options: argparse.Namespace) -> bool:
     return questions
 
 
+def without_effect(options: argparse.Namespace, *names: str) -> None:
+    """Raises CommandError where one of these options was given."""
+    given_options = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given_options:
+        raise CommandError(f"{', '.join(given_options)} would have no effect here (see --help): leave it out.")
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures. Shares of right answers with 95% intervals over the rows, the number of rows, and of lines left out.
 
     With choices: accuracy, accuracy_normalised (by the log-likelihood for each character) and chance, the share that
     blind guessing gets. With questions: exact_match and contains.
     """
+    of_texts = ("context_length", "document_separator", "one_document_per_file")
+    without_effect(options, *of_texts, *(() if options.choices is None else ("max_new_tokens", "stop")))
     use_threads(options.threads)
     device = given_device(options.device)
     model, tokenizer = load_causal(finished_model(options.model), device=device)
+    boundaries = read_boundaries(options.model, tokenizer)
+    if options.chat:
+        check_chat(options.model, tokenizer)
     if options.choices is not None:
         choices = read_rows(options.choices, parse_choice)
-        precision = resolve_precision(options.precision, device)
-        right, normalised = choose(model, tokenizer, choices, chat=options.chat, device=device, precision=precision)
+        right, normalised = choose(
+            model, tokenizer, choices, chat=options.chat, boundaries=boundaries, device=device,
+            precision=resolve_precision(options.precision or "auto", device),
+        )  # fmt: skip
         chance = sum(1 / len(row.choices) for row in choices.rows) / len(choices.rows)
         return {**_shares(accuracy=right, accuracy_normalised=normalised), "chance": chance, **_read(choices)}
     questions = read_rows(options.questions, parse_question)
-    limits = {"max_new_tokens": options.max_new_tokens, "stop": options.stop}
-    written = answer(model, tokenizer, questions, chat=options.chat, **limits)
+    written = answer(
+        model, tokenizer, questions, max_new_tokens=options.max_new_tokens or DEFAULT_TOKENS, stop=options.stop,
+        chat=options.chat, boundaries=boundaries, precision=resolve_precision(options.precision or "fp32", device),
+    )  # fmt: skip
     exact, contains = matches(questions.rows, written)
     return {**_shares(exact_match=exact, contains=contains), **_read(questions)}
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from model.tokenizer import SMALLEST_VOCABULARY
 
+LARGEST_INTEGER = 2**63 - 1  # that PyTorch takes, for a seed and for a size
+
 
 def whole(least: int) -> Any:
     """Reads a whole number of at least `least`."""
@@ -20,6 +22,8 @@ def whole(least: int) -> Any:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small: use at least {least}")
+        if value > LARGEST_INTEGER:
+            raise argparse.ArgumentTypeError(f"{value} is too large: use at most {LARGEST_INTEGER}")
         return value
 
     read.__name__ = "whole number"
@@ -80,7 +84,11 @@ class Recipe:
     spike_deviations: float | None = setting(None, above_zero, "leave out updates that stand out so far (usual: 6)")
     document_mask: bool = setting(False, bool, "no attention across documents of one row")
     precision: str = setting("auto", str, "auto: bf16 where the machine is fast at it", "auto", "fp32", "bf16")
-    held_out_bytes: int = setting(250_000, whole(1), "documents held out to measure on; at most a tenth of the text")
+    held_out_bytes: int = setting(
+        250_000,
+        whole(1),
+        "of documents held out to measure on; at most a tenth of the text, rounded up to whole documents",
+    )
     seed: int = setting(0, whole(0), "of weights, order and what is held out")
 
 

@@ -5,58 +5,97 @@ hardly UTF-8, is refused.
 """
 
 import argparse
+import atexit
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from model.command.errors import CommandError, TextError
+from model.command.passages import passages
 
 MOST_INVALID = 0.1  # of a file's bytes; Latin-1 prose of European languages has up to 0.05
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+class Document(NamedTuple):
+    """A document, and where it begins: the line, counted from 1, and the byte, counted from 0."""
+
+    text: str
+    path: Path
+    line: int
+    offset: int
+
+
+class Limit(NamedTuple):
+    """Documents of more than `document` bytes are cut into passages of at most `passage`."""
+
+    document: int
+    passage: int
+
+
 @dataclass
 class TextFiles:
-    """Files and how they are cut into documents: at blank lines, at lines that are `separator`, or not at all."""
+    """Files and how they are cut into documents: at blank lines, at lines that are `separator`, or not at all; and
+    how long a document may be."""
 
     paths: Sequence[Path]
     separator: str | None = None
     whole_files: bool = False
+    limit: Limit | None = None
     invalid: Counter[str] = field(default_factory=Counter)  # bytes that were not UTF-8, by file, of the last reading
 
     def how(self) -> str:
         """How the files are cut, in words."""
         if self.whole_files:
             return "one document a file"
-        return "cut at blank lines" if self.separator is None else f"cut at lines {self.separator!r}"
+        cut = "cut at blank lines" if self.separator is None else f"cut at lines {self.separator!r}"
+        if self.limit is None:
+            return cut
+        return f"{cut}, and what is longer than {self.limit.document:,} bytes at lines, sentences or words"
 
     def documents(self) -> Iterator[str]:
         """Every document that is not only white space, in order. Raises TextError for what is not text."""
+        return (document.text for document in self.placed())
+
+    def placed(self) -> Iterator[Document]:
+        """As `documents`, each with its place."""
         self.invalid.clear()
         for path in self.paths:
             size = 0
-            for content in self._cut(path):
+            for line, offset, content in self._cut(path):
                 size += len(content)
-                yield from self._decode(path, content)
+                for start, passage in self._limited(content):
+                    text = self._decode(path, passage)
+                    if text.strip():
+                        yield Document(text, path, line + content.count(b"\n", 0, start), offset + start)
             if self.invalid[str(path)] > MOST_INVALID * size:
                 raise TextError(
                     f"{path} is not UTF-8: {self.invalid[str(path)]:,} of its {size:,} bytes are invalid. Convert it "
                     f"first: iconv -f ENCODING -t UTF-8"
                 )
 
-    def _decode(self, path: Path, content: bytes) -> Iterator[str]:
+    def _decode(self, path: Path, content: bytes) -> str:
         try:
-            text = content.decode("utf-8")
+            return content.decode("utf-8")
         except UnicodeDecodeError:
             self.invalid[str(path)] += len(content) - len(content.decode("utf-8", "ignore").encode())
-            text = content.decode("utf-8", "replace")
-        if text.strip():
-            yield text
+            return content.decode("utf-8", "replace")
 
-    def _cut(self, path: Path) -> Iterator[bytes]:
+    def _limited(self, document: bytes) -> Iterator[tuple[int, bytes]]:
+        if self.limit is None or len(document) <= self.limit.document:
+            yield 0, document
+        else:
+            yield from passages(document, self.limit.passage)
+
+    def _cut(self, path: Path) -> Iterator[tuple[int, int, bytes]]:
+        """Each document, with the line and the byte that it begins at."""
         wanted = None if self.separator is None else self.separator.encode()
         lines: list[bytes] = []
+        first, began, position = 1, 0, 0
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if b"\0" in line:
@@ -64,16 +103,17 @@ class TextFiles:
                         f"{path} holds a NUL byte in line {number}, so it is no plain text. Leave it out, or, if it is "
                         f"UTF-16, convert it first: iconv -f UTF-16 -t UTF-8"
                     )
-                if number == 1:
-                    line = line.removeprefix(BYTE_ORDER_MARK)
+                position += len(line)
+                if number == 1 and line.startswith(BYTE_ORDER_MARK):
+                    line, began = line.removeprefix(BYTE_ORDER_MARK), len(BYTE_ORDER_MARK)
                 if self.whole_files:
                     lines.append(line)
                 elif (not line.strip()) if wanted is None else line.rstrip(b"\r\n") == wanted:
-                    yield b"".join(lines).rstrip(b"\r\n")
-                    lines = []
+                    yield first, began, b"".join(lines).rstrip(b"\r\n")
+                    lines, first, began = [], number + 1, position
                 else:
                     lines.append(line)
-        yield b"".join(lines) if self.whole_files else b"".join(lines).rstrip(b"\r\n")
+        yield first, began, b"".join(lines) if self.whole_files else b"".join(lines).rstrip(b"\r\n")
 
 
 def meant(argument: str) -> str:
@@ -121,4 +161,15 @@ def given_text(options: argparse.Namespace) -> TextFiles:
         raise CommandError(
             "--document-separator takes one line, such as '<|endoftext|>'; leave it out for blank lines."
         )
-    return TextFiles(options.text, separator, options.one_document_per_file)
+    return TextFiles([_readable_twice(path) for path in options.text], separator, options.one_document_per_file)
+
+
+def _readable_twice(path: Path) -> Path:
+    """The path, or of a pipe, which can be read once only, a copy that goes when the program ends."""
+    if path.is_file():
+        return path
+    folder = Path(tempfile.mkdtemp(prefix="text-of-a-pipe-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with path.open("rb") as pipe, (folder / path.name).open("wb") as copy:
+        shutil.copyfileobj(pipe, copy)
+    return folder / path.name

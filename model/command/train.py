@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -15,13 +16,14 @@ from typing import Any
 import torch
 
 from model.bootstrap import Interval
-from model.command.corpus import Corpus, prepare, split
-from model.command.curve import Curve
-from model.command.device import given_device
+from model.command.corpus import Corpus, Split, prepare, split
+from model.command.curve import Curve, last_figures
+from model.command.device import fits_in_memory, given_device
 from model.command.errors import CommandError, TextError
 from model.command.folder import TrainingFolder
-from model.command.progress import Progress
+from model.command.progress import Progress, duration
 from model.command.recipe import Recipe, given_recipe
+from model.command.step_documents import documents_of_step
 from model.command.text import given_text
 from model.config import ModelConfig
 from model.data import PackedWindows
@@ -31,7 +33,8 @@ from model.export import save_pretrained
 from model.losses import language_modelling_loss
 from model.precision import resolve_precision, use_threads
 from model.seeding import generator
-from model.training import TrainingConfig, train
+from model.throughput import peak_memory_bytes
+from model.training import Loss, NonFiniteLoss, TrainingConfig, train
 from model.transformer import Transformer
 
 EVALUATIONS = 10  # on the way, on a tenth of the held-out documents
@@ -67,19 +70,21 @@ def _run(options: argparse.Namespace, device: str, ranks: Ranks) -> dict[str, An
         (finished,) = ranks.any([result is not None], torch.device(device))
         if not finished:
             if ranks.first:
-                prepare(text, parts, recipe, folder.work, progress)
+                prepare(parts, recipe, folder.work, progress)
             ranks.wait()
-            corpus = prepare(text, parts, recipe, folder.work, progress)  # finds what the first has written
+            corpus = prepare(parts, recipe, folder.work, progress)  # finds what the first has written
             training = Training(recipe, corpus, device)
             if ranks.together:
-                training.learn(folder.work, options, progress)
+                with naming_documents(training, parts):
+                    training.learn(folder.work, options, progress, parts)
                 return {}
             progress.say(
                 f"{training.model.config.num_parameters():,} parameters, vocabulary {corpus.tokenizer.vocab_size:,}; "
                 f"{parts.identity['train_documents']:,} documents of {corpus.train.num_tokens:,} tokens to learn from, "
-                f"{len(corpus.held_out):,} held out ({text.how()})"
+                f"{len(corpus.held_out):,} held out ({parts.text.how()})"
             )
-            result = {**parts.identity, **training.fit(folder.work, options, progress)}
+            with naming_documents(training, parts):
+                result = {**parts.identity, **training.fit(folder.work, options, progress, parts)}
             del result["sha256"]
             exported = folder.work / "export"
             shutil.rmtree(exported, ignore_errors=True)
@@ -96,6 +101,7 @@ class Training:
     def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
         config = model_config(recipe, corpus.tokenizer.vocab_size)
+        fits_in_memory(config.num_parameters(), device)
         self.model = Transformer(config, generator=generator(recipe.seed, "pretrain", "weights"))
         self.config = TrainingConfig(**_shared(recipe, TrainingConfig))
         try:
@@ -109,21 +115,44 @@ class Training:
         except ValueError as error:
             raise TextError(f"{error} (--context-length).") from error
 
-    def fit(self, work: Path, options: argparse.Namespace, progress: Progress) -> dict[str, float]:
+    @property
+    def loss(self) -> Loss:
+        """What is minimised."""
+        z_loss = self.recipe.z_loss
+        return partial(language_modelling_loss, z_loss=z_loss) if z_loss else language_modelling_loss
+
+    def documents(self, parts: Split, step: int) -> str:
+        """The documents that `step`, counted from 0, reads, in words."""
+        return documents_of_step(parts, self.windows, self.corpus.tokenizer.endoftext_id, step)
+
+    def fit(self, work: Path, options: argparse.Namespace, progress: Progress, parts: Split) -> dict[str, float]:
         """Trains in place and measures before and after."""
         self.model.to(self.device)
         before = self.measure()
         progress.say(f"held-out text before: {before.mean:.3f} bits per byte")
-        self.learn(work, options, progress, before.mean)
+        began, processor = time.monotonic(), time.process_time()
+        self.learn(work, options, progress, parts, before.mean)
+        took, worked = time.monotonic() - began, time.process_time() - processor
+        memory = peak_memory_bytes(torch.device(self.device)) / 1e6
+        progress.say(f"took {duration(took)}, {duration(worked)} of processor time, and {memory:,.0f} MB at most")
         after = self.measure()
+        skipped = last_figures(work / "curve.jsonl").get("skipped_updates")
         return {
             "steps": self.config.steps,
             "parameters": self.model.config.num_parameters(),
             "bits_per_byte_before": before.mean,
             **after.metrics("bits_per_byte"),
+            **({} if skipped is None else {"skipped_updates": int(skipped)}),
         }
 
-    def learn(self, work: Path, options: argparse.Namespace, progress: Progress, before: float = float("nan")) -> None:
+    def learn(
+        self,
+        work: Path,
+        options: argparse.Namespace,
+        progress: Progress,
+        parts: Split,
+        before: float = float("nan"),
+    ) -> None:
         """Trains in place. before: bits per byte of the held-out text, to be shown until it is measured again."""
         steps, held_out = self.config.steps, before
 
@@ -131,12 +160,18 @@ class Training:
             nonlocal held_out
             curve.add(step, figures)
             held_out = figures.get("held_out_bits_per_byte", held_out)
+            if figures.get("skipped") and not progress.quiet:  # the text is read again for it
+                progress.say(
+                    f"step {step - 1} (counted from 0) was a spike (loss {figures['loss']:.4g}, gradient norm "
+                    f"{figures['grad_norm']:.4g}): its update is left out. {self.documents(parts, step - 1)}"
+                )
             progress.report(
                 step,
                 steps,
                 "step",
                 f"loss {figures['loss']:.3f}",
                 f"held out {held_out:.3f} bits/byte",
+                *([f"{figures['skipped_updates']:.0f} updates skipped"] if figures.get("skipped_updates") else []),
                 f"{figures['tokens_per_second']:,.0f} tokens/s",
                 f"{figures['mfu']:.0%} MFU",
             )
@@ -145,15 +180,14 @@ class Training:
             train(
                 self.model,
                 self.windows,
-                partial(language_modelling_loss, z_loss=self.recipe.z_loss)
-                if self.recipe.z_loss
-                else language_modelling_loss,
+                self.loss,
                 self.config,
                 checkpoint_dir=work / "checkpoints",
                 checkpoint_seconds=options.checkpoint_seconds,
                 data_workers=1,
                 device=self.device,
                 compile=options.compile,
+                activation_checkpointing=options.activation_checkpointing,
                 divide_model=options.shard,
                 on_step=on_step,
                 evaluate=self._glance,
@@ -176,6 +210,15 @@ class Training:
 
     def _glance(self, step: int) -> Mapping[str, float]:
         return {"held_out_bits_per_byte": self.measure(EVALUATIONS).mean}
+
+
+@contextmanager
+def naming_documents(training: Training, parts: Split) -> Iterator[None]:
+    """Within it, a loss or gradient that is not finite becomes a CommandError that names the step's documents."""
+    try:
+        yield
+    except NonFiniteLoss as error:
+        raise CommandError(f"{error}.\n{training.documents(parts, error.step)}") from error
 
 
 def model_config(recipe: Recipe, vocab_size: int) -> ModelConfig:

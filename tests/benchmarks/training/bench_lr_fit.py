@@ -231,7 +231,7 @@ def main() -> int:
             path, base = work / "docstrings.txt", next(iter(SHAPES)).recipe
             write_text(path)
             text = TextFiles([path], separator=SEPARATOR)
-            corpus = prepare(text, split(text, base, progress), base, work, progress)
+            corpus = prepare(split(text, base, progress), base, work, progress)
             while todo := next(missing(runs), None):
                 runs.append(learn(*todo, corpus))
                 print(f"{runs[-1]}", file=sys.stderr, flush=True)

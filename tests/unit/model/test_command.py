@@ -1,31 +1,28 @@
-"""`python -m model`: how text is cut, what is held out, and what a person is told when something is wrong."""
+"""`python -m model`: training, writing and measuring, and what a person is told when something is wrong."""
 
 import dataclasses
 import errno
 import filecmp
+import io
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from pydoc_data.topics import topics
-from xml.etree import ElementTree
 
 import jsonschema
-import numpy as np
 import pytest
 import torch
 
 from model.checkpoint import Checkpoints
 from model.command import folder
 from model.command import main as command
-from model.command.corpus import split
 from model.command.curve import Curve
-from model.command.errors import TextError
 from model.command.generate import pieces_of
-from model.command.progress import Progress, duration
+from model.command.progress import duration
 from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
-from model.command.text import TextFiles, batches
+from model.command.text import batches
 from model.config import ModelConfig
 from model.export import load_causal
 from model.generation import generate, stream
@@ -33,7 +30,6 @@ from model.sampling import Sampling
 from model.tokenizer import Tokenizer, train_tokenizer
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
-QUIET = Progress(quiet=True)
 SMALL = ["--hidden-size", "16", "--num-hidden-layers", "1", "--vocab-size", "300", "--context-length", "32"]
 QUICK = [*SMALL, "--steps", "3", "--batch-size", "2", "--held-out-bytes", "2000", "--threads", "1", "--quiet"]
 
@@ -50,54 +46,6 @@ def trained(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "model"
     assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 0
     return out
-
-
-def read(tmp_path: Path, content: bytes, **how: object) -> tuple[list[str], TextFiles]:
-    (tmp_path / "text.txt").write_bytes(content)
-    files = TextFiles([tmp_path / "text.txt"], **how)  # type: ignore[arg-type]
-    return list(files.documents()), files
-
-
-def test_documents_end_at_blank_lines_at_a_line_or_with_the_file(tmp_path: Path) -> None:
-    content = b"\xef\xbb\xbfone\ntwo\n\n \t\r\n\nthree\r\n---\nfour ---\n"
-    assert read(tmp_path, content)[0] == ["one\ntwo", "three\r\n---\nfour ---"]
-    assert read(tmp_path, content, separator="---")[0] == ["one\ntwo\n\n \t\r\n\nthree", "four ---"]
-    assert read(tmp_path, content, whole_files=True)[0] == [content[3:].decode()]
-    assert read(tmp_path, b"\n \n\n")[0] == []
-
-
-def test_invalid_bytes_are_counted_and_what_is_no_text_is_refused(tmp_path: Path) -> None:
-    documents, files = read(tmp_path, b"caf\xe9 au lait, s'il vous pla\xeet\n\nmerci beaucoup")
-    assert documents == ["caf\ufffd au lait, s'il vous pla\ufffdt", "merci beaucoup"]
-    assert files.invalid.total() == 2
-    with pytest.raises(TextError, match="are invalid"):
-        read(tmp_path, bytes(range(128, 256)))
-    with pytest.raises(TextError, match=r"NUL byte in line 2.*UTF-16"):
-        read(tmp_path, b"one\ntw\0o")
-
-
-def test_what_is_held_out_depends_on_the_documents_alone_and_copies_stay_together(tmp_path: Path) -> None:
-    documents = [f"document {number} of many" for number in range(300)] * 2
-    recipe = Recipe(held_out_bytes=500)
-    (tmp_path / "a.txt").write_text("\n\n".join(documents))
-    (tmp_path / "b.txt").write_text("\n\n".join(reversed(documents)))
-    chosen = []
-    for name in ("a.txt", "b.txt"):
-        parts = split(TextFiles([tmp_path / name]), recipe, QUIET)
-        assert not (parts.held_out & parts.vocabulary).any()
-        assert np.array_equal(parts.held_out[:300], parts.held_out[300:])  # the copies
-        ordered = documents if name == "a.txt" else documents[::-1]
-        chosen.append({document for document, out in zip(ordered, parts.held_out, strict=True) if out})
-        assert 500 <= parts.identity["held_out_bytes"] < 500 + 2 * 30
-    assert chosen[0] == chosen[1]
-    other = split(TextFiles([tmp_path / "a.txt"]), dataclasses.replace(recipe, seed=1), QUIET)
-    assert {d for d, out in zip(documents, other.held_out, strict=True) if out} != chosen[0]
-
-
-@pytest.mark.parametrize("second", ["short", "much longer than the other"])
-def test_of_two_documents_one_is_held_out(tmp_path: Path, second: str) -> None:
-    (tmp_path / "text.txt").write_text(f"the first\n\n{second}")
-    assert split(TextFiles([tmp_path / "text.txt"]), Recipe(), QUIET).held_out.sum() == 1
 
 
 def test_presets_are_models_of_the_size_that_the_help_tells() -> None:
@@ -209,6 +157,7 @@ def test_mistakes_are_told_with_what_to_do(
     empty, out = str(tmp_path / "empty.txt"), ["--out", str(tmp_path / "out"), *QUICK]
     for arguments, told in [
         (["train", "--text", empty, *out], "no text"),
+        (["train", "--text", str(text), *out, "--hidden-size", "400000000"], "GB of memory"),
         (["train", "--text", str(text), "--one-document-per-file", *out], "one document only"),
         (["train", "--text", str(tmp_path / "none.txt"), *out], "does not exist"),
         (["train", "--text", str(tmp_path), *out], "is a folder"),
@@ -236,7 +185,8 @@ def test_mistakes_are_told_with_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--lrr", "1"]]
+    "wrong",
+    [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--seed", "9" * 20], ["--lrr", "1"]],
 )
 def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -321,20 +271,37 @@ def test_batches_and_durations() -> None:
     assert [duration(seconds) for seconds in (9.6, 600, 3723)] == ["0:10", "10:00", "1:02:03"]
 
 
-def test_a_rate_is_found_and_its_curve_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text, plot = tmp_path / "text.txt", tmp_path / "rates.svg"
-    text.write_text("\n\n".join(f"Document {n} says that {n} and {n + 1} are neighbours." for n in range(400)))
-    options = ["--preset", "test", "--hidden-size", "16", "--context-length", "32", "--test-steps", "30", "--quiet"]
-    assert (
-        command.main(["find-lr", "--text", str(text), *options, "--plot", str(plot), "--threads", "1", "--json"]) == 0
-    )
-    answer = json.loads(capsys.readouterr().out)
-    schema = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "model-find-lr.json").read_text())
-    jsonschema.validate(answer, schema, cls=jsonschema.Draft202012Validator)
-    assert len(answer["curve"]) == answer["steps"] <= 30
-    assert 1e-5 < answer["suggested_lr"] < answer["lr_of_lowest_loss"] <= 1
-    drawing = ElementTree.parse(plot).getroot()
-    assert len(drawing.findall(".//{http://www.w3.org/2000/svg}circle")) == answer["steps"]
+def test_a_diverged_step_and_a_skipped_update_are_told_with_their_documents(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", "--text", str(text), *SMALL, "--batch-size", "2", "--threads", "1", "--precision", "fp32"]
+    assert command.main([*train, "--steps", "3", "--lr", "1e30", "--out", str(tmp_path / "diverged")]) == 1
+    assert re.search(rf"(?s)diverged at step 1 .*documents of this step:\n  {text} line \d+", capsys.readouterr().err)
+    out = tmp_path / "spikes"
+    spikes = ["--steps", "80", "--lr", "1e-9", "--spike-deviations", "0.5", "--out", str(out), "--json"]
+    assert command.main([*train, *spikes]) == 0
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    jsonschema.validate(answer, json.loads((SCHEMAS / "model-train.json").read_text()))
+    curve = list(map(json.loads, (out / "curve.jsonl").open()))
+    assert answer["skipped_updates"] == sum(step["skipped"] for step in curve) == curve[-1]["skipped_updates"] > 0
+    assert json.loads((out / "training.json").read_text())["result"]["skipped_updates"] == answer["skipped_updates"]
+    assert told.err.count("its update is left out. The documents of this step") == answer["skipped_updates"]
+    assert "of processor time" in told.err and "updates skipped" in told.err
+
+
+def test_recomputed_activations_change_no_result(trained: Path, text: Path, tmp_path: Path) -> None:
+    again = ["train", "--text", str(text), "--out", str(tmp_path / "model"), *QUICK, "--activation-checkpointing"]
+    assert command.main(again) == 0
+    weights = ((folder / "model.safetensors").read_bytes() for folder in (trained, tmp_path / "model"))
+    assert len(set(weights)) == 1
+
+
+def test_characters_that_an_encoding_lacks_are_replaced(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    assert command.main(["generate", "--model", str(trained), "--prompt", "é", "--max-new-tokens", "1"]) == 0
+    assert written.getvalue().startswith(b"?")
 
 
 def test_two_processes_of_torchrun_train_the_model_that_one_does(text: Path, tmp_path: Path) -> None:
