@@ -32,6 +32,7 @@ from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
 from tasks.text.histograms import Histograms
 from tasks.text.language import UNDETERMINED
+from tasks.text.personal_data import without_addresses
 from tasks.text.rule_presets import PAPERS
 from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
 from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus
@@ -175,6 +176,8 @@ class CleanedBatch:
 def clean_batch(table: pa.Table, parts: CleanerParts) -> CleanedBatch:
     """What becomes of documents."""
     cleaner = cleaner_of(parts)
+    if "email" in cleaner.config.mask:
+        table = replaced(table, source=without_addresses(table["source"]))
     cleaned, audit = cleaner.clean(table), Audit(Rejects(cleaner.config.rejects_per_rule))
     kept = pa.array(cleaned.reasons < 0)
     return CleanedBatch(

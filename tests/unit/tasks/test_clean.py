@@ -172,6 +172,18 @@ def test_personal_data_is_counted_by_kind_and_document():
     assert metrics["masked/secret"] == 0
 
 
+def test_an_e_mail_address_in_a_documents_address_becomes_a_pseudonym():
+    names = ["jane.doe%40corp.com", "jane.doe@corp.com", "bob@corp.com", "x"]
+    rows = [document(PROSE.format(n), f"file:///rows.jsonl?of={name}#id={n}") for n, name in enumerate(names)]
+    made = run([*rows, document("Short.", "mailto:ann@corp.com")])
+    entries, kept = ledger(made), {row["doc_id"]: row["source"] for row in read(made)}
+    first, second, other, none = (entries[row["doc_id"]]["source"] for row in rows)
+    assert list(kept.values()) == [first, second, other, none] and none == rows[3]["source"]
+    assert first.replace("#id=0", "#id=1") == second != other.replace("#id=2", "#id=1")
+    assert not any("corp" in str(entry) for entry in [*entries.values(), (made.path / "samples.jsonl").read_text()])
+    assert read(run(rows, mask=["phone"]))[0]["source"] == rows[0]["source"]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(around, planted, around), min_size=1, max_size=4))
 def test_no_masked_personal_data_is_in_any_file_of_the_output(parts):
