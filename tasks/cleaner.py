@@ -22,6 +22,7 @@ from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.encoding import mend, rewrite, tidy
 from tasks.text.features import Features
 from tasks.text.language import UNDETERMINED, identifier, identify
+from tasks.text.language_codes import language_code
 from tasks.text.lines import SharedLines, drop_lines
 from tasks.text.markup import strip_markup
 from tasks.text.personal_data import KINDS, PersonalData, PersonalDataMask
@@ -193,7 +194,7 @@ class Cleaner:
     def clean(self, table: pa.Table) -> Cleaned:
         """Clean documents."""
         prepared = self.prepare(table)
-        known = table["language"].combine_chunks()
+        known = declared_languages(table["language"].combine_chunks(), pc.equal(prepared.kinds, CODE_KIND))
         languages = pc.coalesce(known, identify(prepared.texts, self._compiled)).cast(pa.string())
         return self._judged(prepared, languages)
 
@@ -288,6 +289,16 @@ def cleaner_of(parts: CleanerParts) -> Cleaner:
     """The cleaner of this process; the first one only costs what its patterns take to compile."""
     quality, undesirable = (Classifier.read(path) if path else None for path in (parts.quality, parts.undesirable))
     return Cleaner(CleanConfig.model_validate_json(parts.settings), quality, undesirable, parts.compiled)
+
+
+def declared_languages(column: pa.Array, of_code: pa.Array) -> pa.Array:
+    """What sources call the languages of documents as `language_code` has them; null where that names none. A language
+    that code is written in (`of_code` holds) stays as it is."""
+    if column.null_count == len(column):
+        return column
+    coded = column.cast(pa.string()).dictionary_encode()
+    codes = pa.array([language_code(name) for name in coded.dictionary.to_pylist()], pa.string())
+    return pc.if_else(of_code, column.cast(pa.string()), codes.take(coded.indices))
 
 
 def _threshold(classifier: Classifier | None, given: float | None) -> float | None:

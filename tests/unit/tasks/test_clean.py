@@ -125,6 +125,20 @@ def test_languages_are_told_and_can_be_chosen():
         CleanConfig(languages=["xx"])
 
 
+def test_declared_languages_are_read_as_codes_and_what_names_none_is_told_by_the_text():
+    names = ["en-US", "en_GB", "eng", "EN", "English", "xx", "unknown", "", "und"]
+    rows = [document(PROSE.format(n), language=name) for n, name in enumerate(names)]
+    code = document(
+        "def area(width, height):\n    return width * height  # in square metres\n", kind="code", language="python"
+    )
+    french = document(PROSE.format("x"), language="fr-CA")
+    made = run([*rows, code, french], languages=["en"])
+    assert {row["doc_id"]: row["language"] for row in read(made)} == {
+        **{row["doc_id"]: "en" for row in rows}, code["doc_id"]: "python",
+    }  # fmt: skip
+    assert ledger(made)[french["doc_id"]]["language"] == "fr"
+
+
 def test_code_has_no_language_and_unknown_ones_are_kept_where_asked_for():
     code = document("def area(width, height):\n    return width * height  # in square metres\n", kind="code")
     digits = document("%d %s " * 20, kind="docstring")
