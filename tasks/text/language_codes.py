@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 # ISO 639-1: its code, those of three letters (ISO 639-2 and 639-3; last the individual language that a macrolanguage
-# mostly stands for), and the English name. Where the identifier (language.py) calls a language otherwise, its name comes
-# first: Kikuyu, and Norwegian for Bokmål.
+# mostly stands for), and the English name. Where the identifier (language.py) calls a language otherwise, its code
+# comes first: Kikuyu, and Norwegian for Bokmål.
 _LANGUAGES = """
 aa aar Afar|ab abk Abkhazian|ae ave Avestan|af afr Afrikaans|ak aka Akan|am amh Amharic|an arg Aragonese|
 ar ara arb Arabic|as asm Assamese|av ava Avaric|ay aym Aymara|az aze azj Azerbaijani|ba bak Bashkir|be bel Belarusian|
