@@ -103,7 +103,7 @@ class Audit:
             for rule, (_, values) in rules.items():
                 self.histograms.add(kind, rule, values)
         self.figures["mended_encodings"] += cleaned.prepared.mended
-        self.figures["shared_lines_dropped"] += int(cleaned.prepared.shared_lines.sum())
+        self._add_lines(table, cleaned, kinds, cleaner)
         ids, found = table["doc_id"].combine_chunks(), []
         for kind, counts in cleaned.prepared.finds.items():
             rows = np.flatnonzero(counts)
@@ -115,6 +115,18 @@ class Audit:
             some |= counts > 0
         self.figures["masked_documents"] += int(some.sum())
         return pa.concat_tables(found) if found else FINDS_SCHEMA.empty_table()
+
+    def _add_lines(self, table: pa.Table, cleaned: Cleaned, kinds: list[str], cleaner: Cleaner) -> None:
+        """Lines taken out by each rule, and a few of them, which stand among the rejects."""
+        for rule, counts in cleaned.prepared.lines.counts.items():
+            self.figures[f"lines_dropped/{rule}"] += int(counts.sum())
+            for row in np.flatnonzero(counts).tolist():
+                doc_id = table["doc_id"][row].as_py()
+                if self.rejects.wants(rule, doc_id):
+                    line = cleaner.masked(cleaned.prepared.lines.first(rule, row))[:EXCERPT_CHARS]
+                    told = {"kind": kinds[row], "language": cleaned.languages[row].as_py(), "measured": None,
+                            "limit": None, "source": table["source"][row].as_py(), "excerpt": line}  # fmt: skip
+                    self.rejects.add(rule, doc_id, told)
 
     def merge(self, other: Audit) -> None:
         """Take in what another one took in."""
@@ -137,6 +149,11 @@ class Audit:
         return {
             "documents": dict(sorted(self.kinds.items())),
             "dropped": by_kind,
+            "lines_dropped": {
+                name.removeprefix("lines_dropped/"): count
+                for name, count in sorted(self.figures.items())
+                if name.startswith("lines_dropped/")
+            },
             "languages": dict(sorted(self.languages.items(), key=lambda entry: (-entry[1], entry[0]))),
             "personal_data": {
                 name.removeprefix("masked/"): count

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 # ISO 639-1: its code, those of three letters (ISO 639-2 and 639-3; last the individual language that a macrolanguage
 # mostly stands for), and the English name. Where the identifier (language.py) calls a language otherwise, its code
 # comes first: Kikuyu, and Norwegian for Bokmål.
@@ -70,3 +73,13 @@ def language_code(declared: str) -> str | None:
     if tag is None or tag[1] in _NO_LANGUAGE:
         return None
     return _CODES.get(tag[1], tag[1] if len(tag[1]) == 3 else None)
+
+
+def declared_languages(column: pa.Array, of_code: pa.Array) -> pa.Array:
+    """What sources call the languages of documents as `language_code` has them; null where that names none. A language
+    that code is written in (`of_code` holds) stays as it is."""
+    if column.null_count == len(column):
+        return column
+    coded = column.cast(pa.string()).dictionary_encode()
+    codes = pa.array([language_code(name) for name in coded.dictionary.to_pylist()], pa.string())
+    return pc.if_else(of_code, column.cast(pa.string()), codes.take(coded.indices))

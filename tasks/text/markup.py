@@ -13,11 +13,6 @@ from resiliparse.extract.html2text import extract_plain_text
 from tasks.text.encoding import each, substitute
 from tasks.text.html import html_to_text
 
-# Lines of web pages that say nothing of their subject (after C4, Raffel et al. 2020).
-BOILERPLATE = re.compile(
-    r"(?im)^.*(enable javascript|javascript is (disabled|required)|(cookie|privacy) policy|we use cookies|"
-    r"accept (all )?cookies|terms of (use|service)|all rights reserved|skip to (main )?content).*$"
-)
 FENCE = re.compile(r"(?ms)^( {0,3}(?:```+|~~~+)).*?(?:^\1[`~]*[ \t]*$|\Z)")
 # How long the parts of a mark may be. Without a bound, each bracket that nothing closes is followed to the end of its
 # line, and a line of many brackets takes the square of its length. A picture may stand in its own address (data:).
@@ -70,8 +65,7 @@ MARKDOWN_LINK = r"\[([^\[\]\n]+)\]\(https?://[^)\s]+\)"
 
 def strip_html(html: str) -> str:
     """The text of a page without navigation, scripts and styles; of a fragment without a main part, all its text."""
-    text = html_to_text(html) or str(extract_plain_text(html, preserve_formatting=True, links=False)).strip()
-    return BOILERPLATE.sub("", text)
+    return html_to_text(html) or str(extract_plain_text(html, preserve_formatting=True, links=False)).strip()
 
 
 def strip_markdown(text: str) -> str:

@@ -172,7 +172,23 @@ def test_lines_that_many_documents_share_are_dropped():
     rows = [document(PROSE.format(number) + footer) for number in range(5)]
     made = run(rows, shared_line_documents=4)
     assert [row["text"] for row in read(made)] == [PROSE.format(number) for number in range(5)]
-    assert Store().record(made.key).metrics["shared_lines_dropped"] == 5
+    assert Store().record(made.key).metrics["lines_dropped/shared_line"] == 5
+
+
+def test_lines_taken_out_are_counted_by_rule_and_shown_masked():
+    law = "The terms of use of a service are a contract between two parties. "
+    page = "<html><body><main><p>{}</p><p>Terms of Use | Privacy Policy</p>"
+    page += "<p>© 2020 jane@corp.test. All rights reserved.</p></main>"
+    rows = [document(page.format(law + PROSE.format(n)), kind="html") for n in range(3)]
+    made = run(rows, html={"min_chars": None, "min_words": None})
+    assert [row["text"] for row in read(made)] == [law + PROSE.format(n) for n in range(3)]
+    assert json.loads((made.path / "measures.json").read_text())["lines_dropped"] == {"notice": 6}
+    assert Store().record(made.key).metrics["lines_dropped/notice"] == 6
+    shown = [json.loads(line) for line in (made.path / "samples.jsonl").read_text().splitlines()]
+    assert {row["excerpt"] for row in shown if row["reason"] == "notice"} == {"Terms of Use | Privacy Policy"}
+    assert "jane" not in (made.path / "samples.jsonl").read_text()
+    kept = run(rows, html={"min_chars": None, "min_words": None, "drop_notices": False})
+    assert "Privacy Policy" in read(kept)[0]["text"]
 
 
 def test_personal_data_is_counted_by_kind_and_document():
