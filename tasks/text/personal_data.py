@@ -154,7 +154,7 @@ DETECTORS = (
         r"://[^\s/:@,\[\]<>{}\"'`]{1,100}:(?P<value>[^\s/@\[\]<>{}\"'`]{3,200})(?=@[\w\[])", "[password]", password,
     ),
     Detector(  # the user's part has no bound, so that no rest of it is left before the mask
-        "email", rf"[0-9_.%+\-{LETTERS}]{AT}[0-9{LETTERS}]",
+        "email", rf"[0-9A-Za-z_.%+\-\x{{80}}-\x{{10ffff}}]{AT}[0-9A-Za-z\x{{80}}-\x{{10ffff}}]",
         rf"(?<![0-9_.%+\-{LETTERS}])[.%+\-]*(?P<value>[0-9_{LETTERS}][0-9_.%+\-{LETTERS}]*{AT}[0-9\-{LETTERS}]+"
         rf"(?:\.[0-9\-{LETTERS}]+)*\.[{LETTERS}]{{2,24}})(?![0-9_{LETTERS}])", "name@example.com", mailbox,
     ),
@@ -175,7 +175,7 @@ DETECTORS = (
         # DigitalOcean; Grafana; Telegram
         "secret",
         r"A[KS]IA[0-9A-Z]|gh[pousr]_|github_pat|glpat-|xox[a-z]-|AIza|(?:^|[^\w-])sk-|[rs]k_(?:live|test)_|hf_\w{30}|"
-        r"api_org_\w{30}|npm_\w{30}|pypi-AgEI|SG[.][\w-]{22}[.]|ya29[.]|do[oprt]_v1_|glsa_|\d:AA[\w-]{33}",
+        r"api_org_|npm_\w{30}|pypi-AgEI|SG[.][\w-]{22}[.]|ya29[.]|do[oprt]_v1_|glsa_|\d:AA[\w-]{8}",
         r"(?<![\w\-])(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{40,}|glpat-[\w\-]{20,}|"
         r"xox[abeprs]-[A-Za-z0-9\-]{20,}|AIza[\w\-]{35}|sk-[\w\-]{20,}|"
         r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|(?:hf|api_org)_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgEI[\w\-]{50,}|"
@@ -210,7 +210,7 @@ DETECTORS = (
         "[card number]", card_number,
     ),
     Detector(
-        "iban", r"[A-Z]{2}\d\d ?[0-9A-Z]{4} ?[0-9A-Z]{4}|\b[a-z]{2}\d\d ?[0-9a-z]{4} ?[0-9a-z]{4} ?[0-9a-z]{3}",
+        "iban", r"[A-Z]{2}\d\d ?[0-9A-Z]{4} ?[0-9A-Z]{4}|[a-z]{2}\d\d ?[0-9a-z]{4} ?[0-9a-z]{4} ?[0-9a-z]{3}",
         r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?|"
         r"[a-z]{2}\d\d(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?)(?![A-Za-z0-9])", "[IBAN]", iban,
     ),
