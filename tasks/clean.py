@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_c
 __all__ = ["CleanConfig", "clean"]
 
 EXCERPT_CHARS = 600
+UNBROKEN = re.compile(r"\S{40,}")  # in an example of a single line: may be one of a key, which only its whole tells
 FINDS_SCHEMA = pa.schema([("doc_id", pa.string()), ("kind", pa.string()), ("count", pa.int64())])
 SETTING_OF = {OTHER_LANGUAGE: "languages", LOW_QUALITY: "min_quality", UNDESIRABLE_CONTENT: "max_undesirable_content"}
 """Rules that go by one setting for all kinds of text."""
@@ -123,7 +125,7 @@ class Audit:
             for row in np.flatnonzero(counts).tolist():
                 doc_id = table["doc_id"][row].as_py()
                 if self.rejects.wants(rule, doc_id):
-                    line = cleaner.masked(cleaned.prepared.lines.first(rule, row))[:EXCERPT_CHARS]
+                    line = UNBROKEN.sub("[…]", cleaner.masked(cleaned.prepared.lines.first(rule, row)))[:EXCERPT_CHARS]
                     told = {"kind": kinds[row], "language": cleaned.languages[row].as_py(), "measured": None,
                             "limit": None, "source": table["source"][row].as_py(), "excerpt": line}  # fmt: skip
                     self.rejects.add(rule, doc_id, told)

@@ -229,8 +229,7 @@ RULES = (
 PAGE_LINE, NOTICE, NO_SENTENCE, FEW_LINE_WORDS, SHARED_LINE = (
     "page_line", "notice", "no_sentence_line", "few_line_words", "shared_line",
 )  # fmt: skip
-LINE_RULES = (SHARED_LINE, PAGE_LINE, NOTICE, NO_SENTENCE, FEW_LINE_WORDS)
-"""What takes lines out of documents, in this order, and leaves the rest."""
+"""Rules that take lines out of documents and leave the rest."""
 NO_STOP_WORDS, FEW_STOP_WORDS = "no_stop_words", "few_stop_words"
 OTHER_LANGUAGE = "other_language"
 LOW_QUALITY = "low_quality"

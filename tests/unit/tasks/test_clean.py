@@ -187,6 +187,10 @@ def test_lines_taken_out_are_counted_by_rule_and_shown_masked():
     shown = [json.loads(line) for line in (made.path / "samples.jsonl").read_text().splitlines()]
     assert {row["excerpt"] for row in shown if row["reason"] == "notice"} == {"Terms of Use | Privacy Policy"}
     assert "jane" not in (made.path / "samples.jsonl").read_text()
+    key = "MIIEpAIBAAKCAQEA7bq98x3a1Z" * 2
+    page = f"{key}\n{key}\n-----END PRIVATE KEY-----\n{PROSE} {PROSE} {PROSE} It is so."
+    shown = run([document(page.format(n, n, n)) for n in range(3)], rules="c4").path / "samples.jsonl"
+    assert '"[…]"' in shown.read_text() and key not in shown.read_text()
     kept = run(rows, html={"min_chars": None, "min_words": None, "drop_notices": False})
     assert "Privacy Policy" in read(kept)[0]["text"]
 
