@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
 from tasks.text.histograms import Histograms
 from tasks.text.language import UNDETERMINED
+from tasks.text.personal_data import without_addresses
 from tasks.text.rule_presets import PAPERS
 from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
 from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus
@@ -39,6 +41,7 @@ from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_c
 __all__ = ["CleanConfig", "clean"]
 
 EXCERPT_CHARS = 600
+UNBROKEN = re.compile(r"\S{40,}")  # in an example of a single line: may be one of a key, which only its whole tells
 FINDS_SCHEMA = pa.schema([("doc_id", pa.string()), ("kind", pa.string()), ("count", pa.int64())])
 SETTING_OF = {OTHER_LANGUAGE: "languages", LOW_QUALITY: "min_quality", UNDESIRABLE_CONTENT: "max_undesirable_content"}
 """Rules that go by one setting for all kinds of text."""
@@ -102,7 +105,7 @@ class Audit:
             for rule, (_, values) in rules.items():
                 self.histograms.add(kind, rule, values)
         self.figures["mended_encodings"] += cleaned.prepared.mended
-        self.figures["shared_lines_dropped"] += int(cleaned.prepared.shared_lines.sum())
+        self._add_lines(table, cleaned, kinds, cleaner)
         ids, found = table["doc_id"].combine_chunks(), []
         for kind, counts in cleaned.prepared.finds.items():
             rows = np.flatnonzero(counts)
@@ -114,6 +117,18 @@ class Audit:
             some |= counts > 0
         self.figures["masked_documents"] += int(some.sum())
         return pa.concat_tables(found) if found else FINDS_SCHEMA.empty_table()
+
+    def _add_lines(self, table: pa.Table, cleaned: Cleaned, kinds: list[str], cleaner: Cleaner) -> None:
+        """Lines taken out by each rule, and a few of them, which stand among the rejects."""
+        for rule, counts in cleaned.prepared.lines.counts.items():
+            self.figures[f"lines_dropped/{rule}"] += int(counts.sum())
+            for row in np.flatnonzero(counts).tolist():
+                doc_id = table["doc_id"][row].as_py()
+                if self.rejects.wants(rule, doc_id):
+                    line = UNBROKEN.sub("[…]", cleaner.masked(cleaned.prepared.lines.first(rule, row)))[:EXCERPT_CHARS]
+                    told = {"kind": kinds[row], "language": cleaned.languages[row].as_py(), "measured": None,
+                            "limit": None, "source": table["source"][row].as_py(), "excerpt": line}  # fmt: skip
+                    self.rejects.add(rule, doc_id, told)
 
     def merge(self, other: Audit) -> None:
         """Take in what another one took in."""
@@ -136,6 +151,11 @@ class Audit:
         return {
             "documents": dict(sorted(self.kinds.items())),
             "dropped": by_kind,
+            "lines_dropped": {
+                name.removeprefix("lines_dropped/"): count
+                for name, count in sorted(self.figures.items())
+                if name.startswith("lines_dropped/")
+            },
             "languages": dict(sorted(self.languages.items(), key=lambda entry: (-entry[1], entry[0]))),
             "personal_data": {
                 name.removeprefix("masked/"): count
@@ -175,6 +195,8 @@ class CleanedBatch:
 def clean_batch(table: pa.Table, parts: CleanerParts) -> CleanedBatch:
     """What becomes of documents."""
     cleaner = cleaner_of(parts)
+    if "email" in cleaner.config.mask:
+        table = replaced(table, source=without_addresses(table["source"]))
     cleaned, audit = cleaner.clean(table), Audit(Rejects(cleaner.config.rejects_per_rule))
     kept = pa.array(cleaned.reasons < 0)
     return CleanedBatch(

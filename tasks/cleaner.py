@@ -22,7 +22,8 @@ from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.encoding import mend, rewrite, tidy
 from tasks.text.features import Features
 from tasks.text.language import UNDETERMINED, identifier, identify
-from tasks.text.lines import SharedLines, drop_lines
+from tasks.text.language_codes import declared_languages
+from tasks.text.lines import LostLines, SharedLines, drop_lines, may_lose_lines
 from tasks.text.markup import strip_markup
 from tasks.text.personal_data import KINDS, PersonalData, PersonalDataMask
 from tasks.text.rule_presets import CODE, DOCSTRING, HTML, MARKDOWN, PAPERS, TEXT, Preset
@@ -139,13 +140,13 @@ class CleanConfig(StageConfig):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Documents mended, bare and masked; what was found and dropped in each, (N,)."""
+    """Documents mended, bare and masked; what was found in each, (N,), and the lines that they lost."""
 
     kinds: pa.Array
     texts: pa.Array
     mended: int
     finds: dict[PersonalData, np.ndarray]
-    shared_lines: np.ndarray
+    lines: LostLines
 
 
 @dataclass(frozen=True)
@@ -193,21 +194,35 @@ class Cleaner:
     def clean(self, table: pa.Table) -> Cleaned:
         """Clean documents."""
         prepared = self.prepare(table)
-        known = table["language"].combine_chunks()
+        known = declared_languages(table["language"].combine_chunks(), pc.equal(prepared.kinds, CODE_KIND))
         languages = pc.coalesce(known, identify(prepared.texts, self._compiled)).cast(pa.string())
         return self._judged(prepared, languages)
 
     def prepare(self, table: pa.Table) -> Prepared:
         """Mend, strip, mask, and drop the lines that are not wanted."""
         kinds, texts, mended = self._mended(table)
-        shared = np.zeros(len(texts), np.int64)
+        lines = LostLines(len(texts))
         if self._shared is not None:
             assert self.config.shared_line_documents is not None
-            texts, shared = self._shared.drop(texts, self._groups(table), self.config.shared_line_documents)
+            rest = self._shared.drop(texts, self._groups(table), self.config.shared_line_documents)
+            texts = rest.texts
+            lines.add(rest.lost, np.arange(len(texts)))
         for kind in pc.unique(kinds).to_pylist():
-            texts = rewrite(texts, pc.equal(kinds, kind), partial(drop_lines, limits=self.config.limits(kind)))
+            limits = self.config.limits(kind)
+            chosen = pc.and_(pc.equal(kinds, kind), may_lose_lines(texts, limits))
+
+            def drop(part: pa.Array, limits: RuleLimits = limits, chosen: pa.Array = chosen) -> pa.Array:
+                rest = drop_lines(part, limits)
+                lines.add(rest.lost, np.flatnonzero(chosen.to_numpy(zero_copy_only=False)))
+                return rest.texts
+
+            texts = rewrite(texts, chosen, drop)
         masked = self._mask.apply(texts)
-        return Prepared(kinds, tidy(masked.texts), mended, masked.finds, shared)
+        return Prepared(kinds, tidy(masked.texts), mended, masked.finds, lines)
+
+    def masked(self, text: str) -> str:
+        """One text masked."""
+        return str(self._mask.apply(pa.array([text], pa.large_string())).texts[0].as_py())
 
     def _mended(self, table: pa.Table) -> tuple[pa.Array, pa.Array, int]:
         kinds = pc.fill_null(table["kind"], "text").combine_chunks()

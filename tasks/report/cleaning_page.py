@@ -46,8 +46,10 @@ def _lede(metrics: Mapping[str, float]) -> str:
         f"{metrics['bytes_in'] / 1e6:,.1f} MB of text became {metrics['bytes_out'] / 1e6:,.1f} MB; "
         f"{metrics['mended_encodings']:,.0f} texts had been decoded wrongly and were mended."
     )
-    if metrics.get("shared_lines_dropped"):
-        lede += f" {metrics['shared_lines_dropped']:,.0f} lines that many documents share were taken out."
+    for name, count in sorted(metrics.items()):
+        if name.startswith("lines_dropped/") and count:
+            rule = name.removeprefix("lines_dropped/").replace("_", " ")
+            lede += f" {count:,.0f} single lines were taken out by the rule {escape(rule)}."
     return lede
 
 

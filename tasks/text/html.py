@@ -3,7 +3,7 @@
 import re
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import DOMContext, HTMLTree, traverse_dom
 
 from tasks.text import licences
 
@@ -15,12 +15,34 @@ _LINK = re.compile(r"<(?:a|link)\b[^>]{0,1000}?\brel\s*=\s*[\"']?[^\"'>]{0,100}\
 _HREF = re.compile(r"\bhref\s*=\s*[\"']?([^\"'\s>]{1,500})", re.I)
 
 
+_MANY_TAGS = 5_000  # from which it pays to look how deep they stand
+_MOST_DEPTH = 512  # of elements in elements: what browsers allow
+
+
 def html_to_text(html: str) -> str:
-    """The main text of a page, without navigation, scripts and styles; paragraphs stay apart by blank lines."""
+    """The main text of a page, without navigation, scripts and styles; paragraphs stay apart by blank lines.
+
+    Of a page with elements deeper in each other than browsers allow, all text: to tell the main part takes time that
+    grows with the square of the depth.
+    """
     tree = HTMLTree.parse(html)
+    main = html.count("<") < _MANY_TAGS or _depth(tree) <= _MOST_DEPTH
     return str(
-        extract_plain_text(tree, main_content=True, alt_texts=False, links=False, preserve_formatting=True)
+        extract_plain_text(tree, main_content=main, alt_texts=False, links=False, preserve_formatting=True)
     ).strip()
+
+
+def _depth(tree: HTMLTree) -> int:
+    """How many elements stand in one another at most, below the body."""
+    most = 0
+
+    def look(place: DOMContext) -> None:
+        nonlocal most
+        most = max(most, place.depth)
+
+    if tree.body is not None:
+        traverse_dom(tree.body, look, elements_only=True)
+    return most
 
 
 def declared(html: str) -> tuple[str | None, str | None]:

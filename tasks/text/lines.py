@@ -2,20 +2,84 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.text.encoding import each, rewrite
 from tasks.text.features import Features
-from tasks.text.rules import RuleLimits
+from tasks.text.rules import FEW_LINE_WORDS, NO_SENTENCE, NOTICE, PAGE_LINE, SHARED_LINE, RuleLimits
 from tasks.text.spans import Spans, TextBatch
 
 _SENTENCE_ENDS = b'.!?"'  # C4's terminal punctuation
 _ABOUT_THE_PAGE = "(?i:javascript|terms of use|privacy policy|cookie policy|uses? (?:of )?cookies)"  # C4's words
-_LINE_ABOUT_THE_PAGE = re.compile(rf"(?m)^[^\n]*{_ABOUT_THE_PAGE}[^\n]*(?:\n|\Z)")
+# Short lines that are a notice, or a menu of notices, and nothing else; a sentence about terms of use is none.
+_NOTICED = (
+    "(?i:javascript|cookie|terms of (?:use|service)|privacy policy|all rights reserved|skip to (?:main )?content)"
+)
+_NAMED = (
+    r"(?:terms of (?:use|service)|(?:cookie|privacy) policy|(?:accept (?:all )?|manage )cookies|cookie settings|"
+    r"privacy|terms(?: and conditions)?|legal(?: notice)?|imprint|contact(?: us)?|about(?: us)?|help|site ?map|home|"
+    r"skip to (?:main )?content)"
+)
+_NOTICE = (
+    rf"(?i)^\W*(?:(?:(?:see|read|our|the|and)\W+)*{_NAMED}(?:\W+(?:(?:see|read|our|the|and)\W+)*{_NAMED})*|"
+    r"(?:please |you (?:need|have) to )?enable javascript[^.!?\n]{0,80}|"
+    r"javascript is (?:disabled|required)[^.!?\n]{0,80}|"
+    r"(?:we use|th(?:is|e) (?:web ?)?(?:site|page) uses) cookies[^.!?\n]{0,80}|"
+    r"(?:(?:©|\(c\)|copyright)[^\n]{0,70})?all rights reserved(?: by [^.!?\n]{0,40})?)\W*$"
+)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Lines taken out of texts by one rule, (L,) each: the row of the text, and where in `data` the line stands."""
+
+    data: np.ndarray
+    rows: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def first(self, row: int) -> str:
+        """The first line that this text lost."""
+        place = int(np.flatnonzero(self.rows == row)[0])
+        begin = int(self.starts[place])
+        return self.data[begin : begin + int(self.lengths[place])].tobytes().decode()
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Texts without the lines they lost, and those by the rule that took them."""
+
+    texts: pa.Array
+    lost: dict[str, Lost]
+
+
+class LostLines:
+    """The lines that documents lost, by rule."""
+
+    def __init__(self, num_documents: int) -> None:
+        self.counts: dict[str, np.ndarray] = {}
+        self._num_documents = num_documents
+        self._parts: dict[str, list[tuple[np.ndarray, Lost]]] = {}
+
+    def add(self, lost: Mapping[str, Lost], rows: np.ndarray) -> None:
+        """Lines that some documents lost, which stand in these rows of the batch."""
+        for rule, lines in lost.items():
+            counts = self.counts.setdefault(rule, np.zeros(self._num_documents, np.int64))
+            counts[rows] += np.bincount(lines.rows, minlength=len(rows))
+            self._parts.setdefault(rule, []).append((rows, lines))
+
+    def first(self, rule: str, row: int) -> str:
+        """The first line that the document in a row of the batch lost by a rule."""
+        return next(
+            lines.first(place)
+            for rows, lines in self._parts[rule]
+            for place in np.flatnonzero(rows == row).tolist()
+            if place in lines.rows
+        )
 
 
 def without_lines(batch: TextBatch, lines: Spans, drop: np.ndarray) -> pa.Array:
@@ -31,23 +95,50 @@ def without_lines(batch: TextBatch, lines: Spans, drop: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string(), len(batch), buffers)
 
 
-def drop_lines(column: pa.Array, limits: RuleLimits) -> pa.Array:
-    """Texts of one kind without the lines that its limits rule out (Raffel et al. 2020, section 2.2)."""
-    if limits.drop_page_lines:
-        hint = pc.match_substring_regex(column, _ABOUT_THE_PAGE)
-        column = rewrite(column, hint, each(lambda text: _LINE_ABOUT_THE_PAGE.sub("", text)))
-    if not limits.sentence_lines and limits.min_line_words is None:
-        return column
+def _lost(batch: TextBatch, lines: Spans, drop: np.ndarray) -> Lost:
+    return Lost(batch.bytes, lines.documents[drop], lines.starts[drop], lines.lengths[drop])
+
+
+def may_lose_lines(column: pa.Array, limits: RuleLimits) -> pa.Array:
+    """True for each text, (N,), in which limits may rule a line out: a search that costs little."""
+    if limits.sentence_lines or limits.min_line_words:
+        return pa.array(np.ones(len(column), bool))
+    hints = [*([_ABOUT_THE_PAGE] if limits.drop_page_lines else []), *([_NOTICED] if limits.drop_notices else [])]
+    return pc.match_substring_regex(column, "|".join(hints)) if hints else pa.array(np.zeros(len(column), bool))
+
+
+def drop_lines(column: pa.Array, limits: RuleLimits) -> Rest:
+    """Texts of one kind without the lines that its limits rule out (Raffel et al. 2020, section 2.2). A line goes by
+    the first rule that it breaks."""
     features = Features(TextBatch(column))
-    lines = features.lines
-    drop = np.zeros(len(lines), bool)
+    lines, flags = features.lines, {}
+    if limits.drop_page_lines:
+        flags[PAGE_LINE] = _matching(column, lines, _ABOUT_THE_PAGE, _ABOUT_THE_PAGE)
+    if limits.drop_notices:
+        flags[NOTICE] = _matching(column, lines, _NOTICED, _NOTICE)
     if limits.sentence_lines:
-        drop |= ~features.lines_ending(_SENTENCE_ENDS) | features.lines_in_ellipses
+        flags[NO_SENTENCE] = ~features.lines_ending(_SENTENCE_ENDS) | features.lines_in_ellipses
     if limits.min_line_words is not None:
         words = features.words.starts
         counts = np.searchsorted(words, lines.starts + lines.lengths) - np.searchsorted(words, lines.starts)
-        drop |= counts < limits.min_line_words
-    return without_lines(features.batch, lines, drop)
+        flags[FEW_LINE_WORDS] = counts < limits.min_line_words
+    drop, lost = np.zeros(len(lines), bool), {}
+    for rule, broken in flags.items():
+        lost[rule] = _lost(features.batch, lines, broken & ~drop)
+        drop |= broken
+    return Rest(without_lines(features.batch, lines, drop) if drop.any() else column, lost)
+
+
+def _matching(column: pa.Array, lines: Spans, hint: str, pattern: str) -> np.ndarray:
+    """True for each line, (L,), in which a hint and a pattern match; only texts that hold the hint are cut in lines."""
+    hinted = pc.match_substring_regex(column, hint)
+    flags = np.zeros(len(lines), bool)
+    texts = pc.list_flatten(pc.split_pattern(column.filter(hinted), "\n"))
+    texts = texts.filter(pc.greater(pc.binary_length(texts), 0))
+    among = hinted.to_numpy(zero_copy_only=False)[lines.documents]
+    both = pc.and_(pc.match_substring_regex(texts, hint), pc.match_substring_regex(texts, pattern))
+    flags[among] = both.to_numpy(zero_copy_only=False)
+    return flags
 
 
 class SharedLines:
@@ -75,12 +166,12 @@ class SharedLines:
             cells, counts = np.unique(self._cells(keys[first], row), return_counts=True)
             self._counts[row, cells] += counts.astype(np.uint32)
 
-    def drop(self, column: pa.Array, groups: np.ndarray, documents: int) -> tuple[pa.Array, np.ndarray]:
-        """The texts without the lines that stand in at least so many documents, and how many each lost, (N,)."""
+    def drop(self, column: pa.Array, groups: np.ndarray, documents: int) -> Rest:
+        """The texts without the lines that stand in at least so many documents."""
         batch, lines, keys, _ = self._keys(column, groups, all_lines=True)
         counts = np.min([self._counts[row, self._cells(keys, row)] for row in range(self.ROWS)], axis=0)
         shared = (counts >= documents) & (lines.lengths >= self._min_bytes)
-        return without_lines(batch, lines, shared), np.bincount(lines.documents[shared], minlength=len(batch))
+        return Rest(without_lines(batch, lines, shared), {SHARED_LINE: _lost(batch, lines, shared)})
 
     def _keys(
         self, column: pa.Array, groups: np.ndarray, all_lines: bool = False

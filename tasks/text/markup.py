@@ -13,31 +13,35 @@ from resiliparse.extract.html2text import extract_plain_text
 from tasks.text.encoding import each, substitute
 from tasks.text.html import html_to_text
 
-# Lines of web pages that say nothing of their subject (after C4, Raffel et al. 2020).
-BOILERPLATE = re.compile(
-    r"(?im)^.*(enable javascript|javascript is (disabled|required)|(cookie|privacy) policy|we use cookies|"
-    r"accept (all )?cookies|terms of (use|service)|all rights reserved|skip to (main )?content).*$"
-)
 FENCE = re.compile(r"(?ms)^( {0,3}(?:```+|~~~+)).*?(?:^\1[`~]*[ \t]*$|\Z)")
+# How long the parts of a mark may be. Without a bound, each bracket that nothing closes is followed to the end of its
+# line, and a line of many brackets takes the square of its length. A picture may stand in its own address (data:).
+_NAME = r"[^\]\n]{0,500}+"
+_ADDRESS = r"(?:data:[^)\n(]*+|[^)\n]{0,2000}+)"
 MARKDOWN_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"<!--.*?-->", re.DOTALL), ""),
     (re.compile(r"(?m)^ {0,3}\[[^\]\n]+\]:[ \t]*\S+.*$"), ""),  # [name]: https://…
-    (re.compile(r"\[!\[[^\]\n]*\]\([^)\n]*\)\](?:\([^)\n]*\)|\[[^\]\n]*\])"), ""),  # badges: a picture as a link
-    (re.compile(r"!\[[^\]\n]*\](?:\([^)\n]*\)|\[[^\]\n]*\])"), ""),  # pictures
-    (re.compile(r"\[([^\]\n]+)\](?:\([^)\s]+(?:\s+\"[^\"\n]*\")?\)|\[[^\]\n]*\])"), r"\1"),  # links
-    (re.compile(r"<(https?://[^>\s]+)>"), r"\1"),
+    (re.compile(rf"\[!\[{_NAME}\]\({_ADDRESS}\)\](?:\({_ADDRESS}\)|\[{_NAME}\])"), ""),  # badges: a picture as a link
+    (re.compile(rf"!\[{_NAME}\](?:\({_ADDRESS}\)|\[{_NAME}\])"), ""),  # pictures
+    (
+        re.compile(
+            rf"\[(?!\])({_NAME})\](?:\((?:data:[^)\s(]*+|[^)\s]{{1,2000}}+)(?:\s+\"[^\"\n]{{0,1000}}+\")?\)|\[{_NAME}\])"
+        ),
+        r"\1",
+    ),  # links
+    (re.compile(r"<(https?://[^>\s]{1,2000}+)>"), r"\1"),
     (
         re.compile(
             r"</?(?:a|b|br|center|code|dd|details|div|dl|dt|em|font|h[1-6]|hr|i|img|kbd|li|ol|p|picture|pre|small|"
-            r"source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul|video)\b[^>]*>",
+            r"source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|ul|video)\b"
+            r"(?:[^<>]*+>|[^>]{0,1000}+>)",
             re.IGNORECASE,
         ),
         "",
     ),
-    (re.compile(r"(\*\*|__)(?=\S)([^\n]*?\S)\1"), r"\2"),  # strong
-    (re.compile(r"(?m)^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*$"), r"\1"),  # headings
-    (re.compile(r"(?m)^(?:=+|-{3,}|\*{3,}|_{3,})[ \t]*$"), ""),  # rules and underlines
 )
+_STRONG = re.compile(r"\*(?=\*\S)|_(?=_\S)")  # its first character, so that all places are seen
+_HEADING = re.compile(r"(?m)^ {0,3}#{1,6}[ \t]+(.*)$")
+_UNDERLINE = re.compile(r"(?m)^(?:=+|-{3,}|\*{3,}|_{3,})[ \t]*$")  # and rules
 RST_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(
@@ -61,17 +65,56 @@ MARKDOWN_LINK = r"\[([^\[\]\n]+)\]\(https?://[^)\s]+\)"
 
 def strip_html(html: str) -> str:
     """The text of a page without navigation, scripts and styles; of a fragment without a main part, all its text."""
-    text = html_to_text(html) or str(extract_plain_text(html, preserve_formatting=True, links=False)).strip()
-    return BOILERPLATE.sub("", text)
+    return html_to_text(html) or str(extract_plain_text(html, preserve_formatting=True, links=False)).strip()
 
 
 def strip_markdown(text: str) -> str:
     """Markdown without links, pictures, emphasis, HTML and heading marks; fenced code is left alone."""
     pieces, end = [], 0
     for fence in FENCE.finditer(text):
-        pieces += [_apply(MARKDOWN_RULES, text[end : fence.start()]), fence.group()]
+        pieces += [_bare(text[end : fence.start()]), fence.group()]
         end = fence.end()
-    return "".join([*pieces, _apply(MARKDOWN_RULES, text[end:])])
+    return "".join([*pieces, _bare(text[end:])])
+
+
+def _bare(text: str) -> str:
+    text = _without_strong(_apply(MARKDOWN_RULES, _without_comments(text)))
+    text = _HEADING.sub(lambda found: found[1].rstrip("#").rstrip(" \t"), text)
+    return _UNDERLINE.sub("", text)
+
+
+def _without_comments(text: str) -> str:
+    """HTML without comments; one that never ends stays."""
+    pieces, end = [], 0
+    while (begin := text.find("<!--", end)) >= 0 and (last := text.find("-->", begin + 4)) >= 0:
+        pieces.append(text[end:begin])
+        end = last + 3
+    return "".join([*pieces, text[end:]])
+
+
+def _without_strong(text: str) -> str:
+    """Without the marks around **strong** and __strong__, which stand on one line and close behind a visible character.
+
+    A line in which a mark was not closed is not searched again for that mark: it would take the square of its length.
+    """
+    pieces, end, line_end = [], 0, -1
+    unclosed = {"**": -1, "__": -1}  # up to where none closes
+    for found in _STRONG.finditer(text):
+        begin, mark = found.start(), found[0] * 2
+        if begin < max(end, unclosed[mark]):
+            continue
+        if begin > line_end:
+            line_end = text.find("\n", begin)
+            line_end = len(text) if line_end < 0 else line_end
+        close = text.find(mark, begin + 3, line_end)
+        while close >= 0 and text[close - 1].isspace():
+            close = text.find(mark, close + 1, line_end)
+        if close < 0:
+            unclosed[mark] = line_end
+            continue
+        pieces += [text[end:begin], text[begin + 2 : close]]
+        end = close + 2
+    return "".join([*pieces, text[end:]])
 
 
 def strip_rst(text: str) -> str:

@@ -51,6 +51,7 @@ HTML = RuleLimits(
     max_repeated_lines=0.2,
     max_repeated_words=0.2,
     min_stop_words=2,
+    drop_notices=True,
 )
 # Plain text of unknown origin.
 TEXT = RuleLimits(
@@ -68,6 +69,7 @@ TEXT = RuleLimits(
     max_repeated_lines=0.3,
     max_repeated_words=0.3,
     min_stop_words=2,
+    drop_notices=True,  # the pages of web archives are plain text
 )
 CODE = RuleLimits(
     min_chars=40,

@@ -144,6 +144,12 @@ class RuleLimits(BaseModel):
         description="drop lines that speak of JavaScript, cookies or terms of use (C4)",
         json_schema_extra=neutral(False),
     )
+    drop_notices: bool = Field(
+        False,
+        title="Drop notices of a page",
+        description="drop short lines that are nothing but a notice about cookies, JavaScript, terms or rights",
+        json_schema_extra=neutral(False),
+    )
     max_undesirable: int | None = Field(
         1, ge=0, title="Undesirable words", description="most occurrences of words on the list of undesirable ones"
     )
@@ -220,6 +226,10 @@ RULES = (
         for size in range(5, 11)
     ),
 )  # fmt: skip
+PAGE_LINE, NOTICE, NO_SENTENCE, FEW_LINE_WORDS, SHARED_LINE = (
+    "page_line", "notice", "no_sentence_line", "few_line_words", "shared_line",
+)  # fmt: skip
+"""Rules that take lines out of documents and leave the rest."""
 NO_STOP_WORDS, FEW_STOP_WORDS = "no_stop_words", "few_stop_words"
 OTHER_LANGUAGE = "other_language"
 LOW_QUALITY = "low_quality"

@@ -125,6 +125,20 @@ def test_languages_are_told_and_can_be_chosen():
         CleanConfig(languages=["xx"])
 
 
+def test_declared_languages_are_read_as_codes_and_what_names_none_is_told_by_the_text():
+    names = ["en-US", "en_GB", "eng", "EN", "English", "xx", "unknown", "", "und"]
+    rows = [document(PROSE.format(n), language=name) for n, name in enumerate(names)]
+    code = document(
+        "def area(width, height):\n    return width * height  # in square metres\n", kind="code", language="python"
+    )
+    french = document(PROSE.format("x"), language="fr-CA")
+    made = run([*rows, code, french], languages=["en"])
+    assert {row["doc_id"]: row["language"] for row in read(made)} == {
+        **{row["doc_id"]: "en" for row in rows}, code["doc_id"]: "python",
+    }  # fmt: skip
+    assert ledger(made)[french["doc_id"]]["language"] == "fr"
+
+
 def test_code_has_no_language_and_unknown_ones_are_kept_where_asked_for():
     code = document("def area(width, height):\n    return width * height  # in square metres\n", kind="code")
     digits = document("%d %s " * 20, kind="docstring")
@@ -158,7 +172,27 @@ def test_lines_that_many_documents_share_are_dropped():
     rows = [document(PROSE.format(number) + footer) for number in range(5)]
     made = run(rows, shared_line_documents=4)
     assert [row["text"] for row in read(made)] == [PROSE.format(number) for number in range(5)]
-    assert Store().record(made.key).metrics["shared_lines_dropped"] == 5
+    assert Store().record(made.key).metrics["lines_dropped/shared_line"] == 5
+
+
+def test_lines_taken_out_are_counted_by_rule_and_shown_masked():
+    law = "The terms of use of a service are a contract between two parties. "
+    page = "<html><body><main><p>{}</p><p>Terms of Use | Privacy Policy</p>"
+    page += "<p>© 2020 jane@corp.test. All rights reserved.</p></main>"
+    rows = [document(page.format(law + PROSE.format(n)), kind="html") for n in range(3)]
+    made = run(rows, html={"min_chars": None, "min_words": None})
+    assert [row["text"] for row in read(made)] == [law + PROSE.format(n) for n in range(3)]
+    assert json.loads((made.path / "measures.json").read_text())["lines_dropped"] == {"notice": 6}
+    assert Store().record(made.key).metrics["lines_dropped/notice"] == 6
+    shown = [json.loads(line) for line in (made.path / "samples.jsonl").read_text().splitlines()]
+    assert {row["excerpt"] for row in shown if row["reason"] == "notice"} == {"Terms of Use | Privacy Policy"}
+    assert "jane" not in (made.path / "samples.jsonl").read_text()
+    key = "MIIEpAIBAAKCAQEA7bq98x3a1Z" * 2
+    page = f"{key}\n{key}\n-----END PRIVATE KEY-----\n{PROSE} {PROSE} {PROSE} It is so."
+    shown = run([document(page.format(n, n, n)) for n in range(3)], rules="c4").path / "samples.jsonl"
+    assert '"[…]"' in shown.read_text() and key not in shown.read_text()
+    kept = run(rows, html={"min_chars": None, "min_words": None, "drop_notices": False})
+    assert "Privacy Policy" in read(kept)[0]["text"]
 
 
 def test_personal_data_is_counted_by_kind_and_document():
@@ -170,6 +204,18 @@ def test_personal_data_is_counted_by_kind_and_document():
     metrics = Store().record(made.key).metrics
     assert metrics["masked/email"] == metrics["masked/ip_address"] == metrics["masked_documents"] == 1
     assert metrics["masked/secret"] == 0
+
+
+def test_an_e_mail_address_in_a_documents_address_becomes_a_pseudonym():
+    names = ["jane.doe%40corp.com", "jane.doe@corp.com", "bob@corp.com", "x"]
+    rows = [document(PROSE.format(n), f"file:///rows.jsonl?of={name}#id={n}") for n, name in enumerate(names)]
+    made = run([*rows, document("Short.", "mailto:ann@corp.com")])
+    entries, kept = ledger(made), {row["doc_id"]: row["source"] for row in read(made)}
+    first, second, other, none = (entries[row["doc_id"]]["source"] for row in rows)
+    assert list(kept.values()) == [first, second, other, none] and none == rows[3]["source"]
+    assert first.replace("#id=0", "#id=1") == second != other.replace("#id=2", "#id=1")
+    assert not any("corp" in str(entry) for entry in [*entries.values(), (made.path / "samples.jsonl").read_text()])
+    assert read(run(rows, mask=["phone"]))[0]["source"] == rows[0]["source"]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

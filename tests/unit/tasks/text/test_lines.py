@@ -47,12 +47,45 @@ def test_c4_keeps_lines_that_are_sentences():
         "She asked: “Where is the bridge that was built?”\nNo end here but many words in it\n"
         "古い橋 は 去年 の 春 に 直された。"
     )
-    assert drop_lines(column(text, ""), C4).to_pylist() == [
+    rest = drop_lines(column(text, ""), C4)
+    assert {rule: len(lost.rows) for rule, lost in rest.lost.items()} == {
+        "page_line": 1, "no_sentence_line": 3, "few_line_words": 1,
+    }  # fmt: skip
+    assert rest.lost["page_line"].first(0) == "This page needs JavaScript to be enabled in it."
+    assert rest.texts.to_pylist() == [
         "The river is wide and people cross it by boat.\nShe asked: “Where is the bridge that was built?”\n"
         "古い橋 は 去年 の 春 に 直された。",
         "",
     ]
-    assert drop_lines(column(text), RuleLimits()).to_pylist() == [text]
+    assert drop_lines(column(text), RuleLimits()).texts.to_pylist() == [text]
+
+
+NOTICES = [
+    "Terms of Use",
+    "Privacy Policy · Cookie Policy · Contact us",
+    "We use cookies to improve this page.",
+    "Accept all cookies",
+    "© 2020 The Society. All rights reserved.",
+    "All rights reserved",
+    "Please enable JavaScript to view the comments.",
+    "Skip to main content",
+    "See our Privacy Policy and Terms of Service.",
+]
+SENTENCES = [
+    "The terms of use of a service are a contract.",
+    "Contact us",
+    "Cookies",
+    "Our privacy policy is older than the law.",
+    "In 1900 the author said that all rights reserved to him were sold.",
+    "He wrote JavaScript.",
+    "We use cookies to sweeten the long evenings. Then we go to the river.",
+]
+
+
+def test_notices_are_short_lines_that_are_nothing_else():
+    found = drop_lines(column(*NOTICES, "\n".join(SENTENCES)), RuleLimits(drop_notices=True))
+    assert found.texts.to_pylist() == [""] * len(NOTICES) + ["\n".join(SENTENCES)]
+    assert found.lost["notice"].rows.tolist() == list(range(len(NOTICES)))
 
 
 def shared(texts, groups, documents=3):
@@ -60,8 +93,8 @@ def shared(texts, groups, documents=3):
     groups = np.array(groups, np.uint64)
     for begin in range(0, len(texts), 2):  # in batches
         counted.add(column(*texts[begin : begin + 2]), groups[begin : begin + 2])
-    found, lost = counted.drop(column(*texts), groups, documents)
-    return found.to_pylist(), lost.tolist()
+    found = counted.drop(column(*texts), groups, documents)
+    return found.texts.to_pylist(), np.bincount(found.lost["shared_line"].rows, minlength=len(texts)).tolist()
 
 
 def test_lines_that_many_documents_share_are_dropped():
