@@ -70,6 +70,9 @@ class Recipe:
     context_length: int = setting(256, whole(16), "tokens a row, and the most that the model reads at once")
     tie_word_embeddings: bool = setting(True, bool, "one matrix for input and output embeddings")
     steps: int = setting(3000, whole(1), "optimiser steps; the text is read again when it is used up")
+    max_epochs: float | None = setting(
+        4.0, above_zero, "where --steps is not given: most times that the text is read, more teaches it by heart"
+    )
     batch_size: int = setting(8, whole(1), "rows a step")
     accumulation: int = setting(1, whole(1), "parts that a step's rows are computed in, to save memory")
     optimizer: str = setting("muon", str, "muon: for matrices, with AdamW for the rest", "muon", "adamw")
@@ -129,11 +132,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def given_recipe(options: argparse.Namespace) -> Recipe:
     """The preset with the options that were given, and with what follows from them filled in."""
     names = [field.name for field in dataclasses.fields(Recipe)]
-    return complete(
-        dataclasses.replace(
-            PRESETS[options.preset], **{name: getattr(options, name) for name in names if hasattr(options, name)}
-        )
-    )
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    if "steps" in given:
+        given.setdefault("max_epochs", None)
+    return complete(dataclasses.replace(PRESETS[options.preset], **given))
 
 
 def complete(recipe: Recipe) -> Recipe:

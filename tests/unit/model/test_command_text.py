@@ -14,9 +14,10 @@ from model.command.corpus import LARGEST, LONGEST, MOST_HELD_OUT, Split, prepare
 from model.command.errors import TextError
 from model.command.passages import passages
 from model.command.progress import Progress
-from model.command.recipe import Recipe
+from model.command.recipe import PRESETS, Recipe, given_recipe
 from model.command.step_documents import documents_of_step
 from model.command.text import TextFiles
+from model.command.train import steps_within
 from model.data import PackedWindows
 
 QUIET = Progress(quiet=True)
@@ -174,3 +175,15 @@ def test_the_documents_of_a_step_are_named_by_their_place(parts: Split, tmp_path
             if place.text in read:
                 assert f"line {place.line} (byte {place.offset:,}): {place.text.split(chr(10))[0]}" in told
         assert told.count("\n  ") <= 3
+
+
+def test_a_short_text_is_not_learnt_by_heart_unless_steps_are_given() -> None:
+    def steps(num_tokens: int, *options: str) -> int:
+        asked = ["train", "--text", "x", "--out", "y", "--preset", "test", *options]
+        return steps_within(given_recipe(command.parser().parse_args(asked)), num_tokens)
+
+    assert steps(10_240) == 40  # 8 rows of 128 tokens: ten steps read it once
+    assert steps(10_240, "--max-epochs", "2.5", "--batch-size", "4") == 50
+    assert steps(10_240, "--steps", "90") == 90
+    assert steps(10_240, "--steps", "90", "--max-epochs", "1") == 10
+    assert steps(10_000_000) == PRESETS["test"].steps and steps(10) == 1
