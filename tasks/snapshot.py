@@ -20,7 +20,8 @@ from tasks.lineage.home import home
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import packages
 from tasks.text.digests import DigestMemory
-from tasks.text.folders import FolderLicences, files_of
+from tasks.text.folder_licences import on_this_machine
+from tasks.text.folders import files_of
 from tasks.text.formats import FORMATS, TABLES, format_of
 from tasks.text.huggingface import splits_of
 from tasks.text.items import Item, Snapshot
@@ -157,7 +158,7 @@ def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, se
         raise ConfigError(f"{named} does not exist: check 'path' of the source; relative paths start from {root}")
     files, left = found
     seen.left += left
-    folders = FolderLicences(_top(named))
+    folders = on_this_machine(_top(named))
     items = []
     for path in files:
         if _is_taken(path, source, seen):
@@ -177,11 +178,13 @@ def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, se
 def _remote_items(index: int, source: Source, seen: Seen) -> list[Item]:
     files, left = remote_files(source.path or "")
     seen.left += left
-    return [
-        Item(file.uri, file.size, file.digest, file.uri, source.license, _format(PurePosixPath(file.name)), index, None)
-        for file in files
-        if _is_taken(PurePosixPath(file.name), source, seen)
-    ]
+    items = []
+    for file in files:
+        path = PurePosixPath(file.name)
+        if _is_taken(path, source, seen):
+            licence = source.license or file.license
+            items.append(Item(file.uri, file.size, file.digest, file.uri, licence, _format(path), index, None))
+    return items
 
 
 def _is_taken(path: PurePath, source: Source, seen: Seen) -> bool:

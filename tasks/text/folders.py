@@ -10,7 +10,6 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks.text import licences
 from tasks.text.formats import format_of
 
 Unreadable = list[tuple[str, str]]  # (URI, reason)
@@ -70,44 +69,3 @@ def _problem(path: Path) -> str | None:
     if stat.S_ISREG(mode):
         return None
     return next((f"{name}, not a file" for is_kind, name in _KINDS if is_kind(mode)), "not a file")
-
-
-class FolderLicences:
-    """The licence of a file by the licence file (LICENSE, COPYING …) that lies nearest: in its folder or one above it.
-
-    ``top``: the folder that the source names; what lies above it says nothing of its files.
-    """
-
-    def __init__(self, top: Path) -> None:
-        self._top = top.resolve()
-        self._known: dict[Path, str | None] = {}
-
-    def of(self, file: Path) -> str | None:
-        """SPDX identifier, or None where no licence file tells one for certain."""
-        return self._of_folder(file.parent)
-
-    def _of_folder(self, folder: Path) -> str | None:
-        if folder not in self._known:
-            inside = folder == self._top or self._top in folder.parents
-            own = _licence_in(folder) if inside else None
-            above = self._of_folder(folder.parent) if own is None and inside and folder != self._top else None
-            self._known[folder] = own or above
-        return self._known[folder]
-
-
-def _licence_in(folder: Path) -> str | None:
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if licences.is_licence_file(entry.name))
-    except OSError:
-        return None
-    for name in names:
-        path = folder / name
-        if path.is_file():
-            try:
-                with path.open(encoding="utf-8", errors="replace") as file:
-                    found = licences.from_text(file.read(20_000))
-            except OSError:
-                continue
-            if found:
-                return found
-    return None

@@ -9,10 +9,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from fsspec.utils import get_protocol
 
 from tasks.lineage.errors import ConfigError
 from tasks.lineage.home import home
+from tasks.text.folder_licences import READ_BYTES, FolderLicences
 from tasks.text.formats import format_of
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "crc32c", "CRC", "generation", "version_id")
@@ -31,12 +32,14 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """``digest``: of what the filesystem says of the content, or of the content itself."""
+    """``digest``: of what the filesystem says of the content, or of the content itself. ``license``: by the licence
+    files that lie with it, of a folder or archive; None of a single file."""
 
     uri: str
     name: str
     size: int
     digest: str
+    license: str | None
 
 
 def is_remote(path: str) -> bool:
@@ -54,17 +57,19 @@ def remote_files(url: str) -> tuple[list[RemoteFile], int]:
         filesystem, path = _opened(url)
         filesystem.invalidate_cache()
         if "*" in path:
+            top = path[: path.index("*")].rpartition("/")[0]
             found = filesystem.glob(path, detail=True)
         elif format_of(_name(path)) is None and filesystem.isdir(path):
-            found = filesystem.find(path, detail=True)
+            top, found = path, filesystem.find(path, detail=True)
         else:
-            found = {path: filesystem.info(path)}
+            top, found = None, {path: filesystem.info(path)}
     except FileNotFoundError:
         return [], 0
     except ConfigError:
         raise
     except Exception as error:  # each filesystem's client raises errors of its own
         raise ConfigError(f"{url} cannot be read: {type(error).__name__}: {error}") from error
+    folders = None if top is None else _licences_beside(filesystem, path, top, found)
     files, left = [], 0
     for name, info in sorted(found.items()):
         if info.get("type") == "directory" or any(part.startswith(".") for part in PurePosixPath(name).parts[1:]):
@@ -73,8 +78,31 @@ def remote_files(url: str) -> tuple[list[RemoteFile], int]:
             left += 1
             continue
         uri = _address(url, filesystem, name)
-        files.append(RemoteFile(uri, name, info.get("size") or 0, _digest(filesystem, name, info)))
+        licence = None if folders is None else folders.of(PurePosixPath(name))
+        files.append(RemoteFile(uri, name, info.get("size") or 0, _digest(filesystem, name, info), licence))
     return files, left
+
+
+def _licences_beside(filesystem: Any, path: str, top: str, found: Iterable[str]) -> FolderLicences:
+    """By the licence files among what lies below ``top``, as deep as the files that were found."""
+    if "*" in path:
+        depth = None if "**" in path else path[len(top) :].strip("/").count("/") + 1
+        try:
+            found = filesystem.find(top, maxdepth=depth)
+        except Exception:  # errors of its own; what cannot be listed says no licence
+            found = []
+    names: dict[PurePosixPath, dict[str, str]] = {}
+    for name in found:
+        names.setdefault(PurePosixPath(name).parent, {})[PurePosixPath(name).name] = name
+
+    def start_of(place: PurePath) -> bytes | None:
+        try:
+            with filesystem.open(names[PurePosixPath(place.parent)][place.name], "rb") as file:
+                return bytes(file.read(READ_BYTES))
+        except Exception:
+            return None
+
+    return FolderLicences(PurePosixPath(top), lambda folder: names.get(PurePosixPath(folder), ()), start_of)
 
 
 @contextlib.contextmanager
