@@ -22,7 +22,7 @@ ABOVE_MAX = "above_max_documents"
 LICENCE = "license_not_taken"
 _OWN, _CANDIDATE, _OTHERS = 0, 1, (FORGOTTEN, LICENCE, REPEATED, ABOVE_MAX)
 _CODES = {reason: number for number, reason in enumerate(_OTHERS, 2)}
-_LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt"]
+_LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt", "encoding"]
 
 
 class Admission:
@@ -44,6 +44,7 @@ class Admission:
         self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
+        self.encodings: Counter[str] = Counter()  # of what was read from another than UTF-8
         codes: list[NDArray[np.uint8]] = []
         ids: list[NDArray[np.bytes_]] = []
         columns = [*_LOOKED_AT, *(["text", "kind"] if forgotten else [])]
@@ -52,6 +53,7 @@ class Admission:
                 count = SourceCount(one.source.described(), rows=one.rows)
                 self.counts.append(count)
                 for table in read_drafts(one.segments, columns):
+                    self._count_encodings(table["encoding"])
                     codes.append(self._first_look(table))
                     ids.append(_packed(table["doc_id"].filter(pa.array(codes[-1] == _CANDIDATE))))
                     for line in self._quarantined(table, count):
@@ -89,6 +91,11 @@ class Admission:
         for entry in reasons.filter(pa.array(codes == _OWN)).value_counts().to_pylist():
             self.reasons[entry["values"]] += entry["counts"]
         return codes
+
+    def _count_encodings(self, column: pa.ChunkedArray) -> None:
+        if column.null_count < len(column):
+            for entry in column.drop_null().value_counts().to_pylist():
+                self.encodings[entry["values"]] += entry["counts"]
 
     def _is_taken(self, licence: str | None) -> bool:
         return licence is not None and any(fnmatch.fnmatchcase(licence, pattern) for pattern in self._licenses)

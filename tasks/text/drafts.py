@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("line", pa.int64()),  # of what was rejected: where, why, and how it begins
         ("rejected", pa.string()),
         ("excerpt", pa.string()),
+        ("encoding", pa.string()),  # null: UTF-8
     ]
 )
 _HELD_BYTES = 8 << 20  # of text before it is written out
@@ -210,5 +211,6 @@ def _table(held: list[tuple[Draft, Item]]) -> pa.Table:
         "line": [one and one.line for one in rejected],
         "rejected": [one and one.reason for one in rejected],
         "excerpt": [one and one.excerpt for one in rejected],
+        "encoding": [draft.encoding for draft in drafts],
     }
     return pa.table(columns, SCHEMA)

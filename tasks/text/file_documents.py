@@ -81,7 +81,11 @@ def _of_rows(rows: Iterator[Row | Rejected], item: Item, source: Source, blank: 
         draft = None
         if isinstance(row, Rejected):
             draft = rejected_draft(blank, row)
-        elif _SAYING.isdisjoint(row.fields) and isinstance(text := row.fields.get(source.text_field), str):
+        elif (
+            row.encoding is None
+            and _SAYING.isdisjoint(row.fields)
+            and isinstance(text := row.fields.get(source.text_field), str)
+        ):
             plain.numbers.append(row.line)
             plain.texts.append(without_surrogates(text))
             plain.origins.append(origin_of(row, source, blank.origin))
@@ -117,11 +121,11 @@ def passages_of(item: Item, path: Path, limits: Limits) -> Iterator[Passage | Re
     elif item.kind == "pdf":
         yield read_pdf(path, limits.max_document_bytes)
     else:
-        yield read_whole(path, limits.max_document_bytes)
+        yield read_whole(path, limits.max_document_bytes, is_html=item.kind == "html")
 
 
 def _of_passage(item: Item, passage: Passage, blank: Draft) -> Draft:
-    draft = replace(blank, text=passage.text)
+    draft = replace(blank, text=passage.text, encoding=passage.encoding)
     if not passage.whole:  # RFC 5147: line=m,n is the text between line ends m and n
         draft.place = f"line={passage.first - 1},{passage.last}"
         draft.source = f"{item.uri}#{draft.place}"
@@ -153,7 +157,7 @@ def _of_row(row: Row, source: Source, blank: Draft, counted_in: str) -> Draft:
         return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
     draft = Draft(
         without_surrogates(text), blank.source, origin_of(row, source, blank.origin), blank.license, blank.kind,
-        blank.split, place=place_of(counted_in, row.line),
+        blank.split, place=place_of(counted_in, row.line), encoding=row.encoding,
     )  # fmt: skip
     identifier = fields.get("id")
     if isinstance(identifier, (str, int)) and str(identifier):

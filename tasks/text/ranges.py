@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from tasks.lineage.errors import DataError
 from tasks.text import items
 from tasks.text.compression import is_compressed
+from tasks.text.decoding import wide_encoding
 from tasks.text.items import FileState, Item, path_of, state_of
 from tasks.text.remote import is_remote
 
@@ -45,7 +46,7 @@ def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
     """A file in so many ranges: each has the lines that begin in its share of the bytes, so one may be empty.
 
     Reads the file once, to know that it is what the snapshot saw and which line a range begins with. None if it is not,
-    or cannot be read.
+    cannot be read, or is in UTF-16, where lines cannot be told by single bytes.
     """
     item, count = asked
     share = item.size // count
@@ -55,6 +56,9 @@ def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
     try:
         with path_of(item).open("rb") as file:
             state = state_of(os.fstat(file.fileno()))
+            if wide_encoding(file.read(4)):
+                return None
+            file.seek(0)
             data = file.read(offset)  # the last byte before a share tells whether a line begins with it
             for _ in range(1, count):
                 digest.update(data)
