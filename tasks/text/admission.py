@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.text.draft_reader import read_drafts
 from tasks.text.drafting import SourceDrafts
 from tasks.text.forgotten import FORGOTTEN, Forgotten
-from tasks.text.quarantine import SourceCount
+from tasks.text.quarantine import FEWEST, SourceCount
 
 REPEATED = "repeated"  # the same content from the same source again
 ABOVE_MAX = "above_max_documents"
@@ -58,6 +58,8 @@ class Admission:
                     ids.append(_packed(table["doc_id"].filter(pa.array(codes[-1] == _CANDIDATE))))
                     for line in self._quarantined(table, count):
                         file.write(line)
+                if count.rejected - count.files >= FEWEST:
+                    count.in_unread = _in_unread(one)
         self._codes = np.concatenate(codes) if codes else np.zeros(0, np.uint8)
         self._settle(np.concatenate(ids) if ids else np.zeros(0, "S16"), max_documents)
         for reason, code in _CODES.items():
@@ -124,6 +126,18 @@ class Admission:
         if max_documents is not None and len(unique) > max_documents:
             above = ~repeated & (ids > unique[max_documents - 1])
             self._codes[candidates[above]] = _CODES[ABOVE_MAX]
+
+
+def _in_unread(drafts: SourceDrafts) -> int:
+    """Rows of files none of whose rows could be read."""
+    rows, rejected = Counter[str](), Counter[str]()
+    for table in read_drafts(drafts.segments, ["collected_from", "line", "rejected"]):
+        files = pc.struct_field(table["collected_from"], "file")
+        malformed = pc.and_(pc.is_valid(table["rejected"]), pc.is_valid(table["line"]))
+        for counted, among in ((rows, files), (rejected, files.filter(malformed))):
+            for entry in among.value_counts().to_pylist():
+                counted[entry["values"]] += entry["counts"]
+    return sum(number for file, number in rejected.items() if number == rows[file])
 
 
 def _packed(ids: pa.ChunkedArray) -> NDArray[np.bytes_]:

@@ -3,16 +3,21 @@
 import codecs
 import gzip
 import io
+import lzma
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+import pyarrow as pa
 import zstandard
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 DAMAGED = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+UNREADABLE = (*DAMAGED, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, pa.ArrowException)
 _GZIP, _ZSTD = ".gz", ".zst"
 _CHUNK = 1 << 18
 

@@ -14,7 +14,7 @@ from tasks.text import licences
 from tasks.text.conversations import FIELDS as CONVERSATIONS
 from tasks.text.conversations import conversation_of
 from tasks.text.decoding import without_surrogates
-from tasks.text.documents import Draft, Limits, PlainRows, place_of, rejected_draft, unfit
+from tasks.text.documents import EMPTY, Draft, Limits, PlainRows, place_of, rejected_draft, unfit
 from tasks.text.formats import TABLES, language_of
 from tasks.text.html import declared
 from tasks.text.huggingface import read_dataset
@@ -44,12 +44,16 @@ def file_documents(
         drafts = _of_rows(rows_of(item, source, limits.max_document_bytes, only=only), item, source, blank)
     else:
         drafts = _drafts(item, blank, limits) if item.kind != "warc" else _of_pages(item, source, blank, limits)
+    nothing = only is None  # of a range, another may hold something
     for draft in drafts:
+        nothing = False
         if isinstance(draft, Draft) and draft.reason is None:
             draft.reason = unfit(draft.text, draft.kind)
             if source.license is not None:
                 draft.license = source.license
         yield draft
+    if nothing:
+        yield replace(blank, reason=EMPTY)
 
 
 def rows_of(
@@ -58,7 +62,7 @@ def rows_of(
     """Rows of a table-like item, or of some of its lines. Of a Parquet file only the columns for text documents, unless
     ``every_column``."""
     if item.kind == "dataset":
-        yield from read_dataset(item)
+        yield from read_dataset(item, max_bytes)
         return
     named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
     columns = None if every_column else [name for name in named if name]

@@ -20,11 +20,13 @@ from tasks.text.compression import DAMAGED, as_utf8, open_plain
 from tasks.text.decoding import BINARY, decode_from, is_binary, wide_encoding
 from tasks.text.encodings import NotText, encoding_of, sample_of, stated_in
 from tasks.text.formats import Format
+from tasks.text.json_documents import NotOneDocument, begins_document, elements_of, may_be_document
 from tasks.text.ranges import LineRange, open_range
 
 _BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _EXCERPT = 80
 _PLAIN = frozenset({str, int, bool, type(None)})
+_PARQUET_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 _START = 4096  # bytes that tell binary data from text
 
 
@@ -91,6 +93,9 @@ def lines(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[i
 
 
 def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[Row | Rejected]:
+    if only is None and _is_document(path, max_bytes):
+        yield from _document_rows(path, max_bytes)
+        return
     stream, wide = (open_range(path, only), None) if only else _opened(path)
     with stream:
         legacy = _legacy(path, max_bytes)
@@ -101,6 +106,24 @@ def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[R
                 yield Row(number, fields, len(line), wide)
             elif line.strip():
                 yield from _unusual_rows(number, line, legacy, wide)
+
+
+def _is_document(path: Path, max_bytes: int) -> bool:
+    if not may_be_document(path):
+        return False
+    stream, _ = _opened(path)
+    with stream:
+        return begins_document(stream, max_bytes)
+
+
+def _document_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
+    stream, wide = _opened(path)
+    with stream:
+        try:
+            for line, fields, size, encoding in elements_of(stream, max_bytes):
+                yield Row(line, fields, size, wide or encoding)
+        except (NotOneDocument, *DAMAGED) as error:
+            yield Rejected(None, f"not one JSON document, nor JSON lines: {error}", "", path.stat().st_size)
 
 
 def _unusual_rows(number: int, line: bytes, legacy: Callable[[], str], wide: str | None) -> Iterator[Row | Rejected]:
@@ -177,15 +200,26 @@ def _parquet_rows(path: Path, max_bytes: int, columns: list[str] | None) -> Iter
             present = file.schema_arrow.names
             wanted = None if columns is None else [name for name in columns if name in present]
             for group in range(file.num_row_groups):
-                for batch in file.iter_batches(_batch_rows(file, group), [group], wanted or None, use_threads=False):
-                    for fields in batch.to_pylist():
-                        number += 1
-                        yield _checked_row(number, fields, max_bytes)
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+                begin = number
+                try:
+                    for batch in file.iter_batches(
+                        _batch_rows(file, group), [group], wanted or None, use_threads=False
+                    ):
+                        for fields in batch.to_pylist():
+                            number += 1
+                            yield checked_row(number, fields, max_bytes)
+                except _PARQUET_DAMAGE as error:
+                    yield _damaged(number, error)
+                number = begin + file.metadata.row_group(group).num_rows
+    except _PARQUET_DAMAGE as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        yield Rejected(number + 1, f"the Parquet file is damaged after row {number}: {first_line}")
+        yield _damaged(number, error)
+
+
+def _damaged(number: int, error: Exception) -> Rejected:
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return Rejected(number + 1, f"the Parquet file is damaged after row {number}: {first_line}")
 
 
 def _batch_rows(file: pq.ParquetFile, group: int) -> int:
@@ -194,7 +228,8 @@ def _batch_rows(file: pq.ParquetFile, group: int) -> int:
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * about.num_rows // max(about.total_byte_size, 1)))
 
 
-def _checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | Rejected:
+def checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | Rejected:
+    """A row of a table, unless one of its texts is longer than ``max_bytes``."""
     for name, value in fields.items():
         if isinstance(value, str) and len(value) > max_bytes:
             reason = f"its field {name!r} is longer than max_document_bytes ({max_bytes:,})"

@@ -20,8 +20,9 @@ import fsspec
 from fsspec.registry import known_implementations
 from fsspec.utils import get_protocol
 
-from tasks.lineage.errors import ConfigError
+from tasks.lineage.errors import ConfigError, PedigreeError, is_full
 from tasks.lineage.home import home
+from tasks.text.compression import UNREADABLE
 from tasks.text.folder_licences import READ_BYTES, FolderLicences
 from tasks.text.formats import format_of
 
@@ -42,15 +43,20 @@ class RemoteFile:
     license: str | None
 
 
+class NotFetched(PedigreeError):
+    """Something elsewhere cannot be had at this time; a stage that is retried may get it."""
+
+
 def is_remote(path: str) -> bool:
     """Whether a source's path is a URI that this module reads; file:// is not, that is a path on this machine."""
     return "://" in path and not path.startswith("file://")
 
 
-def remote_files(url: str) -> tuple[list[RemoteFile], int]:
+def remote_files(url: str) -> tuple[list[RemoteFile], list[str], int]:
     """The files with readable names that a URI names: itself, those in it, or those that match it as a glob; sorted.
 
-    Also how many others there are. Raises ConfigError where it cannot be read, naming the package that would help.
+    Also the URIs of the others, whose names say no format, and how many hidden files there are. Raises ConfigError
+    where it cannot be read, naming the package that would help.
     """
     _refuse_secrets(url)
     try:
@@ -64,23 +70,26 @@ def remote_files(url: str) -> tuple[list[RemoteFile], int]:
         else:
             top, found = None, {path: filesystem.info(path)}
     except FileNotFoundError:
-        return [], 0
+        return [], [], 0
     except ConfigError:
         raise
     except Exception as error:  # each filesystem's client raises errors of its own
         raise ConfigError(f"{url} cannot be read: {type(error).__name__}: {error}") from error
     folders = None if top is None else _licences_beside(filesystem, path, top, found)
-    files, left = [], 0
+    files, left, hidden = [], [], 0
     for name, info in sorted(found.items()):
-        if info.get("type") == "directory" or any(part.startswith(".") for part in PurePosixPath(name).parts[1:]):
+        if info.get("type") == "directory":
             continue
-        if format_of(_name(name)) is None:
-            left += 1
+        if any(part.startswith(".") for part in PurePosixPath(name).parts[1:]):
+            hidden += 1
             continue
         uri = _address(url, filesystem, name)
+        if format_of(_name(name)) is None:
+            left.append(uri)
+            continue
         licence = None if folders is None else folders.of(PurePosixPath(name))
         files.append(RemoteFile(uri, name, info.get("size") or 0, _digest(filesystem, name, info), licence))
-    return files, left
+    return files, left, hidden
 
 
 def _licences_beside(filesystem: Any, path: str, top: str, found: Iterable[str]) -> FolderLicences:
@@ -109,7 +118,7 @@ def _licences_beside(filesystem: Any, path: str, top: str, found: Iterable[str])
 def copied(uri: str, digest: str) -> Iterator[Path | None]:
     """A copy of a remote file for as long as it is read; None if it is gone, or no longer what it was.
 
-    Raises OSError (or an error of the filesystem's client) if it cannot be read.
+    Raises NotFetched if it cannot be had now, and what a damaged archive raises (compression.UNREADABLE, but OSError).
     """
     filesystem, path = _opened(uri)
     folder = home() / "cache" / "fetched"
@@ -124,6 +133,10 @@ def copied(uri: str, digest: str) -> Iterator[Path | None]:
             unchanged = _digest(filesystem, path, filesystem.info(path)) == digest
         except FileNotFoundError:
             unchanged = False
+        except Exception as error:  # each filesystem's client raises errors of its own
+            if is_full(error) or (isinstance(error, UNREADABLE) and not isinstance(error, OSError)):
+                raise
+            raise NotFetched(f"{uri} cannot be fetched: {type(error).__name__}: {error}") from error
         yield copy if unchanged else None
 
 

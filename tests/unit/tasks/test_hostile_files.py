@@ -15,7 +15,7 @@ import zstandard
 from tasks.text.digests import DigestMemory
 from tasks.text.documents import QUARANTINED, Draft, Limits
 from tasks.text.file_documents import file_documents
-from tasks.text.folders import Unreadable, files_of
+from tasks.text.folders import Found, Unreadable, files_of
 from tasks.text.formats import format_of
 from tasks.text.items import Item
 from tasks.text.sources import Source
@@ -162,7 +162,7 @@ def test_what_is_no_file_is_quarantined_with_its_reason(tmp_path: Path) -> None:
         server.bind(str(folder / "s.txt"))
         unreadable: Unreadable = []
         found = files_of(folder, unreadable)
-    assert found == ([folder / "deep" / "fine.txt"], 0)
+    assert found == Found([folder / "deep" / "fine.txt"])
     reasons = {uri.rpartition("/")[2]: reason for uri, reason in unreadable}
     assert reasons == {
         "up": "a symbolic link to a folder is not followed", "pipe.txt": "a FIFO, not a file",
@@ -172,9 +172,27 @@ def test_what_is_no_file_is_quarantined_with_its_reason(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_the_name_of_a_link_says_how_its_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (tmp_path / "blobs" / "3f2a9c8b").write_text('{"text": "of the blob"}\n')
+    (folder / "train.jsonl").symlink_to("../blobs/3f2a9c8b")
+    (folder / "b.txt").write_text('{"text": "as it is"}')
+    (folder / "a.jsonl").symlink_to("b.txt")
+    (folder / "unnamed").write_text("of no format")
+    (folder / ".hidden.txt").write_text("hidden")
+    found = files_of(folder, [])
+    names = ("a.jsonl", "b.txt", "train.jsonl")
+    assert found == Found([folder / name for name in names], [folder / "unnamed"], 1)
+    assert [draft.text for path in found.files for draft in read(path)] == [
+        "as it is", '{"text": "as it is"}', "of the blob",
+    ]  # fmt: skip
+
+
 def test_a_device_named_itself_is_not_opened() -> None:
     unreadable: Unreadable = []
-    assert files_of(Path("/dev/zero"), unreadable) == ([], 0)
+    assert files_of(Path("/dev/zero"), unreadable) == Found()
     assert unreadable == [("file:///dev/zero", "a device, not a file")]
 
 
