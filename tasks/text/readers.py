@@ -318,15 +318,13 @@ def _cut(
 ) -> Iterator[Passage | Rejected]:
     held: list[str] = []
     size = first = last = 0
-    started = inside = False  # inside: of a PEM block, such as a private key, which is not cut
-    encoding = None
+    started, encoding, limit = False, None, document_chars
     for number, line, found in numbered:
         if isinstance(line, Rejected):
             yield line
             continue
         blank = not line.strip()
-        is_full = size + len(line) > (max_bytes if inside else document_chars)
-        if held and (is_full or (blank and not inside and size >= document_chars / 2)):
+        if held and (size + len(line) > limit or (blank and size >= limit / 2)):
             yield Passage(first, last, newlines("".join(held)), False, encoding)
             started, held, size, encoding = True, [], 0, None
         if not held and blank:
@@ -336,9 +334,11 @@ def _cut(
         held.append(line)
         size += len(line)
         last = number
-        encoding = encoding or found
-        if "-----" in line:
+        if found is not None:
+            encoding = found
+        if "-----" in line:  # perhaps of a PEM block, such as a private key, which is not cut
             inside = line.rfind("-----BEGIN ") > line.rfind("-----END ")
+            limit = max_bytes if inside else document_chars
     if held:
         yield Passage(first, last, newlines("".join(held)), not started, encoding)
 
