@@ -22,6 +22,7 @@ ABOVE_MAX = "above_max_documents"
 LICENCE = "license_not_taken"
 _OWN, _CANDIDATE, _OTHERS = 0, 1, (FORGOTTEN, LICENCE, REPEATED, ABOVE_MAX)
 _CODES = {reason: number for number, reason in enumerate(_OTHERS, 2)}
+_NO_TEXT = "^has (no|a [A-Za-z]+ as) field '"  # the reason that file_documents gives
 _LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt", "encoding"]
 
 
@@ -129,15 +130,16 @@ class Admission:
 
 
 def _in_unread(drafts: SourceDrafts) -> int:
-    """Rows of files none of whose rows could be read."""
-    rows, rejected = Counter[str](), Counter[str]()
+    """Rows of files none of whose rows could be read, most of them for want of the text field: no such files."""
+    rows, rejected, textless = Counter[str](), Counter[str](), Counter[str]()
     for table in read_drafts(drafts.segments, ["collected_from", "line", "rejected"]):
         files = pc.struct_field(table["collected_from"], "file")
         malformed = pc.and_(pc.is_valid(table["rejected"]), pc.is_valid(table["line"]))
-        for counted, among in ((rows, files), (rejected, files.filter(malformed))):
+        without = pc.fill_null(pc.match_substring_regex(table["rejected"], _NO_TEXT), False)
+        for counted, among in ((rows, files), (rejected, files.filter(malformed)), (textless, files.filter(without))):
             for entry in among.value_counts().to_pylist():
                 counted[entry["values"]] += entry["counts"]
-    return sum(number for file, number in rejected.items() if number == rows[file])
+    return sum(number for file, number in rejected.items() if 2 * textless[file] > number == rows[file])
 
 
 def _packed(ids: pa.ChunkedArray) -> NDArray[np.bytes_]:

@@ -13,8 +13,8 @@ FEWEST = 20  # malformed rows that can be too many: of fewer, a share says littl
 class SourceCount:
     """Rows of one source: how many there are, how many could not be read, and the first of those.
 
-    files: those among the rejected that are no rows but whole files. in_unread: rows of files none of whose rows could
-    be read: each such file counts as one that could not be read, unless there is no other.
+    files: those among the rejected that are no rows but whole files. in_unread: rows of files none of whose rows has
+    a text: each such file counts as one that could not be read, unless there is no other.
     """
 
     described: str
