@@ -19,9 +19,10 @@ from tasks.text.formats import TABLES, language_of
 from tasks.text.html import declared
 from tasks.text.huggingface import read_dataset
 from tasks.text.items import Item, on_disk
+from tasks.text.passages import read_passages
 from tasks.text.pdf import read_pdf
 from tasks.text.ranges import LineRange
-from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
+from tasks.text.readers import Passage, Rejected, Row, read_rows, read_whole
 from tasks.text.sources import Source
 from tasks.text.webarchive import Page, read_pages
 

@@ -5,7 +5,7 @@ A reader yields what it could read and, in their place among the rest, what it c
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.text.compression import DAMAGED, as_utf8, open_plain
-from tasks.text.decoding import BINARY, decode_from, is_binary, wide_encoding
+from tasks.text.decoding import decode_from, wide_encoding
 from tasks.text.encodings import NotText, encoding_of, sample_of, stated_in
 from tasks.text.formats import Format
 from tasks.text.json_documents import NotOneDocument, begins_document, elements_of, may_be_document
@@ -96,9 +96,9 @@ def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[R
     if only is None and _is_document(path, max_bytes):
         yield from _document_rows(path, max_bytes)
         return
-    stream, wide = (open_range(path, only), None) if only else _opened(path)
+    stream, wide = (open_range(path, only), None) if only else opened(path)
     with stream:
-        legacy = _legacy(path, max_bytes)
+        legacy = legacy_of(path, max_bytes)
         for number, line in lines(stream, max_bytes, only.before if only else 0):
             if isinstance(line, Rejected):
                 yield line
@@ -111,13 +111,13 @@ def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[R
 def _is_document(path: Path, max_bytes: int) -> bool:
     if not may_be_document(path):
         return False
-    stream, _ = _opened(path)
+    stream, _ = opened(path)
     with stream:
         return begins_document(stream, max_bytes)
 
 
 def _document_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
-    stream, wide = _opened(path)
+    stream, wide = opened(path)
     with stream:
         try:
             for line, fields, size, encoding in elements_of(stream, max_bytes):
@@ -153,11 +153,11 @@ def _unusual_row(number: int, line: bytes, legacy: Callable[[], str], wide: str 
     return rejected(f"not an object but {type(value).__name__}{hint}")
 
 
-def _opened(path: Path) -> tuple[BinaryIO, str | None]:
+def opened(path: Path) -> tuple[BinaryIO, str | None]:
     """A file as a stream of bytes in UTF-8 or an encoding without a mark, and the encoding that its mark names."""
     stream = open_plain(path)
     try:
-        wide = wide_encoding(_start(stream))
+        wide = wide_encoding(start_of(stream))
     except DAMAGED:  # a stream that failed once ends: opened anew, it will say so where it is read
         stream.close()
         return open_plain(path), None
@@ -167,12 +167,12 @@ def _opened(path: Path) -> tuple[BinaryIO, str | None]:
     return as_utf8(stream, wide), wide
 
 
-def _legacy(path: Path, max_bytes: int) -> Callable[[], str]:
+def legacy_of(path: Path, max_bytes: int) -> Callable[[], str]:
     """Tells the encoding of those lines of a file that are not UTF-8, by the first of them; looks when first asked."""
 
     @cache
     def told() -> str:
-        stream, _ = _opened(path)
+        stream, _ = opened(path)
         with stream:
             return encoding_of(sample_of(line for _, line in lines(stream, max_bytes) if isinstance(line, bytes)))
 
@@ -266,81 +266,9 @@ def _decoded_page(data: bytes) -> tuple[str, str | None]:
     return decode_from(data)
 
 
-def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[Passage | Rejected]:
-    """A text file cut at blank lines into passages of about ``document_chars``; a shorter file is one passage.
-
-    A passage ends at the first blank line after it has reached half of ``document_chars``, or where the next line
-    would take it above ``document_chars``: so paragraphs stay whole where they can.
-    """
-    stream, wide = _opened(path)
-    with stream:
-        try:
-            start = _start(stream)
-        except DAMAGED as error:
-            yield Rejected(None, f"the file is cut short or damaged: {error}", "", path.stat().st_size)
-            return
-        if is_binary(start):
-            yield Rejected(None, BINARY, excerpt_of(start), path.stat().st_size)
-            return
-        decoded = _decoded(lines(stream, max_bytes), _legacy(path, max_bytes), wide)
-        yield from _cut(decoded, document_chars, max_bytes)
-
-
-def _start(stream: BinaryIO) -> bytes:
+def start_of(stream: BinaryIO) -> bytes:
     """The first bytes of a stream, which stay to be read. Raises one of DAMAGED."""
     return bytes(getattr(stream, "peek")(_START)[:_START])  # noqa: B009 (typing's BinaryIO has no peek)
-
-
-def _decoded(
-    numbered: Iterator[tuple[int, bytes | Rejected]], legacy: Callable[[], str], wide: str | None
-) -> Iterator[tuple[int, str | Rejected, str | None]]:
-    for number, line in numbered:
-        if isinstance(line, Rejected):
-            yield number, line, None
-            continue
-        try:
-            text, encoding = decode_from(line, legacy) if len(line) > 64 else _decode_short(line, legacy)
-        except NotText as error:
-            yield number, Rejected(number, str(error), excerpt_of(line), len(line)), None
-        else:
-            yield number, text, wide or encoding
-
-
-def _decode_short(line: bytes, legacy: Callable[[], str]) -> tuple[str, str | None]:
-    try:
-        return line.decode(), None
-    except UnicodeDecodeError:
-        return decode_from(line, legacy)
-
-
-def _cut(
-    numbered: Iterable[tuple[int, str | Rejected, str | None]], document_chars: int, max_bytes: int
-) -> Iterator[Passage | Rejected]:
-    held: list[str] = []
-    size = first = last = 0
-    started, encoding, limit = False, None, document_chars
-    for number, line, found in numbered:
-        if isinstance(line, Rejected):
-            yield line
-            continue
-        blank = not line.strip()
-        if held and (size + len(line) > limit or (blank and size >= limit / 2)):
-            yield Passage(first, last, newlines("".join(held)), False, encoding)
-            started, held, size, encoding = True, [], 0, None
-        if not held and blank:
-            continue
-        if not held:
-            first = number
-        held.append(line)
-        size += len(line)
-        last = number
-        if found is not None:
-            encoding = found
-        if "-----" in line:  # perhaps of a PEM block, such as a private key, which is not cut
-            inside = line.rfind("-----BEGIN ") > line.rfind("-----END ")
-            limit = max_bytes if inside else document_chars
-    if held:
-        yield Passage(first, last, newlines("".join(held)), not started, encoding)
 
 
 def newlines(text: str) -> str:
