@@ -58,7 +58,9 @@ class CollectConfig(StageConfig):
     )  # fmt: skip
 
 
-@stage(output="corpus", retries=2, libraries=("pyarrow", "fastwarc", "pypdfium2", "resiliparse"))
+@stage(
+    output="corpus", retries=2, libraries=("pyarrow", "fastwarc", "py3langid", "pypdfium2", "resiliparse", "zstandard")
+)
 def collect(
     run: StageRun,
     snapshot: Artifact,
@@ -173,7 +175,10 @@ def _write(
     counts = ledger.close()
     run.log_metrics({
         **counts.metrics(), "bytes": corpus.bytes, "documents_evaluation": by_split[EVALUATION],
+        **{f"encoding_{name}": number for name, number in sorted(admission.encodings.items())},
     })  # fmt: skip
+    if admission.encodings:
+        run.logger.info("read from other encodings than UTF-8: %s", _summary(admission.encodings))
     run.logger.info(
         "%d documents, %.1f MB, %d of them for evaluation only; dropped: %s",
         corpus.documents, corpus.bytes / 1e6, by_split[EVALUATION], _summary(counts.dropped),

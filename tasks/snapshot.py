@@ -8,6 +8,7 @@ import glob
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
@@ -20,7 +21,8 @@ from tasks.lineage.home import home
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import packages
 from tasks.text.digests import DigestMemory
-from tasks.text.folders import FolderLicences, files_of
+from tasks.text.folder_licences import on_this_machine
+from tasks.text.folders import files_of
 from tasks.text.formats import FORMATS, TABLES, format_of
 from tasks.text.huggingface import splits_of
 from tasks.text.items import Item, Snapshot
@@ -56,10 +58,25 @@ class SnapshotConfig(StageConfig):
 
 @dataclass
 class Seen:
-    """What is not among the items. unreadable: (URI, reason). left: files whose names say no format."""
+    """What is not among the items. unreadable: (URI, reason). left: URIs of files that are of no format that is read
+    (of a source of pairs, that holds none). hidden: files and folders whose names begin with a dot."""
 
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    left: int = 0
+    left: list[str] = field(default_factory=list)
+    hidden: int = 0
+
+    def entries(self) -> Iterator[dict[str, str | None]]:
+        """The lines of quarantine.jsonl."""
+        left = sorted(self.left)
+        told = [*self.unreadable, *((uri, _NO_FORMAT) for uri in left[:_MOST_NAMED])]
+        if len(left) > _MOST_NAMED:
+            told.append((left[_MOST_NAMED], f"{_NO_FORMAT}, as {len(left) - _MOST_NAMED - 1:,} more files"))
+        for uri, reason in told:
+            yield {"uri": uri, "line": None, "reason": reason, "excerpt": ""}
+
+
+_NO_FORMAT = "unknown format: its name says none that is read here"
+_MOST_NAMED = 1000
 
 
 @stage(output="snapshot", retries=2, always=True)
@@ -83,9 +100,8 @@ def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> Non
     with (run.output / "quarantine.jsonl").open("w", encoding="utf-8") as file:
         for uri, reason in seen.unreadable:
             run.logger.warning("%s cannot be read and is left out: %s", uri, reason)
-            file.write(
-                json.dumps({"uri": uri, "line": None, "reason": reason, "excerpt": ""}, ensure_ascii=False) + "\n"
-            )
+        for entry in seen.entries():
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     _report(run, items, seen, memory.hashed)
 
 
@@ -95,11 +111,13 @@ def _report(run: StageRun, items: list[Item], seen: Seen, num_hashed: int) -> No
         sizes[item.origin] += item.size
     run.log_metrics({
         "items": len(items), "origins": len(sizes), "bytes": sum(sizes.values()),
-        "quarantined": len(seen.unreadable), "files_left_out": seen.left,
+        "quarantined": len(seen.unreadable), "files_left_out": len(seen.left), "hidden_left_out": seen.hidden,
     })  # fmt: skip
     run.logger.info(
-        "%d files of %d origins, %.1f MB; %d of them read anew, %d unreadable; %d others are of no format that is read",
-        len(items), len(sizes), sum(sizes.values()) / 1e6, num_hashed, len(seen.unreadable), seen.left,
+        "%d files of %d origins, %.1f MB; %d of them read anew, %d unreadable; %d others are of no "
+        "format that is read, %d hidden",
+        len(items), len(sizes), sum(sizes.values()) / 1e6, num_hashed, len(seen.unreadable), len(seen.left),
+        seen.hidden,
     )  # fmt: skip
 
 
@@ -155,39 +173,43 @@ def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, se
     found = files_of(named, seen.unreadable)
     if found is None:
         raise ConfigError(f"{named} does not exist: check 'path' of the source; relative paths start from {root}")
-    files, left = found
-    seen.left += left
-    folders = FolderLicences(_top(named))
+    seen.left += [path.as_uri() for path in found.left]
+    seen.hidden += found.hidden
+    folders = on_this_machine(_top(named))
     items = []
-    for path in files:
-        if _is_taken(path, source, seen):
-            uri = path.as_uri()
+    for path in found.files:
+        uri = path.as_uri()
+        if _is_taken(path, uri, source, seen):
             try:
                 size, sha256 = memory.digest(path)
             except OSError as error:
                 seen.unreadable.append((uri, error.strerror or type(error).__name__))
                 continue
-            licence = source.license or folders.of(path)
+            licence = source.license or folders.of(path.resolve())
             items.append(Item(uri, size, sha256, uri, licence, _format(path), index, None))
-    if named.is_file() and not files and not seen.unreadable:
+    if named.is_file() and not found.files and not seen.unreadable:
         raise ConfigError(f"the name of {named} does not say how to read it: it should end in {_endings()}")
     return items
 
 
 def _remote_items(index: int, source: Source, seen: Seen) -> list[Item]:
-    files, left = remote_files(source.path or "")
+    files, left, hidden = remote_files(source.path or "")
     seen.left += left
-    return [
-        Item(file.uri, file.size, file.digest, file.uri, source.license, _format(PurePosixPath(file.name)), index, None)
-        for file in files
-        if _is_taken(PurePosixPath(file.name), source, seen)
-    ]
+    seen.hidden += hidden
+    items = []
+    for file in files:
+        path = PurePosixPath(file.name)
+        if _is_taken(path, file.uri, source, seen):
+            licence = source.license or file.license
+            items.append(Item(file.uri, file.size, file.digest, file.uri, licence, _format(path), index, None))
+    return items
 
 
-def _is_taken(path: PurePath, source: Source, seen: Seen) -> bool:
+def _is_taken(path: PurePath, uri: str, source: Source, seen: Seen) -> bool:
     """Of a source of pairs only tables hold any."""
     taken = source.role != "pairs" or _format(path) in (*TABLES, "text")
-    seen.left += not taken
+    if not taken:
+        seen.left.append(uri)
     return taken
 
 

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from tasks.text.draft_reader import read_drafts
 from tasks.text.drafting import SourceDrafts
 from tasks.text.forgotten import FORGOTTEN, Forgotten
-from tasks.text.quarantine import SourceCount
+from tasks.text.quarantine import FEWEST, SourceCount
 
 REPEATED = "repeated"  # the same content from the same source again
 ABOVE_MAX = "above_max_documents"
 LICENCE = "license_not_taken"
 _OWN, _CANDIDATE, _OTHERS = 0, 1, (FORGOTTEN, LICENCE, REPEATED, ABOVE_MAX)
 _CODES = {reason: number for number, reason in enumerate(_OTHERS, 2)}
-_LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt"]
+_NO_TEXT = "^has (no|a [A-Za-z]+ as) field '"  # the reason that file_documents gives
+_LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt", "encoding"]
 
 
 class Admission:
@@ -44,6 +45,7 @@ class Admission:
         self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
+        self.encodings: Counter[str] = Counter()  # of what was read from another than UTF-8
         codes: list[NDArray[np.uint8]] = []
         ids: list[NDArray[np.bytes_]] = []
         columns = [*_LOOKED_AT, *(["text", "kind"] if forgotten else [])]
@@ -52,10 +54,13 @@ class Admission:
                 count = SourceCount(one.source.described(), rows=one.rows)
                 self.counts.append(count)
                 for table in read_drafts(one.segments, columns):
+                    self._count_encodings(table["encoding"])
                     codes.append(self._first_look(table))
                     ids.append(_packed(table["doc_id"].filter(pa.array(codes[-1] == _CANDIDATE))))
                     for line in self._quarantined(table, count):
                         file.write(line)
+                if count.rejected - count.files >= FEWEST:
+                    count.in_unread = _in_unread(one)
         self._codes = np.concatenate(codes) if codes else np.zeros(0, np.uint8)
         self._settle(np.concatenate(ids) if ids else np.zeros(0, "S16"), max_documents)
         for reason, code in _CODES.items():
@@ -90,6 +95,11 @@ class Admission:
             self.reasons[entry["values"]] += entry["counts"]
         return codes
 
+    def _count_encodings(self, column: pa.ChunkedArray) -> None:
+        if column.null_count < len(column):
+            for entry in column.drop_null().value_counts().to_pylist():
+                self.encodings[entry["values"]] += entry["counts"]
+
     def _is_taken(self, licence: str | None) -> bool:
         return licence is not None and any(fnmatch.fnmatchcase(licence, pattern) for pattern in self._licenses)
 
@@ -117,6 +127,19 @@ class Admission:
         if max_documents is not None and len(unique) > max_documents:
             above = ~repeated & (ids > unique[max_documents - 1])
             self._codes[candidates[above]] = _CODES[ABOVE_MAX]
+
+
+def _in_unread(drafts: SourceDrafts) -> int:
+    """Rows of files none of whose rows could be read, most of them for want of the text field: no such files."""
+    rows, rejected, textless = Counter[str](), Counter[str](), Counter[str]()
+    for table in read_drafts(drafts.segments, ["collected_from", "line", "rejected"]):
+        files = pc.struct_field(table["collected_from"], "file")
+        malformed = pc.and_(pc.is_valid(table["rejected"]), pc.is_valid(table["line"]))
+        without = pc.fill_null(pc.match_substring_regex(table["rejected"], _NO_TEXT), False)
+        for counted, among in ((rows, files), (rejected, files.filter(malformed)), (textless, files.filter(without))):
+            for entry in among.value_counts().to_pylist():
+                counted[entry["values"]] += entry["counts"]
+    return sum(number for file, number in rejected.items() if 2 * textless[file] > number == rows[file])
 
 
 def _packed(ids: pa.ChunkedArray) -> NDArray[np.bytes_]:

@@ -1,4 +1,4 @@
-"""Content digests of files, remembered by path, size, time of change and inode, so that looking again is cheap.
+"""Content digests of files, remembered by path, size, times of change and inode, so that looking again is cheap.
 
 The memory is a speed-up in ``home()/cache``: a damaged one is set aside and built anew.
 """
@@ -12,9 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_TABLE = """CREATE TABLE IF NOT EXISTS digests (
-    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"""
+# ctime: an edit that keeps the size and puts the mtime back is seen by it
+_TABLE = """CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER,
+    ctime_ns INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"""
+_OLD = "DROP TABLE IF EXISTS digests"  # of a version that did not look at ctime
 _SETTLED_NS = 2_000_000_000  # a file changed less long ago could change again within the clock's grain
+_Known = tuple[int, int, int, int, str]  # size, mtime, ctime, inode, digest
 
 
 class DigestMemory:
@@ -25,8 +28,8 @@ class DigestMemory:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._known: dict[str, tuple[int, int, int, str]] = {}
-        self._learnt: dict[str, tuple[int, int, int, str]] = {}
+        self._known: dict[str, _Known] = {}
+        self._learnt: dict[str, _Known] = {}
         self.hashed = 0
 
     def __enter__(self) -> Self:
@@ -45,7 +48,7 @@ class DigestMemory:
             return
         rows = [(path, *state) for path, state in self._learnt.items()]
         with contextlib.suppress(sqlite3.Error), self._connect() as database:
-            database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
             database.commit()
 
     def digest(self, path: Path | str) -> tuple[int, str]:
@@ -53,29 +56,33 @@ class DigestMemory:
         status = os.stat(path)
         place = os.fsencode(path).decode(errors="backslashreplace")
         known = self._known.get(place)
-        if known is not None and known[:3] == (status.st_size, status.st_mtime_ns, status.st_ino):
-            return known[0], known[3]
+        if known is not None and known[:4] == _state(status):
+            return known[0], known[4]
         with open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
         self.hashed += 1
-        state = (after.st_size, after.st_mtime_ns, after.st_ino, sha256)
-        unmoved = (status.st_size, status.st_mtime_ns, status.st_ino) == state[:3]
-        if unmoved and time.time_ns() - after.st_mtime_ns > _SETTLED_NS:
-            self._learnt[place] = self._known[place] = state
+        settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > _SETTLED_NS
+        if settled and _state(status) == _state(after):
+            self._learnt[place] = self._known[place] = (*_state(after), sha256)
         return after.st_size, sha256
 
     def _load(self) -> None:
         with self._connect() as database:
-            rows = database.execute("SELECT path, size, mtime_ns, inode, sha256 FROM digests")
-            self._known = {path: (size, mtime, inode, sha256) for path, size, mtime, inode, sha256 in rows}
+            rows = database.execute("SELECT path, size, mtime_ns, ctime_ns, inode, sha256 FROM files")
+            self._known = {path: (size, mtime, ctime, inode, sha) for path, size, mtime, ctime, inode, sha in rows}
 
     def _connect(self) -> contextlib.closing[sqlite3.Connection]:
         self._place.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._place, timeout=60)
         try:
             connection.execute(_TABLE)
+            connection.execute(_OLD)
         except sqlite3.Error:
             connection.close()
             raise
         return contextlib.closing(connection)
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -28,6 +28,7 @@ class Draft:
 
     place: where in its file it lies, as a URI's fragment says it (``line=3,9``, ``row=7``, ``offset=1024``).
     date, digest: when and as what the collector of a web archive fetched it.
+    encoding: of the bytes it was read from; None for UTF-8, and where that is no matter.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Draft:
     place: str | None = None
     date: str | None = None
     digest: str | None = None
+    encoding: str | None = None
 
     @property
     def doc_id(self) -> str:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.lineage.errors import is_full
+from tasks.text.compression import UNREADABLE
 from tasks.text.documents import Draft, Limits, PlainRows, rejected_draft
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part
@@ -29,6 +31,7 @@ SCHEMA = pa.schema(
         ("line", pa.int64()),  # of what was rejected: where, why, and how it begins
         ("rejected", pa.string()),
         ("excerpt", pa.string()),
+        ("encoding", pa.string()),  # null: UTF-8
     ]
 )
 _HELD_BYTES = 8 << 20  # of text before it is written out
@@ -60,7 +63,8 @@ class DraftTask:
 
 @dataclass(frozen=True)
 class Drafted:
-    """Where the drafts of one item lie. changed: it was no longer what the snapshot saw, and is in quarantine."""
+    """Where the drafts of one item lie. changed: it was no longer what the snapshot saw, or could
+    not be read this time, and is in quarantine."""
 
     segment: Segment
     changed: bool = False
@@ -73,16 +77,39 @@ def write_drafts(task: DraftTask) -> list[Drafted]:
     with _Writer(temporary) as writer:
         for item, drafts in _of_items(task):
             first, changed = writer.rows, False
-            try:
-                for draft in drafts:
-                    writer.add(draft, item)
-            except ItemChanged as error:
-                first, changed = writer.rows, True  # what was read of it counts for nothing
-                blank = Draft("", item.uri, item.origin, item.license, item.kind, item.split)
-                writer.add(rejected_draft(blank, Rejected(None, error.how, size=item.size)), item)
+            for draft in _guarded(drafts, item):
+                if isinstance(draft, _Unread):
+                    changed = draft.changed
+                    first = writer.rows if draft.anew else first  # what was read of it counts for nothing
+                    draft = draft.instead
+                writer.add(draft, item)
             found.append(Drafted(Segment(task.file, first, writer.rows - first), changed))
     temporary.replace(task.file)
     return found
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """What stands in place of the rest of an item, or if ``anew`` of all of it. changed: as in ``Drafted``."""
+
+    instead: Draft
+    changed: bool
+    anew: bool
+
+
+def _guarded(drafts: Iterator[Draft | PlainRows], item: Item) -> Iterator[Draft | PlainRows | _Unread]:
+    """The same, with an end where the item turns out to be changed or unreadable."""
+    blank = Draft("", item.uri, item.origin, item.license, item.kind, item.split)
+    try:
+        yield from drafts
+    except ItemChanged as error:
+        yield _Unread(rejected_draft(blank, Rejected(None, error.how, size=item.size)), changed=True, anew=True)
+    except UNREADABLE as error:
+        if is_full(error):
+            raise
+        reason = f"cannot be read, or not to its end: {type(error).__name__}: {error}"
+        unread = rejected_draft(blank, Rejected(None, reason, size=item.size))
+        yield _Unread(unread, changed=isinstance(error, OSError), anew=False)
 
 
 def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft | PlainRows]]]:
@@ -210,5 +237,6 @@ def _table(held: list[tuple[Draft, Item]]) -> pa.Table:
         "line": [one and one.line for one in rejected],
         "rejected": [one and one.reason for one in rejected],
         "excerpt": [one and one.excerpt for one in rejected],
+        "encoding": [draft.encoding for draft in drafts],
     }
     return pa.table(columns, SCHEMA)

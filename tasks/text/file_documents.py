@@ -14,14 +14,15 @@ from tasks.text import licences
 from tasks.text.conversations import FIELDS as CONVERSATIONS
 from tasks.text.conversations import conversation_of
 from tasks.text.decoding import without_surrogates
-from tasks.text.documents import Draft, Limits, PlainRows, place_of, rejected_draft, unfit
+from tasks.text.documents import EMPTY, Draft, Limits, PlainRows, place_of, rejected_draft, unfit
 from tasks.text.formats import TABLES, language_of
 from tasks.text.html import declared
 from tasks.text.huggingface import read_dataset
 from tasks.text.items import Item, on_disk
+from tasks.text.passages import read_passages
 from tasks.text.pdf import read_pdf
 from tasks.text.ranges import LineRange
-from tasks.text.readers import Passage, Rejected, Row, read_passages, read_rows, read_whole
+from tasks.text.readers import Passage, Rejected, Row, read_rows, read_whole
 from tasks.text.sources import Source
 from tasks.text.webarchive import Page, read_pages
 
@@ -44,12 +45,16 @@ def file_documents(
         drafts = _of_rows(rows_of(item, source, limits.max_document_bytes, only=only), item, source, blank)
     else:
         drafts = _drafts(item, blank, limits) if item.kind != "warc" else _of_pages(item, source, blank, limits)
+    nothing = only is None  # of a range, another may hold something
     for draft in drafts:
+        nothing = False
         if isinstance(draft, Draft) and draft.reason is None:
             draft.reason = unfit(draft.text, draft.kind)
             if source.license is not None:
                 draft.license = source.license
         yield draft
+    if nothing:
+        yield replace(blank, reason=EMPTY)
 
 
 def rows_of(
@@ -58,7 +63,7 @@ def rows_of(
     """Rows of a table-like item, or of some of its lines. Of a Parquet file only the columns for text documents, unless
     ``every_column``."""
     if item.kind == "dataset":
-        yield from read_dataset(item)
+        yield from read_dataset(item, max_bytes)
         return
     named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
     columns = None if every_column else [name for name in named if name]
@@ -81,7 +86,11 @@ def _of_rows(rows: Iterator[Row | Rejected], item: Item, source: Source, blank: 
         draft = None
         if isinstance(row, Rejected):
             draft = rejected_draft(blank, row)
-        elif _SAYING.isdisjoint(row.fields) and isinstance(text := row.fields.get(source.text_field), str):
+        elif (
+            row.encoding is None
+            and _SAYING.isdisjoint(row.fields)
+            and isinstance(text := row.fields.get(source.text_field), str)
+        ):
             plain.numbers.append(row.line)
             plain.texts.append(without_surrogates(text))
             plain.origins.append(origin_of(row, source, blank.origin))
@@ -117,11 +126,11 @@ def passages_of(item: Item, path: Path, limits: Limits) -> Iterator[Passage | Re
     elif item.kind == "pdf":
         yield read_pdf(path, limits.max_document_bytes)
     else:
-        yield read_whole(path, limits.max_document_bytes)
+        yield read_whole(path, limits.max_document_bytes, is_html=item.kind == "html")
 
 
 def _of_passage(item: Item, passage: Passage, blank: Draft) -> Draft:
-    draft = replace(blank, text=passage.text)
+    draft = replace(blank, text=passage.text, encoding=passage.encoding)
     if not passage.whole:  # RFC 5147: line=m,n is the text between line ends m and n
         draft.place = f"line={passage.first - 1},{passage.last}"
         draft.source = f"{item.uri}#{draft.place}"
@@ -153,7 +162,7 @@ def _of_row(row: Row, source: Source, blank: Draft, counted_in: str) -> Draft:
         return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
     draft = Draft(
         without_surrogates(text), blank.source, origin_of(row, source, blank.origin), blank.license, blank.kind,
-        blank.split, place=place_of(counted_in, row.line),
+        blank.split, place=place_of(counted_in, row.line), encoding=row.encoding,
     )  # fmt: skip
     identifier = fields.get("id")
     if isinstance(identifier, (str, int)) and str(identifier):

@@ -8,10 +8,10 @@ import glob
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.text import licences
-from tasks.text.formats import format_of
+from tasks.text.formats import format_of, is_read_as
 
 Unreadable = list[tuple[str, str]]  # (URI, reason)
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -19,33 +19,46 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )  # fmt: skip
 
 
-def files_of(named: Path, unreadable: Unreadable) -> tuple[list[Path], int] | None:
-    """The readable files that a path names, sorted, and how many others there are whose names say no format.
+@dataclass
+class Found:
+    """The readable files that a path names, sorted; the others, whose names say no format; and how many hidden files
+    and folders were passed over."""
 
-    None if it names nothing. Hidden files and folders are left out of folders and globs. What cannot be read is added
-    to ``unreadable``.
+    files: list[Path] = field(default_factory=list)
+    left: list[Path] = field(default_factory=list)
+    hidden: int = 0
+
+
+def files_of(named: Path, unreadable: Unreadable) -> Found | None:
+    """What a path names, None if nothing. Hidden files and folders are left out of folders and globs. What cannot be
+    read is added to ``unreadable``.
+
+    A link stands for the file that it leads to; but how that is read is said by the name of the link, so where the two
+    names say different things (a link into a store of unnamed blobs), the link stands for itself.
     """
+    all_found = Found()
     if named.is_dir():
-        found = sorted(_walk(named, unreadable))
+        found = sorted(_walk(named, unreadable, all_found))
     elif (matches := glob.glob(str(named), recursive=True)) or os.path.lexists(named):
         found = [Path(path) for path in sorted(matches) or [str(named)]]
         found = [path for path in found if not path.is_dir()]
     else:
         return None
     taken: set[Path] = set()
-    left = 0
     for path in found:
         problem = _problem(path)
         if problem is not None:
             unreadable.append((path.absolute().as_uri(), problem))
         elif format_of(path) is None:
-            left += 1
+            all_found.left.append(path.absolute())
         else:
-            taken.add(path.resolve())
-    return sorted(taken), left
+            target = path.resolve()
+            taken.add(target if is_read_as(path, target) else path.parent.resolve() / path.name)
+    all_found.files = sorted(taken)
+    return all_found
 
 
-def _walk(folder: Path, unreadable: Unreadable) -> Iterator[Path]:
+def _walk(folder: Path, unreadable: Unreadable, found: Found) -> Iterator[Path]:
     """Everything in a folder that is no folder."""
 
     def refused(error: OSError) -> None:
@@ -55,6 +68,7 @@ def _walk(folder: Path, unreadable: Unreadable) -> Iterator[Path]:
         for name in [name for name in folders if not name.startswith(".") and os.path.islink(f"{parent}/{name}")]:
             place = Path(parent, name)
             unreadable.append((place.absolute().as_uri(), "a symbolic link to a folder is not followed"))
+        found.hidden += sum(name.startswith(".") for name in (*folders, *files))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in files if not name.startswith("."))
 
@@ -70,44 +84,3 @@ def _problem(path: Path) -> str | None:
     if stat.S_ISREG(mode):
         return None
     return next((f"{name}, not a file" for is_kind, name in _KINDS if is_kind(mode)), "not a file")
-
-
-class FolderLicences:
-    """The licence of a file by the licence file (LICENSE, COPYING …) that lies nearest: in its folder or one above it.
-
-    ``top``: the folder that the source names; what lies above it says nothing of its files.
-    """
-
-    def __init__(self, top: Path) -> None:
-        self._top = top.resolve()
-        self._known: dict[Path, str | None] = {}
-
-    def of(self, file: Path) -> str | None:
-        """SPDX identifier, or None where no licence file tells one for certain."""
-        return self._of_folder(file.parent)
-
-    def _of_folder(self, folder: Path) -> str | None:
-        if folder not in self._known:
-            inside = folder == self._top or self._top in folder.parents
-            own = _licence_in(folder) if inside else None
-            above = self._of_folder(folder.parent) if own is None and inside and folder != self._top else None
-            self._known[folder] = own or above
-        return self._known[folder]
-
-
-def _licence_in(folder: Path) -> str | None:
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if licences.is_licence_file(entry.name))
-    except OSError:
-        return None
-    for name in names:
-        path = folder / name
-        if path.is_file():
-            try:
-                with path.open(encoding="utf-8", errors="replace") as file:
-                    found = licences.from_text(file.read(20_000))
-            except OSError:
-                continue
-            if found:
-                return found
-    return None

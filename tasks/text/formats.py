@@ -37,6 +37,17 @@ def format_of(path: PurePath) -> Format | None:
     return None if compressed and found in _AS_THEY_ARE else found
 
 
+def is_read_as(path: PurePath, other: PurePath) -> bool:
+    """Whether two names say that a file is to be read in the same way."""
+    return _reading(path) == _reading(other)
+
+
+def _reading(path: PurePath) -> tuple[object, ...]:
+    name = path.name.lower()
+    compression = name[-4:] if name.endswith(COMPRESSIONS) else ""
+    return format_of(path), language_of(path), compression, _suffix(path) == ".json"
+
+
 def language_of(path: PurePath) -> str | None:
     """The programming language that a file's name stands for, if any."""
     return LANGUAGES.get(_suffix(path))

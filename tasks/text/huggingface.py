@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.text.items import AGAIN, Item, path_of
-from tasks.text.readers import Rejected, Row
+from tasks.text.readers import Rejected, Row, checked_row
+from tasks.text.remote import NotFetched
 from tasks.text.sources import Source
 
 _BATCH = 1_000
@@ -101,30 +103,44 @@ def _hub_splits(source: Source) -> dict[str, DatasetSplit]:
     return found
 
 
-def read_dataset(item: Item) -> Iterator[Row | Rejected]:
-    """Rows of a data set split. Raises DataError if it has changed since the snapshot, or cannot be loaded."""
+def read_dataset(item: Item, max_bytes: int) -> Iterator[Row | Rejected]:
+    """Rows of a data set split; ``max_bytes`` bounds a text in one. Raises DataError if it has changed since the
+    snapshot, NotFetched if the hub does not give it, and what `datasets` raises of a damaged one here."""
+    rows = _rows_on_hub(item) if item.uri.startswith("hf://") else _saved_rows(item)
+    for number, fields in enumerate(rows, 1):
+        yield checked_row(number, fields, max_bytes)
+
+
+def _rows_on_hub(item: Item) -> Iterator[dict[str, Any]]:
     import datasets
 
-    if item.uri.startswith("hf://"):
-        name, _, rest = item.uri.removeprefix("hf://").partition("@")
-        commit, subset, split = rest.split("/")
+    name, _, rest = item.uri.removeprefix("hf://").partition("@")
+    commit, subset, split = rest.split("/")
+    try:
         dataset = datasets.load_dataset(
             unquote(name), unquote(subset), split=unquote(split), revision=commit, streaming=True
         )
-    else:
-        folder = path_of(item)
-        try:
-            unchanged = folder_digest(folder, _digest) == item.sha256
-        except OSError as error:
-            raise DataError(f"{folder} can no longer be read: {error}. {AGAIN}") from error
-        if not unchanged:
-            raise DataError(f"{folder} has changed since the snapshot was taken. {AGAIN}")
-        dataset = datasets.load_from_disk(str(folder))
-    number = 0
+        yield from _batched(dataset)
+    except Exception as error:  # the hub's client raises errors of several libraries, none with a common base
+        raise NotFetched(f"{item.uri} cannot be read from the hub: {type(error).__name__}: {error}") from error
+
+
+def _saved_rows(item: Item) -> Iterator[dict[str, Any]]:
+    import datasets
+
+    folder = path_of(item)
+    try:
+        unchanged = folder_digest(folder, _digest) == item.sha256
+    except OSError as error:
+        raise DataError(f"{folder} can no longer be read: {error}. {AGAIN}") from error
+    if not unchanged:
+        raise DataError(f"{folder} has changed since the snapshot was taken. {AGAIN}")
+    yield from _batched(datasets.load_from_disk(str(folder)))
+
+
+def _batched(dataset: Any) -> Iterator[dict[str, Any]]:
     for batch in dataset.with_format("arrow").iter(batch_size=_BATCH):
-        for fields in batch.to_pylist():
-            number += 1
-            yield Row(number, fields, 0)
+        yield from batch.to_pylist()
 
 
 def _digest(path: Path) -> str:

@@ -5,7 +5,7 @@ trove classifiers, and the wording of the licence file.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # Only classifiers that name one licence; "BSD License", for one, could be two- or three-clause.
 CLASSIFIERS = {
@@ -42,17 +42,33 @@ NAMES = {
     "lgpl-3.0": "LGPL-3.0-only", "lgplv3": "LGPL-3.0-only", "lgplv3+": "LGPL-3.0-or-later",
 }  # fmt: skip
 
-# The sentence that tells a licence from others. The GNU licences' texts do not say "only" or "or later".
-_PHRASES = (
-    ("apache license version 2.0", "Apache-2.0"),
-    ("mozilla public license version 2.0", "MPL-2.0"),
-    ("redistribution and use in source and binary forms", "BSD"),
-    ("permission is hereby granted free of charge to any person obtaining a copy", "MIT"),
-    ("permission to use copy modify and or distribute this software for any purpose with or without fee", "ISC"),
-    ("python software foundation license version 2", "PSF-2.0"),
-    ("gnu lesser general public license", ""),
-    ("gnu general public license", ""),
+# What tells a licence from others, in lower case without punctuation: its title, or the sentence that it begins with.
+# Named without a version it is no licence that SPDX knows (""). A text of a GNU licence does not say "or later".
+_TEXTS: tuple[tuple[str, str], ...] = (
+    (r"gnu affero general public license(?: v| version)? 3\b", "AGPL-3.0-only"),
+    (r"gnu (?:lesser|library) general public license(?: v| version)? (?P<lgpl>2\.1|2|3)\b", "LGPL-{lgpl}-only"),
+    (r"gnu general public license(?: v| version)? (?P<gpl>[123])\b", "GPL-{gpl}-only"),
+    (r"gnu (?:affero |lesser |library )?general public license", ""),
+    (r"apache license(?: v| version)? 2(?:\.0)?\b", "Apache-2.0"),
+    (r"mozilla public license(?: v| version)? (?P<mpl>1\.1|2\.0)\b", "MPL-{mpl}"),
+    (r"eclipse public license (?:v |version )(?P<epl>[12]\.0)\b", "EPL-{epl}"),
+    (r"european union public licence (?:v\. ?|v |version )(?P<eupl>1\.[12])\b", "EUPL-{eupl}"),
+    (r"boost software license version 1\.0\b", "BSL-1.0"),
+    (r"python software foundation license version 2\b", "PSF-2.0"),
+    (r"this is free and unencumbered software released into the public domain", "Unlicense"),
+    (r"cc0 1\.0 universal", "CC0-1.0"),
+    (
+        r"attribution(?P<nc> ?non ?commercial)?(?P<nd> ?no ?deriv(?:ative)?s)?(?P<sa> ?share ?alike)?"
+        r" (?P<cc>[34]\.0) (?:international|unported)",
+        "CC-BY",
+    ),
+    (r"redistribution and use in source and binary forms", "BSD"),
+    (r"permission is hereby granted free of charge to any person obtaining a copy", "MIT"),
+    (r"permission to use copy modify and(?: or)? distribute this software for any purpose with or without fee", "ISC"),
 )
+_TEXT = re.compile("|".join(f"(?P<_{number}>{pattern})" for number, (pattern, _) in enumerate(_TEXTS)))
+_RESTRICTED = re.compile(r"commons clause|used for good not evil")  # added to a free licence, it is another
+_BEGINS_WITHIN = 5_000  # characters of a licence file; what stands far below is of something bundled
 
 _HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+() \t-]{1,200})")
 _HEADER_WITHIN = 4_000  # characters of a file in which its licence is declared
@@ -63,11 +79,18 @@ _CREATIVE_COMMONS = re.compile(
 _EXPRESSION = re.compile(r"\(?[A-Za-z0-9.+-]+\)?( (AND|OR|WITH) \(?[A-Za-z0-9.+-]+\)?)*")
 _KNOWN = {*CLASSIFIERS.values(), *NAMES.values()}
 _FILE = re.compile(r"(^|/)(licen[sc]es?|copying|unlicense)([.\-_][^/]*)?$", re.IGNORECASE)
+_OF_OTHERS = re.compile(r"third|3rd|part(y|ies)|bundle|vendor|depend|notice|acknowledg|credit", re.IGNORECASE)
+_FILE_WITHIN = 20_000  # characters of a licence file that are looked at
 
 
 def is_licence_file(path: str) -> bool:
     """Whether a file of a package is its licence: ``LICENSE``, ``COPYING.txt``, ``dist-info/licenses/LICENCE.md``."""
-    return bool(_FILE.search(path)) and not path.lower().endswith((".py", ".html"))
+    return bool(_FILE.search(path)) and not path.lower().endswith(".py")
+
+
+def is_of_others(path: str) -> bool:
+    """Whether a licence file is that of what lies beside: ``LICENSE-third-party.txt``, ``LICENSES_bundled``."""
+    return bool(_OF_OTHERS.search(path.rpartition("/")[2]))
 
 
 def from_metadata(expression: str | None, license_field: str | None, classifiers: Iterable[str]) -> str | None:
@@ -95,15 +118,42 @@ def _by_name(name: str) -> str | None:
 
 
 def from_text(text: str) -> str | None:
-    """SPDX identifier of a licence's wording, or None. The first licence in the text is the package's own."""
-    words = " ".join(re.sub(r"[^a-z0-9.]+", " ", text[:20_000].lower()).split())
-    first = min(((words.find(phrase), licence) for phrase, licence in _PHRASES if phrase in words), default=None)
-    if first is None:
+    """SPDX expression of a licence file, or None. The first licence in the text is the package's own; an
+    ``SPDX-License-Identifier`` line counts before its wording."""
+    stated = from_header(text)
+    if stated is not None:
+        return stated
+    words = " ".join(re.sub(r"[^a-z0-9.]+", " ", text[:_FILE_WITHIN].lower()).split())
+    found = _TEXT.search(words, 0, _BEGINS_WITHIN)
+    if found is None or _RESTRICTED.search(words):
         return None
-    if first[1] == "BSD":
-        named = "neither the name" in words or "names of its contributors" in words
-        return "BSD-3-Clause" if named else "BSD-2-Clause"
-    return first[1] or None
+    licence = next(name for number, (_, name) in enumerate(_TEXTS) if found[f"_{number}"] is not None)
+    if licence == "BSD":
+        return _bsd(words)
+    if licence == "CC-BY":
+        terms = "".join(f"-{term.upper()}" for term in ("nc", "nd", "sa") if found[term])
+        return f"CC-BY{terms}-{found['cc']}"
+    versions = {name: value if "." in value else f"{value}.0" for name, value in found.groupdict().items() if value}
+    return licence.format(**versions) or None
+
+
+def _bsd(words: str) -> str:
+    if "all advertising materials mentioning features" in words:
+        return "BSD-4-Clause"
+    return "BSD-3-Clause" if re.search("neither the name|names of its contributors", words) else "BSD-2-Clause"
+
+
+def from_files(texts: Mapping[str, str | None]) -> str | None:
+    """SPDX expression of what several licence files of one folder or package say together, or None for unknown.
+
+    texts: by name; None: cannot be read. All of them bind, whichever one could choose: LICENSE-MIT beside
+    LICENSE-APACHE is ``Apache-2.0 AND MIT``. One that is not recognised makes the whole unknown.
+    """
+    found = {from_text(text or "") for text in texts.values()}
+    if not found or None in found:
+        return None
+    names = sorted(name for name in found if name)
+    return names[0] if len(names) == 1 else " AND ".join(f"({name})" if " " in name else name for name in names)
 
 
 def from_header(text: str) -> str | None:

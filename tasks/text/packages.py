@@ -110,14 +110,15 @@ def _package(
     licence = licences.from_metadata(
         fields.get("License-Expression"), fields.get("License"), fields.get_all("Classifier") or []
     )
-    texts = (root / file.path for file in files if file.kind == "license")
-    licence = licence or next(filter(None, (_licence_of(path) for path in texts)), None)
+    if licence is None:
+        own = [file.path for file in files if file.kind == "license" and not licences.is_of_others(file.path)]
+        licence = licences.from_files({path: _text_of(root / path) for path in own})
     return Package(name, fields.get("Version", "0"), root, licence, tuple(files))
 
 
-def _licence_of(path: Path) -> str | None:
+def _text_of(path: Path) -> str | None:
     try:
-        return licences.from_text(path.read_text(encoding="utf-8", errors="replace"))
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None  # the snapshot puts an unreadable file into quarantine; here it only tells no licence
 

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, BinaryIO
 from tasks.lineage.errors import DataError
 from tasks.text import items
 from tasks.text.compression import is_compressed
+from tasks.text.decoding import wide_encoding
 from tasks.text.items import FileState, Item, path_of, state_of
+from tasks.text.json_documents import begins_document, may_be_document
 from tasks.text.remote import is_remote
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BUFFER = 1 << 18
+_LONGEST = 1 << 24  # bytes of a first line
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
     """A file in so many ranges: each has the lines that begin in its share of the bytes, so one may be empty.
 
     Reads the file once, to know that it is what the snapshot saw and which line a range begins with. None if it is not,
-    or cannot be read.
+    cannot be read, or is in UTF-16, where lines cannot be told by single bytes, may be one JSON document, or
+    is blank.
     """
     item, count = asked
     share = item.size // count
@@ -55,8 +59,16 @@ def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
     try:
         with path_of(item).open("rb") as file:
             state = state_of(os.fstat(file.fileno()))
+            beginning = file.read(4)
+            file.seek(0)
+            is_document = may_be_document(path_of(item)) and begins_document(file, _LONGEST)
+            if wide_encoding(beginning) or is_document:
+                return None
+            file.seek(0)
+            blank = True
             data = file.read(offset)  # the last byte before a share tells whether a line begins with it
             for _ in range(1, count):
+                blank = blank and (not data or data.isspace())
                 digest.update(data)
                 lines += data.count(b"\n")
                 data = file.read(share)
@@ -64,12 +76,14 @@ def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
                 starts.append(None if found < 0 else offset + found + 1)
                 before.append(lines + 1)
                 offset += len(data)
+            blank = blank and (not data or data.isspace())
             digest.update(data)
             while data := file.read(share):
+                blank = blank and data.isspace()
                 digest.update(data)
     except (OSError, DataError):
         return None
-    if digest.hexdigest() != item.sha256:
+    if blank or digest.hexdigest() != item.sha256:
         return None
     bounds = [item.size]
     for start in reversed(starts):

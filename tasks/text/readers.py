@@ -5,8 +5,10 @@ A reader yields what it could read and, in their place among the rest, what it c
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,14 +16,17 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.text.compression import DAMAGED, open_plain
-from tasks.text.decoding import BINARY, NotText, decode, is_binary
+from tasks.text.compression import DAMAGED, as_utf8, open_plain
+from tasks.text.decoding import decode_from, wide_encoding
+from tasks.text.encodings import NotText, encoding_of, sample_of, stated_in
 from tasks.text.formats import Format
+from tasks.text.json_documents import NotOneDocument, begins_document, elements_of, may_be_document
 from tasks.text.ranges import LineRange, open_range
 
 _BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _EXCERPT = 80
 _PLAIN = frozenset({str, int, bool, type(None)})
+_PARQUET_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 _START = 4096  # bytes that tell binary data from text
 
 
@@ -42,6 +47,7 @@ class Row:
     line: int
     fields: dict[str, Any]
     size: int
+    encoding: str | None = None  # None: UTF-8
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Passage:
     last: int
     text: str
     whole: bool
+    encoding: str | None = None  # None: UTF-8
 
 
 def read_rows(
@@ -86,22 +93,54 @@ def lines(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[i
 
 
 def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[Row | Rejected]:
-    with open_range(path, only) if only else open_plain(path) as stream:
+    if only is None and _is_document(path, max_bytes):
+        yield from _document_rows(path, max_bytes)
+        return
+    stream, wide = (open_range(path, only), None) if only else opened(path)
+    with stream:
+        legacy = legacy_of(path, max_bytes)
         for number, line in lines(stream, max_bytes, only.before if only else 0):
             if isinstance(line, Rejected):
                 yield line
             elif (fields := _plain_object(line)) is not None:
-                yield Row(number, fields, len(line))
+                yield Row(number, fields, len(line), wide)
             elif line.strip():
-                yield _unusual_row(number, line)
+                yield from _unusual_rows(number, line, legacy, wide)
 
 
-def _unusual_row(number: int, line: bytes) -> Row | Rejected:
+def _is_document(path: Path, max_bytes: int) -> bool:
+    if not may_be_document(path):
+        return False
+    stream, _ = opened(path)
+    with stream:
+        return begins_document(stream, max_bytes)
+
+
+def _document_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
+    stream, wide = opened(path)
+    with stream:
+        try:
+            for line, fields, size, encoding in elements_of(stream, max_bytes):
+                yield Row(line, fields, size, wide or encoding)
+        except (NotOneDocument, *DAMAGED) as error:
+            yield Rejected(None, f"not one JSON document, nor JSON lines: {error}", "", path.stat().st_size)
+
+
+def _unusual_rows(number: int, line: bytes, legacy: Callable[[], str], wide: str | None) -> Iterator[Row | Rejected]:
+    row = _unusual_row(number, line, legacy, wide)
+    if isinstance(row, Rejected) and b"\r" in line.rstrip(b"\r\n"):  # the line ends of old Macintoshes
+        yield from (_unusual_row(number, part, legacy, wide) for part in line.split(b"\r") if part.strip())
+    else:
+        yield row
+
+
+def _unusual_row(number: int, line: bytes, legacy: Callable[[], str], wide: str | None) -> Row | Rejected:
     def rejected(reason: str) -> Rejected:
         return Rejected(number, reason, excerpt_of(line), len(line))
 
     try:
-        value = json.loads(decode(line))
+        text, encoding = decode_from(line, legacy)
+        value = json.loads(text)
     except NotText as error:
         return rejected(str(error))
     except RecursionError:
@@ -109,9 +148,35 @@ def _unusual_row(number: int, line: bytes) -> Row | Rejected:
     except ValueError as error:
         return rejected(f"not valid JSON: {error}")
     if isinstance(value, dict):
-        return Row(number, value, len(line))
+        return Row(number, value, len(line), wide or encoding)
     hint = "; write one object a line, not one array" if isinstance(value, list) else ""
     return rejected(f"not an object but {type(value).__name__}{hint}")
+
+
+def opened(path: Path) -> tuple[BinaryIO, str | None]:
+    """A file as a stream of bytes in UTF-8 or an encoding without a mark, and the encoding that its mark names."""
+    stream = open_plain(path)
+    try:
+        wide = wide_encoding(start_of(stream))
+    except DAMAGED:  # a stream that failed once ends: opened anew, it will say so where it is read
+        stream.close()
+        return open_plain(path), None
+    if wide is None:
+        return stream, None
+    stream.read(len("\ufeff".encode(wide)))
+    return as_utf8(stream, wide), wide
+
+
+def legacy_of(path: Path, max_bytes: int) -> Callable[[], str]:
+    """Tells the encoding of those lines of a file that are not UTF-8, by the first of them; looks when first asked."""
+
+    @cache
+    def told() -> str:
+        stream, _ = opened(path)
+        with stream:
+            return encoding_of(sample_of(line for _, line in lines(stream, max_bytes) if isinstance(line, bytes)))
+
+    return told
 
 
 def _plain_object(line: bytes) -> dict[str, Any] | None:
@@ -135,15 +200,26 @@ def _parquet_rows(path: Path, max_bytes: int, columns: list[str] | None) -> Iter
             present = file.schema_arrow.names
             wanted = None if columns is None else [name for name in columns if name in present]
             for group in range(file.num_row_groups):
-                for batch in file.iter_batches(_batch_rows(file, group), [group], wanted or None, use_threads=False):
-                    for fields in batch.to_pylist():
-                        number += 1
-                        yield _checked_row(number, fields, max_bytes)
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+                begin = number
+                try:
+                    for batch in file.iter_batches(
+                        _batch_rows(file, group), [group], wanted or None, use_threads=False
+                    ):
+                        for fields in batch.to_pylist():
+                            number += 1
+                            yield checked_row(number, fields, max_bytes)
+                except _PARQUET_DAMAGE as error:
+                    yield _damaged(number, error)
+                number = begin + file.metadata.row_group(group).num_rows
+    except _PARQUET_DAMAGE as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        yield Rejected(number + 1, f"the Parquet file is damaged after row {number}: {first_line}")
+        yield _damaged(number, error)
+
+
+def _damaged(number: int, error: Exception) -> Rejected:
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return Rejected(number + 1, f"the Parquet file is damaged after row {number}: {first_line}")
 
 
 def _batch_rows(file: pq.ParquetFile, group: int) -> int:
@@ -152,7 +228,8 @@ def _batch_rows(file: pq.ParquetFile, group: int) -> int:
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * about.num_rows // max(about.total_byte_size, 1)))
 
 
-def _checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | Rejected:
+def checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | Rejected:
+    """A row of a table, unless one of its texts is longer than ``max_bytes``."""
     for name, value in fields.items():
         if isinstance(value, str) and len(value) > max_bytes:
             reason = f"its field {name!r} is longer than max_document_bytes ({max_bytes:,})"
@@ -160,8 +237,11 @@ def _checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | R
     return Row(number, fields, 0)
 
 
-def read_whole(path: Path, max_bytes: int) -> Passage | Rejected:
-    """A file as one text. Rejected above ``max_bytes`` (after decompression), if damaged, or if it is not text."""
+def read_whole(path: Path, max_bytes: int, is_html: bool = False) -> Passage | Rejected:
+    """A file as one text. Rejected above ``max_bytes`` (after decompression), if damaged, or if it is not text.
+
+    is_html: the page may state its encoding; it counts where the page is not UTF-8.
+    """
     try:
         with open_plain(path) as stream:
             data = stream.read(max_bytes + 1)
@@ -172,80 +252,23 @@ def read_whole(path: Path, max_bytes: int) -> Passage | Rejected:
     if len(data) > max_bytes:
         return Rejected(None, f"longer than max_document_bytes ({max_bytes:,})", excerpt_of(data), len(data))
     try:
-        text = decode(data)
+        text, encoding = _decoded_page(data) if is_html else decode_from(data)
     except NotText as error:
         return Rejected(None, str(error), excerpt_of(data), len(data))
-    return Passage(1, text.count("\n") + 1, newlines(text), whole=True)
+    return Passage(1, text.count("\n") + 1, newlines(text), whole=True, encoding=encoding)
 
 
-def read_passages(path: Path, document_chars: int, max_bytes: int) -> Iterator[Passage | Rejected]:
-    """A text file cut at blank lines into passages of about ``document_chars``; a shorter file is one passage.
-
-    A passage ends at the first blank line after it has reached half of ``document_chars``, or where the next line
-    would take it above ``document_chars``: so paragraphs stay whole where they can.
-    """
-    with open_plain(path) as stream:
-        start = _start(stream)
-        if not start.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 or 32 has no lines before it is decoded
-            if is_binary(start):
-                yield Rejected(None, BINARY, excerpt_of(start), path.stat().st_size)
-                return
-            yield from _cut(_decoded(lines(stream, max_bytes)), document_chars)
-            return
-    whole = read_whole(path, max_bytes)
-    if isinstance(whole, Rejected):
-        yield whole
-    else:
-        yield from _cut(enumerate(whole.text.splitlines(keepends=True), 1), document_chars)
+def _decoded_page(data: bytes) -> tuple[str, str | None]:
+    stated = stated_in(data)
+    if stated is not None:
+        with suppress(NotText):  # a page may state a wrong one
+            return decode_from(data, lambda: stated)
+    return decode_from(data)
 
 
-def _start(stream: BinaryIO) -> bytes:
-    """The first bytes of a stream, which stay to be read."""
-    try:
-        return bytes(getattr(stream, "peek")(_START)[:_START])  # noqa: B009 (typing's BinaryIO has no peek)
-    except DAMAGED:
-        return b""  # reading it will say so
-
-
-def _decoded(numbered: Iterator[tuple[int, bytes | Rejected]]) -> Iterator[tuple[int, str | Rejected]]:
-    for number, line in numbered:
-        if isinstance(line, Rejected):
-            yield number, line
-            continue
-        try:
-            yield number, decode(line) if len(line) > 64 else _decode_short(line)
-        except NotText as error:
-            yield number, Rejected(number, str(error), excerpt_of(line), len(line))
-
-
-def _decode_short(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return decode(line)
-
-
-def _cut(numbered: Iterable[tuple[int, str | Rejected]], document_chars: int) -> Iterator[Passage | Rejected]:
-    held: list[str] = []
-    size = first = last = 0
-    started = False
-    for number, line in numbered:
-        if isinstance(line, Rejected):
-            yield line
-            continue
-        blank = not line.strip()
-        if held and (size + len(line) > document_chars or (blank and size >= document_chars / 2)):
-            yield Passage(first, last, newlines("".join(held)), whole=False)
-            started, held, size = True, [], 0
-        if not held and blank:
-            continue
-        if not held:
-            first = number
-        held.append(line)
-        size += len(line)
-        last = number
-    if held:
-        yield Passage(first, last, newlines("".join(held)), whole=not started)
+def start_of(stream: BinaryIO) -> bytes:
+    """The first bytes of a stream, which stay to be read. Raises one of DAMAGED."""
+    return bytes(getattr(stream, "peek")(_START)[:_START])  # noqa: B009 (typing's BinaryIO has no peek)
 
 
 def newlines(text: str) -> str:

@@ -9,10 +9,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,8 +20,10 @@ import fsspec
 from fsspec.registry import known_implementations
 from fsspec.utils import get_protocol
 
-from tasks.lineage.errors import ConfigError
+from tasks.lineage.errors import ConfigError, PedigreeError, is_full
 from tasks.lineage.home import home
+from tasks.text.compression import UNREADABLE
+from tasks.text.folder_licences import READ_BYTES, FolderLicences
 from tasks.text.formats import format_of
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "crc32c", "CRC", "generation", "version_id")
@@ -31,12 +33,18 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """``digest``: of what the filesystem says of the content, or of the content itself."""
+    """``digest``: of what the filesystem says of the content, or of the content itself. ``license``: by the licence
+    files that lie with it, of a folder or archive; None of a single file."""
 
     uri: str
     name: str
     size: int
     digest: str
+    license: str | None
+
+
+class NotFetched(PedigreeError):
+    """Something elsewhere cannot be had at this time; a stage that is retried may get it."""
 
 
 def is_remote(path: str) -> bool:
@@ -44,44 +52,73 @@ def is_remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
 
 
-def remote_files(url: str) -> tuple[list[RemoteFile], int]:
+def remote_files(url: str) -> tuple[list[RemoteFile], list[str], int]:
     """The files with readable names that a URI names: itself, those in it, or those that match it as a glob; sorted.
 
-    Also how many others there are. Raises ConfigError where it cannot be read, naming the package that would help.
+    Also the URIs of the others, whose names say no format, and how many hidden files there are. Raises ConfigError
+    where it cannot be read, naming the package that would help.
     """
     _refuse_secrets(url)
     try:
         filesystem, path = _opened(url)
         filesystem.invalidate_cache()
         if "*" in path:
+            top = path[: path.index("*")].rpartition("/")[0]
             found = filesystem.glob(path, detail=True)
         elif format_of(_name(path)) is None and filesystem.isdir(path):
-            found = filesystem.find(path, detail=True)
+            top, found = path, filesystem.find(path, detail=True)
         else:
-            found = {path: filesystem.info(path)}
+            top, found = None, {path: filesystem.info(path)}
     except FileNotFoundError:
-        return [], 0
+        return [], [], 0
     except ConfigError:
         raise
     except Exception as error:  # each filesystem's client raises errors of its own
         raise ConfigError(f"{url} cannot be read: {type(error).__name__}: {error}") from error
-    files, left = [], 0
+    folders = None if top is None else _licences_beside(filesystem, path, top, found)
+    files, left, hidden = [], [], 0
     for name, info in sorted(found.items()):
-        if info.get("type") == "directory" or any(part.startswith(".") for part in PurePosixPath(name).parts[1:]):
+        if info.get("type") == "directory":
             continue
-        if format_of(_name(name)) is None:
-            left += 1
+        if any(part.startswith(".") for part in PurePosixPath(name).parts[1:]):
+            hidden += 1
             continue
         uri = _address(url, filesystem, name)
-        files.append(RemoteFile(uri, name, info.get("size") or 0, _digest(filesystem, name, info)))
-    return files, left
+        if format_of(_name(name)) is None:
+            left.append(uri)
+            continue
+        licence = None if folders is None else folders.of(PurePosixPath(name))
+        files.append(RemoteFile(uri, name, info.get("size") or 0, _digest(filesystem, name, info), licence))
+    return files, left, hidden
+
+
+def _licences_beside(filesystem: Any, path: str, top: str, found: Iterable[str]) -> FolderLicences:
+    """By the licence files among what lies below ``top``, as deep as the files that were found."""
+    if "*" in path:
+        depth = None if "**" in path else path[len(top) :].strip("/").count("/") + 1
+        try:
+            found = filesystem.find(top, maxdepth=depth)
+        except Exception:  # errors of its own; what cannot be listed says no licence
+            found = []
+    names: dict[PurePosixPath, dict[str, str]] = {}
+    for name in found:
+        names.setdefault(PurePosixPath(name).parent, {})[PurePosixPath(name).name] = name
+
+    def start_of(place: PurePath) -> bytes | None:
+        try:
+            with filesystem.open(names[PurePosixPath(place.parent)][place.name], "rb") as file:
+                return bytes(file.read(READ_BYTES))
+        except Exception:
+            return None
+
+    return FolderLicences(PurePosixPath(top), lambda folder: names.get(PurePosixPath(folder), ()), start_of)
 
 
 @contextlib.contextmanager
 def copied(uri: str, digest: str) -> Iterator[Path | None]:
     """A copy of a remote file for as long as it is read; None if it is gone, or no longer what it was.
 
-    Raises OSError (or an error of the filesystem's client) if it cannot be read.
+    Raises NotFetched if it cannot be had now, and what a damaged archive raises (compression.UNREADABLE, but OSError).
     """
     filesystem, path = _opened(uri)
     folder = home() / "cache" / "fetched"
@@ -96,6 +133,10 @@ def copied(uri: str, digest: str) -> Iterator[Path | None]:
             unchanged = _digest(filesystem, path, filesystem.info(path)) == digest
         except FileNotFoundError:
             unchanged = False
+        except Exception as error:  # each filesystem's client raises errors of its own
+            if is_full(error) or (isinstance(error, UNREADABLE) and not isinstance(error, OSError)):
+                raise
+            raise NotFetched(f"{uri} cannot be fetched: {type(error).__name__}: {error}") from error
         yield copy if unchanged else None
 
 

@@ -1,6 +1,8 @@
 """Which side of a split something falls on: a pure function of a seed and its name.
 
-Nothing is shuffled and nothing counted, so a new package or file never moves an old one to the other side.
+Nothing is shuffled, so of what is split by origin a new package or file never moves an old one to the other side. Where
+all origins of a source fall on one side, it is split by something finer (``sides``). The first new origin that falls on
+the other side ends that, and moves what was split finer.
 """
 
 import hashlib

@@ -5,7 +5,7 @@ text; of conversion records (WET files) their text. Requests, revisits and what 
 payload is read up to a bound, whatever it decompresses to.
 """
 
-import contextlib
+import codecs
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import zstandard
 from fastwarc.stream_io import BrotliReader, ChunkedReader
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-from tasks.text.decoding import NotText, decode
+from tasks.text.decoding import decode
 from tasks.text.html import declared
 from tasks.text.markup import strip_html
 from tasks.text.readers import Rejected, excerpt_of, newlines
@@ -25,6 +26,7 @@ from tasks.text.readers import Rejected, excerpt_of, newlines
 NOT_A_PAGE = "not_a_page"  # an image, a script, a redirect, an error page
 _CHUNK = 1 << 18
 _HTML = ("text/html", "application/xhtml+xml")
+_NO_CHARSETS = frozenset({"utf-7", "idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs"})
 _WANTED = (WarcRecordType.response, WarcRecordType.resource, WarcRecordType.conversion)
 
 
@@ -107,7 +109,7 @@ def _page(record: Any, number: int, max_bytes: int) -> Page | Rejected:
         if len(body) > max_bytes:
             return _above(number, address, max_bytes, len(body))
         text = _text(body, media_type, charset)
-    except (_Damaged, NotText) as error:
+    except (ValueError, LookupError) as error:  # _Damaged, NotText, or what a codec raises
         return Rejected(number, f"record {address}: {error}", excerpt_of(raw), len(raw))
     language, licence = page.language, None
     if media_type in _HTML:
@@ -141,7 +143,13 @@ def _decoded(raw: bytes, headers: Any, max_bytes: int) -> bytes:
                 raw = _inflated(raw, coding, max_bytes)
             elif coding == "br":
                 raw = BrotliReader(BytesIO(raw)).read(max_bytes + 1)
-    except (OSError, zlib.error) as error:
+            elif coding == "zstd":
+                raw = zstandard.ZstdDecompressor().stream_reader(BytesIO(raw)).read(max_bytes + 1)
+            elif coding not in ("", "identity"):
+                raise _Damaged(f"its Content-Encoding {coding[:40]!r} is not read")
+    except (OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        if isinstance(error, _Damaged):
+            raise
         raise _Damaged(f"its payload is damaged: {error}") from error
     return raw
 
@@ -157,9 +165,18 @@ def _inflated(raw: bytes, coding: str, max_bytes: int) -> bytes:
 
 def _text(body: bytes, media_type: str, charset: str | None) -> str:
     """A payload as text, by the charset that it states, if there is such a one, else by its content."""
-    if charset:
-        with contextlib.suppress(LookupError):
-            return bytes_to_str(body, charset)
+    if charset and (known := _known(charset)):
+        return bytes_to_str(body, known)
     if media_type in _HTML:
         return bytes_to_str(body, detect_encoding(body, from_html_meta=True) or "utf-8")
     return decode(body)
+
+
+def _known(charset: str) -> str | None:
+    """A charset as Python's codec, if it is one of text; of UTF-7 and the like no browser takes notice."""
+    try:
+        name = codecs.lookup(charset).name
+        "a".encode(name)
+    except (LookupError, ValueError, TypeError):
+        return None
+    return None if name in _NO_CHARSETS else name

@@ -10,11 +10,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tasks.text.digests import DigestMemory
 from tasks.text.documents import QUARANTINED, Draft, Limits
 from tasks.text.file_documents import file_documents
-from tasks.text.folders import Unreadable, files_of
+from tasks.text.folders import Found, Unreadable, files_of
 from tasks.text.formats import format_of
 from tasks.text.items import Item
 from tasks.text.sources import Source
@@ -77,7 +78,9 @@ def test_damage_anywhere_is_survived_and_told(tmp_path: Path, name: str) -> None
     assert drafts > 20
 
 
-@pytest.mark.parametrize("name", ["b.jsonl.gz", "c.jsonl.zst", "k.warc", "l.warc.gz", "m.wet.gz", "n.pdf", "d.parquet"])
+@pytest.mark.parametrize(
+    "name", ["b.jsonl.gz", "c.jsonl.zst", "i.txt.gz", "k.warc", "l.warc.gz", "m.wet.gz", "n.pdf", "d.parquet"]
+)
 def test_wherever_a_file_is_cut_what_is_missing_is_told(tmp_path: Path, name: str) -> None:
     """A cut between two records of a web archive leaves a sound, shorter file: that alone cannot be told."""
     data = every_format()[name]
@@ -101,6 +104,26 @@ def test_a_charset_that_does_not_exist_is_judged_by_content(tmp_path: Path) -> N
         warc_record("https://example.org", "<p>Grüße aus Köln</p>".encode(), content_type="text/html; charset=klingon")
     )
     assert [draft.text for draft in read(path)] == ["Grüße aus Köln"]
+
+
+@pytest.mark.parametrize(
+    ("charset", "coding", "body", "expected"),
+    [
+        ("utf-7", "", b"<p>+2AA- Hello</p>", "+2AA- Hello"), ("undefined", "", b"<p>Hello</p>", "Hello"),
+        ("unicode_escape", "", b"<p>\\ud800 Hello</p>", "\\ud800 Hello"), ("hex", "", b"<p>zz</p>", "zz"),
+        ("utf-8", "zstd", zstandard.ZstdCompressor().compress(b"<p>Hello</p>"), "Hello"),
+        ("utf-8", "identity", b"<p>Hello</p>", "Hello"),
+        ("utf-8", "zstd", b"no zstd", None), ("utf-8", "x-own", b"\x01\x02", None), ("utf-8", "br", b"\xff\xff", None),
+    ],
+)  # fmt: skip
+def test_one_page_costs_no_other(tmp_path: Path, charset: str, coding: str, body: bytes, expected: str | None) -> None:
+    stated = f"Content-Encoding: {coding}\r\n" if coding else ""
+    odd = warc_record("https://e.org/a", body, content_type=f"text/html; charset={charset}", headers=stated)
+    after = warc_record("https://e.org/b", b"<p>After it</p>")
+    (tmp_path / "a.warc").write_bytes(odd + after)
+    first, second = read(tmp_path / "a.warc")
+    assert (first.text or None) == expected and second.text == "After it"
+    assert (first.rejected is None) == (expected is not None)
 
 
 def test_a_line_or_payload_far_above_the_bound_is_put_aside_without_being_held(tmp_path: Path) -> None:
@@ -139,7 +162,7 @@ def test_what_is_no_file_is_quarantined_with_its_reason(tmp_path: Path) -> None:
         server.bind(str(folder / "s.txt"))
         unreadable: Unreadable = []
         found = files_of(folder, unreadable)
-    assert found == ([folder / "deep" / "fine.txt"], 0)
+    assert found == Found([folder / "deep" / "fine.txt"])
     reasons = {uri.rpartition("/")[2]: reason for uri, reason in unreadable}
     assert reasons == {
         "up": "a symbolic link to a folder is not followed", "pipe.txt": "a FIFO, not a file",
@@ -149,9 +172,27 @@ def test_what_is_no_file_is_quarantined_with_its_reason(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_the_name_of_a_link_says_how_its_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (tmp_path / "blobs" / "3f2a9c8b").write_text('{"text": "of the blob"}\n')
+    (folder / "train.jsonl").symlink_to("../blobs/3f2a9c8b")
+    (folder / "b.txt").write_text('{"text": "as it is"}')
+    (folder / "a.jsonl").symlink_to("b.txt")
+    (folder / "unnamed").write_text("of no format")
+    (folder / ".hidden.txt").write_text("hidden")
+    found = files_of(folder, [])
+    names = ("a.jsonl", "b.txt", "train.jsonl")
+    assert found == Found([folder / name for name in names], [folder / "unnamed"], 1)
+    assert [draft.text for path in found.files for draft in read(path)] == [
+        "as it is", '{"text": "as it is"}', "of the blob",
+    ]  # fmt: skip
+
+
 def test_a_device_named_itself_is_not_opened() -> None:
     unreadable: Unreadable = []
-    assert files_of(Path("/dev/zero"), unreadable) == ([], 0)
+    assert files_of(Path("/dev/zero"), unreadable) == Found()
     assert unreadable == [("file:///dev/zero", "a device, not a file")]
 
 

@@ -92,8 +92,9 @@ def test_an_unreadable_file_is_quarantined_and_an_unreadable_source_an_error(fol
     monkeypatch.setattr("builtins.open", refuse)
     seen, artifact = take(files(folder))
     assert names(seen) == ["a.md", "c.jsonl.gz"]
-    [entry] = map(json.loads, (artifact.path / "quarantine.jsonl").read_text().splitlines())
+    entry, unknown = map(json.loads, (artifact.path / "quarantine.jsonl").read_text().splitlines())
     assert entry["uri"].endswith("b.txt") and entry["reason"] == "Permission denied"
+    assert unknown["uri"].endswith("e.csv") and unknown["reason"].startswith("unknown format")
     with pytest.raises(ConfigError, match="Permission denied"):
         take(files(folder / "b.txt"))
 

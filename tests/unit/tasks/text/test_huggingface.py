@@ -64,7 +64,7 @@ def test_a_hub_split_is_streamed_at_that_commit(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     uri = "hf://someone/some-data@abc123/small/train"
-    rows = list(read_dataset(Item(uri, 0, "", "hf://someone/some-data", None, "dataset", 0, None)))
+    rows = list(read_dataset(Item(uri, 0, "", "hf://someone/some-data", None, "dataset", 0, None), 1000))
     assert [(row.line, row.fields) for row in rows] == [(1, {"text": "one"}), (2, {"text": "two"})]
 
 

@@ -36,10 +36,25 @@ def test_metadata(expression, field, classifiers, expected):
         (BSD, "BSD-2-Clause"),
         (BSD + " ... Neither the name of X", "BSD-3-Clause"),
         (BSD + " Neither the name. Bundled: GNU General Public License", "BSD-3-Clause"),
-        ("GNU GENERAL PUBLIC LICENSE Version 3", None),
+        ("GNU GENERAL PUBLIC LICENSE Version 3", "GPL-3.0-only"),
+        ("GNU GENERAL PUBLIC LICENSE\n   Version 2, June 1991", "GPL-2.0-only"),
+        ("GNU LESSER GENERAL PUBLIC LICENSE\nVersion 2.1, February 1999 … the ordinary GNU General Public License",
+         "LGPL-2.1-only"),
+        ("GNU AFFERO GENERAL PUBLIC LICENSE\nVersion 3", "AGPL-3.0-only"),
+        ("Mozilla Public License Version 2.0 … GNU General Public License, Version 2.0", "MPL-2.0"),
+        ("Creative Commons Legal Code\n\nCC0 1.0 Universal", "CC0-1.0"),
+        ("Attribution-NonCommercial-ShareAlike 4.0 International", "CC-BY-NC-SA-4.0"),
+        ("Creative Commons Attribution 4.0 International Public License", "CC-BY-4.0"),
+        ("Attribution-NoDerivs 3.0 Unported", "CC-BY-ND-3.0"),
+        ("This is free and unencumbered software released into the public domain.", "Unlicense"),
+        ("Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee", "ISC"),
+        (BSD + " All advertising materials mentioning features or use", "BSD-4-Clause"),
+        ("Under the GNU General Public License, as published. Permission is hereby granted, free of charge, to any "
+         "person obtaining a copy", None),
+        ("SPDX-License-Identifier: MIT OR Apache-2.0\nGNU GENERAL PUBLIC LICENSE", "MIT OR Apache-2.0"),
         ("All rights reserved.", None),
     ],
-)
+)  # fmt: skip
 def test_wording(text, expected):
     assert from_text(text) == expected
 

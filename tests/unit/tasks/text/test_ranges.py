@@ -14,12 +14,13 @@ from tasks.lineage.parallel import in_threads
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Artifact, Resources
 from tasks.text import drafting, items
+from tasks.text.decoding import wide_encoding
 from tasks.text.documents import Draft, Limits, PlainRows
 from tasks.text.draft_reader import read_drafts
 from tasks.text.drafting import read_items
 from tasks.text.drafts import Drafted, DraftTask
 from tasks.text.file_documents import file_documents
-from tasks.text.items import Item, ItemChanged, Part
+from tasks.text.items import Item, ItemChanged, Part, path_of
 from tasks.text.ranges import count_ranges, line_ranges
 from tasks.text.sources import Source
 from tests.unit.tasks.specimens import one_by_one
@@ -44,7 +45,11 @@ def item_of(path: Path) -> Item:
 
 def drafts_by_range(item: Item, count: int) -> list[Draft]:
     found = line_ranges((item, count))
-    assert found is not None and len(found) == count
+    if found is None:
+        data = path_of(item).read_bytes()
+        assert wide_encoding(data) or not data.strip()
+        return all_drafts(file_documents(item, SOURCE, LIMITS))
+    assert len(found) == count
     return [draft for lines in found for draft in all_drafts(file_documents(item, SOURCE, LIMITS, lines))]
 
 

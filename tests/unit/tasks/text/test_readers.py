@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tasks.text.decoding import decode
 from tasks.text.formats import format_of
-from tasks.text.readers import Passage, Rejected, Row, _plain_object, read_passages, read_rows, read_whole
+from tasks.text.passages import read_passages
+from tasks.text.readers import Passage, Rejected, Row, _plain_object, read_rows, read_whole
 
 LIMIT = 10_000
 
