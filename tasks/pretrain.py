@@ -34,6 +34,7 @@ from tasks.watching import BatchDocument, Watch, documents_where
 
 PREFIX_TOKENS = 32  # of a held-out document, to be continued in samples.jsonl
 CONTINUATION_TOKENS = 64
+MANY_EPOCHS = 8  # up to four are nearly as good as new text (Muennighoff et al. 2023)
 
 
 class PretrainConfig(StageConfig):
@@ -177,6 +178,13 @@ def learn(
         config.batch_size * config.context_length,
         windows.shards.num_tokens,
     )
+    epochs = config.num_steps() * config.batch_size * config.context_length / windows.shards.num_tokens
+    if epochs > MANY_EPOCHS:
+        run.logger.warning(
+            "the text is read %.0f times, and after four it is learnt by heart more and more: watch the held-out "
+            "loss, lower pretrain.tokens or give more text",
+            epochs,
+        )
     fit(run, model, windows, source, held_out, config, resources)
     return model, windows, source, held_out
 
