@@ -12,11 +12,12 @@ from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.parallel import in_threads
 from tasks.stage import Resources
 from tasks.text.fertility import BY
+from tasks.text.least_points import Sample
 from tasks.text.points import hash_points
 from tasks.text.pretokens import count_words
 from tasks.text.spans import TextBatch
 from tasks.text.token_shards import ShardWriter
-from tasks.tokenize import Sample, TokenizeConfig, check_identity, encode_parts, tokenize
+from tasks.tokenize import TokenizeConfig, check_identity, encode_parts, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 SMALL = {"vocab_size": 300, "train_bytes": 5000}
