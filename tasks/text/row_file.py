@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 SMALL = 12 << 20  # bytes
+TOO_SHORT = "the file is shorter than its index says"
 
 
 class RowFile:
@@ -46,11 +47,14 @@ class RowFile:
             pieces = [self._whole[begin:end] for begin, end in places]
         found = np.frombuffer(b"".join(pieces), self._dtype)
         if found.nbytes != (high - low).sum():
-            raise ValueError("the file is shorter than its index says")
+            raise ValueError(TOO_SHORT)
         return found
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Some rows, (R, columns)."""
+        """Some rows, (R, columns). Raises ValueError where there are none."""
         if self._whole is not None:
-            return np.frombuffer(self._whole, self._dtype).reshape(-1, self._columns)[numbers]
+            if numbers.max(initial=-1) >= self._count:
+                raise ValueError(TOO_SHORT)
+            values = np.frombuffer(self._whole, self._dtype, self._count * self._columns)
+            return values.reshape(self._count, self._columns)[numbers]
         return self.ranges(numbers, numbers + 1).reshape(len(numbers), self._columns)
