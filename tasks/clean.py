@@ -151,18 +151,15 @@ class Audit:
         return {
             "documents": dict(sorted(self.kinds.items())),
             "dropped": by_kind,
-            "lines_dropped": {
-                name.removeprefix("lines_dropped/"): count
-                for name, count in sorted(self.figures.items())
-                if name.startswith("lines_dropped/")
-            },
+            "lines_dropped": self._figures_of("lines_dropped/"),
             "languages": dict(sorted(self.languages.items(), key=lambda entry: (-entry[1], entry[0]))),
-            "personal_data": {
-                name.removeprefix("masked/"): count
-                for name, count in sorted(self.figures.items())
-                if name.startswith("masked/")
-            },
+            "personal_data": self._figures_of("masked/"),
             "histograms": histograms,
+        }
+
+    def _figures_of(self, group: str) -> dict[str, int]:
+        return {
+            name.removeprefix(group): count for name, count in sorted(self.figures.items()) if name.startswith(group)
         }
 
 

@@ -29,6 +29,7 @@ from model.sampling import GREEDY
 from model.tokenizer import Tokenizer
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
+from tasks.batch_parts import check_parts
 from tasks.lineage.errors import DataError
 from tasks.pairs import HumanPair, read_pairs
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
@@ -81,10 +82,7 @@ class FinetuneConfig(StageConfig):
 
     @model_validator(mode="after")
     def _a_row_for_each_part(self) -> Self:
-        if self.accumulation > self.batch_size:
-            raise ValueError(
-                f"accumulation {self.accumulation} is more than batch_size {self.batch_size}: a part needs a row"
-            )
+        check_parts("accumulation", self.accumulation, self.batch_size, "a part needs a row")
         return self
 
     def resolved(self) -> Self:

@@ -34,6 +34,7 @@ from tasks.assessment import (
     mean_by_question,
     with_interval,
 )
+from tasks.batch_parts import check_parts
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.rater import ReferenceRater
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
@@ -84,10 +85,7 @@ class PPOConfig(StageConfig):
 
     @model_validator(mode="after")
     def _a_response_for_each_update(self) -> Self:
-        if self.minibatches > self.batch_size:
-            raise ValueError(
-                f"minibatches {self.minibatches} is more than batch_size {self.batch_size}: an update needs a response"
-            )
+        check_parts("minibatches", self.minibatches, self.batch_size, "an update needs a response")
         return self
 
     def resolved(self) -> Self:

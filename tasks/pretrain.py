@@ -25,6 +25,7 @@ from model.sampling import Sampling
 from model.seeding import derive, generator
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
+from tasks.batch_parts import check_parts
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.fates import LEDGER
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
@@ -86,10 +87,7 @@ class PretrainConfig(StageConfig):
 
     @model_validator(mode="after")
     def _a_row_for_each_part(self) -> Self:
-        if self.accumulation > self.batch_size:
-            raise ValueError(
-                f"accumulation {self.accumulation} is more than batch_size {self.batch_size}: a part needs a row"
-            )
+        check_parts("accumulation", self.accumulation, self.batch_size, "a part needs a row")
         return self
 
     def resolved(self) -> Self:
@@ -97,7 +95,12 @@ class PretrainConfig(StageConfig):
 
     def num_steps(self) -> int:
         """The budget in steps; tokens are rounded up to whole steps."""
-        return self.steps or -(-self.tokens // (self.batch_size * self.context_length))
+        return self.steps or -(-self.tokens // self.tokens_per_step)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Of all rows."""
+        return self.batch_size * self.context_length
 
 
 def model_config(config: PretrainConfig, vocab_size: int) -> ModelConfig:
@@ -175,10 +178,10 @@ def learn(
         "%d parameters, %d steps of %d tokens; the text has %d training tokens",
         model.config.num_parameters(),
         config.num_steps(),
-        config.batch_size * config.context_length,
+        config.tokens_per_step,
         windows.shards.num_tokens,
     )
-    epochs = config.num_steps() * config.batch_size * config.context_length / windows.shards.num_tokens
+    epochs = config.num_steps() * config.tokens_per_step / windows.shards.num_tokens
     if epochs > MANY_EPOCHS:
         run.logger.warning(
             "the text is read %.0f times, and after four it is learnt by heart more and more: watch the held-out "
@@ -277,7 +280,7 @@ def measure(
         "eval/loss": float(bits.sum() * np.log(2) / held_out_tokens),
         "eval/documents": len(held_out.documents),
         "ngram_tokens": len(grams),
-        "train_tokens": config.num_steps() * config.batch_size * config.context_length,
+        "train_tokens": config.num_steps() * config.tokens_per_step,
         "parameters": model.config.num_parameters(),
     }
 

@@ -5,6 +5,7 @@ are the files that one process writes too; `progress.json` and `error.json` come
 checkpoint holds the trained model, and the stage goes on from it as after a resume.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -192,11 +193,8 @@ def tell_error(work: Path, error: Exception) -> None:
     """Leaves `error` for the stage, unless another process has left one before."""
     kind = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ERRORS), None)
     told = {"kind": kind, "message": str(error) if kind else f"{type(error).__name__}: {error}"}
-    try:
-        with (work / ERROR).open("x", encoding="utf-8") as file:
-            file.write(json.dumps(told))
-    except FileExistsError:
-        pass
+    with contextlib.suppress(FileExistsError), (work / ERROR).open("x", encoding="utf-8") as file:
+        file.write(json.dumps(told))
 
 
 def _error(work: Path, status: int) -> Exception:

@@ -32,9 +32,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             context_length=recipe.context_length,
             optimizer=recipe.optimizer,
         )
-        batch_tokens = recipe.batch_size * recipe.context_length
-        tokens = recipe.steps * batch_tokens
-        size = Size(recipe.hidden_size, recipe.num_hidden_layers, recipe.steps, batch_tokens)
+        tokens = recipe.steps * recipe.tokens_per_step
+        size = Size(recipe.hidden_size, recipe.num_hidden_layers, recipe.steps, recipe.tokens_per_step)
         fitted, far = float(f"{fitted_rate(size):.2g}"), round(beyond(size), 1)
         found.append(
             {

@@ -94,6 +94,11 @@ class Recipe:
     )
     seed: int = setting(0, whole(0), "of weights, order and what is held out")
 
+    @property
+    def tokens_per_step(self) -> int:
+        """Of all rows."""
+        return self.batch_size * self.context_length
+
 
 PRESETS: dict[str, Recipe] = {
     "test": Recipe(vocab_size=1024, hidden_size=64, num_hidden_layers=3, context_length=128, steps=400, lr=14e-3),

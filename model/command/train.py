@@ -120,7 +120,7 @@ class Training:
     @property
     def epochs(self) -> float:
         """How many times the text is read."""
-        return self.config.steps * tokens_per_step(self.recipe) / self.corpus.train.num_tokens
+        return self.config.steps * self.recipe.tokens_per_step / self.corpus.train.num_tokens
 
     @property
     def loss(self) -> Loss:
@@ -228,18 +228,13 @@ def naming_documents(training: Training, parts: Split) -> Iterator[None]:
         raise CommandError(f"{error}.\n{training.documents(parts, error.step)}") from error
 
 
-def tokens_per_step(recipe: Recipe) -> int:
-    """Of all rows."""
-    return recipe.batch_size * recipe.context_length
-
-
 def steps_within(recipe: Recipe, num_tokens: int) -> int:
     """The steps of a recipe on a text of so many tokens. Up to four readings teach nearly as much as new text would
     (Muennighoff et al. 2023). With ten, the preset `test` did worse on held-out text than with four (120 kB of plays:
     2.53 and 2.24 bits per byte), and with forty worse than before it had learnt anything (30 kB: 6.8 and 3.9)."""
     if recipe.max_epochs is None:
         return recipe.steps
-    return max(1, min(recipe.steps, int(recipe.max_epochs * num_tokens / tokens_per_step(recipe))))
+    return max(1, min(recipe.steps, int(recipe.max_epochs * num_tokens / recipe.tokens_per_step)))
 
 
 def model_config(recipe: Recipe, vocab_size: int) -> ModelConfig:

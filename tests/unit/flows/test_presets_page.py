@@ -20,7 +20,7 @@ def table() -> str:
             context_length=config.context_length,
             optimizer=config.optimizer,
         )
-        tokens = config.num_steps() * config.batch_size * config.context_length
+        tokens = config.num_steps() * config.tokens_per_step
         cells = (
             f"`{name}`", f"{cost.parameters:,}", f"{tokens:,}", f"{cost.flops_per_token:.1e}",
             f"{tokens * cost.flops_per_token:.1e}", size(cost.state_bytes), size(cost.activation_bytes),
