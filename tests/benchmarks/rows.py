@@ -18,14 +18,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.environment import COMPUTING
 from tasks.lineage.home import home
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "ARROW_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
-
-# Large blocks of memory are kept and used again: `pedigree up` gives it to every process (flows/environment.py).
-LARGE_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 29)}
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,12 @@ def environment(name: str, requirements: Sequence[str], packages_of_project: boo
 
 
 def in_process(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[dict[str, object], float]:
-    """Run a command that prints one JSON object as its last line: the object, and the seconds by the clock."""
+    """Run a command that prints one JSON object as its last line, in the environment that `pedigree up` gives to its
+    processes: the object, and the seconds by the clock."""
     began = time.perf_counter()
-    done = subprocess.run(command, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, env={**COMPUTING, **os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout.strip().splitlines()[-1]), time.perf_counter() - began
 
 

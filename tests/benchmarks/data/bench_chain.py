@@ -22,7 +22,7 @@ from typing import Any
 
 from model.memory import peak_resident_bytes
 from tests.benchmarks.data.sample import part, sample, texts
-from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in_process
+from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process
 
 MEGABYTES, FIRST_MEGABYTES, THEIR_MEGABYTES = 50.0, 12.0, 2.0
 VOCABULARY, LEARNT_FROM = 8192, 8.0
@@ -40,7 +40,7 @@ def rows() -> list[Row]:
         files = {size: part(text, size, folder / f"{size:g}.jsonl") for size in (MEGABYTES, THEIR_MEGABYTES)}
         home = {"PEDIGREE_HOME": str(folder / "home")}
         tokenizer = str(folder / "tokenizer" / "tokenizer.json")
-        settings = {**ONE_THREAD, **LARGE_BLOCKS}
+        settings = ONE_THREAD
         asked_of_ours = [*own, "--tokenizer", tokenizer]
         in_process([*asked_of_ours, "--compile", str(text)], {**settings, **home})
         ours, _ = in_process([*asked_of_ours, "--chain", str(files[MEGABYTES])], {**settings, **home})

@@ -39,7 +39,7 @@ from tasks.text.shards import BATCH_ROWS, SCHEMA, CorpusWriter, slices_by_bytes
 from tasks.text.signature_memory import SignatureMemory
 from tests.benchmarks.data import dedup_sides
 from tests.benchmarks.data.sample import sample as common_sample
-from tests.benchmarks.rows import LARGE_BLOCKS, ONE_THREAD, Row, environment, in_process, plot, show, write
+from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process, plot, show, write
 
 WORK = "MinHash dedup from text, 128 permutations"
 AIMS = {"rensa": 4.0, "datasketch": 60.0, "datasketch_bulk": None, "text_dedup": 40.0}
@@ -178,7 +178,7 @@ def rows(documents: int = 20_000, megabytes: float = 60) -> list[Row]:
     sample = common_sample()
     documents = min(documents, len(texts_of(sample, documents)))
     own = [sys.executable, "-m", "tests.benchmarks.data.bench_dedup", "--ours", str(sample)]
-    mine, _ = in_process([*own, "--documents", str(documents)], {**ONE_THREAD, **LARGE_BLOCKS})
+    mine, _ = in_process([*own, "--documents", str(documents)], ONE_THREAD)
     pairs = list(exact_pairs(exact_sets(texts_of(sample, documents)), 0.8))
     exact = accuracy(_kept(mine), documents, pairs)
     found = [_against(side, sample, documents, mine, pairs) for side in AIMS]
@@ -201,9 +201,7 @@ def _against(side: str, sample: Path, documents: int, mine: dict[str, Any], pair
     limit = min(LIMITS[side], documents)
     with tempfile.TemporaryDirectory() as place:
         script = str(Path(dedup_sides.__file__))
-        theirs, _ = in_process(
-            [str(python), script, side, str(sample), str(limit), place], {**ONE_THREAD, **LARGE_BLOCKS}
-        )
+        theirs, _ = in_process([str(python), script, side, str(sample), str(limit), place], ONE_THREAD)
     rates = [float(one["documents"]) / float(one["seconds"]) for one in (mine, theirs)]
     quality = [accuracy(_kept(one), int(one["documents"]), pairs) for one in (mine, theirs)]
     said = [", ".join(f"{name} {value:.4f}" for name, value in one.items()) for one in quality]

@@ -30,11 +30,11 @@ def rows() -> list[Row]:
         tenfold = reworded(once, folder / "tenfold.jsonl")
 
         def measured(corpus: Path, workers: int) -> dict[str, Any]:
-            home = {"PEDIGREE_HOME": str(folder / f"home-{corpus.stem}-{workers}")}
+            settings = {**ONE_THREAD, "PEDIGREE_HOME": str(folder / f"home-{corpus.stem}-{workers}")}
             tokenizer = ["--tokenizer", str(folder / "tokenizer" / "tokenizer.json")]
-            in_process([*own, *tokenizer, "--compile", str(once)], {**ONE_THREAD, **home})
+            in_process([*own, *tokenizer, "--compile", str(once)], settings)
             asked = [*own, *tokenizer, "--chain", str(corpus), "--workers", str(workers)]
-            return in_process(asked, {**ONE_THREAD, **home})[0]
+            return in_process(asked, settings)[0]
 
         small, large, parallel = measured(once, 1), measured(tenfold, 1), measured(tenfold, 2)
     if large["digest"] != parallel["digest"]:
