@@ -1,5 +1,5 @@
 """What `clean` measures of texts, in one pass over each: loops compiled by numba. How texts are given, kernels.py says;
-the values are those that numpy gives (features.py, language.py)."""
+the values are those that numpy gives (features.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tasks.text.kernels import (
     character_at,
     hash_word,
     mix64,
-    sort,
 )
 
 LETTER, DIGIT = np.uint64(spans.LETTER), np.uint64(spans.DIGIT)
@@ -31,7 +30,6 @@ NEWLINE = ord("\n")
 THREE_BYTES, THREE_DOTS, ELLIPSIS = (
     np.uint64(int.from_bytes(end, "little")) for end in (b"\xff\xff\xff", b"...", "\u2026".encode())
 )
-ID_BITS = np.uint32(17)  # of the number of a feature of languages
 
 
 @njit(nogil=True, error_model="numpy")
@@ -131,44 +129,6 @@ def count_lines(data: Any, loads: Any, offsets: Any) -> Any:
                     result[text, LINES_IN_ELLIPSES] += last in (THREE_DOTS, ELLIPSIS)
             start = place + 1
     return result, True
-
-
-@njit(nogil=True, error_model="numpy")
-def score_classes(
-    data: Any, offsets: Any, moves: Any, rows: Any, features: Any, weights: Any, priors: Any, logs: Any
-) -> Any:
-    """As `Identifier.scores`: (N, C) float32. logs: log(1 + n) of each n up to the bytes of the longest text."""
-    num_texts, longest = len(offsets) - 1, 1
-    for text in range(num_texts):
-        longest = max(longest, offsets[text + 1] - offsets[text])
-    result = np.zeros((num_texts, weights.shape[1]), np.float32)
-    found, scratch = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
-    buckets = np.empty(2 * longest + 2, np.int32)
-    for text in range(num_texts):
-        state, hits = NONE, 0
-        for place in range(offsets[text], offsets[text + 1]):
-            state = np.uint64(moves[np.uint64(rows[state]) + np.uint64(data[place])])
-            feature = features[state]
-            found[hits] = np.uint32(feature) << (np.uint32(32) - ID_BITS)  # rising as the numbers do, and spread out
-            hits += feature >= 0
-        if not hits:
-            continue
-        if not sort(found[:hits], buckets, scratch):
-            scratch[:hits].sort()
-            found[:hits] = scratch[:hits]
-        scores = result[text]
-        first = 0
-        while first < hits:
-            after = first + 1
-            while after < hits and found[after] == found[first]:
-                after += 1
-            value, row = logs[after - first], weights[found[first] >> (np.uint32(32) - ID_BITS)]
-            for number in range(len(scores)):
-                scores[number] += value * row[number]
-            first = after
-        for number in range(len(scores)):
-            scores[number] += priors[number]
-    return result
 
 
 @njit(nogil=True, error_model="numpy")

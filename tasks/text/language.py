@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from multiprocessing import parent_process
 from pathlib import Path
@@ -26,7 +26,7 @@ from scipy.sparse import csr_matrix
 
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
-from tasks.text.counting import ID_BITS, score_classes
+from tasks.text.class_scores import ID_BITS, as_magnitudes, score_classes
 from tasks.text.encoding import rewrite
 from tasks.text.kernels import kept
 from tasks.text.spans import TextBatch
@@ -49,7 +49,7 @@ class Identifier:
         self._moves = arrays["moves"].astype(np.int32)  # [row of the state << 8 | byte] → state
         self._rows = arrays["rows"].astype(np.int32) << 8
         self._features = arrays["features"].astype(np.int32)  # of each state, −1: none
-        self._weights = arrays["weights"].astype(np.float32)  # log P(feature | class), (F, C)
+        self._magnitudes = as_magnitudes(arrays["weights"])
         self._priors = arrays["priors"].astype(np.float32)
         self._names = arrays["names"].tolist()
         self._aliases = [
@@ -57,6 +57,12 @@ class Identifier:
             for place, name in enumerate(self._names)
             if self._names.index(name) != place
         ]
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        """log P(feature | class), (F, C)."""
+        bits = self._magnitudes[:, : len(self._names)]
+        return -bits.view(np.float16).astype(np.float32)
 
     @property
     def languages(self) -> list[str]:
@@ -81,10 +87,10 @@ class Identifier:
 
     def _scores_at_once(self, batch: TextBatch) -> np.ndarray:
         """As `scores`."""
-        longest = int(np.diff(batch.offsets).max(initial=1))
+        sizes = np.diff(batch.offsets)
         found: np.ndarray = kept(score_classes)(
-            batch.data, batch.offsets, self._moves, self._rows, self._features, self._weights, self._priors,
-            np.log1p(np.arange(longest + 1, dtype=np.float32)),
+            batch.data, batch.offsets, np.argsort(sizes, kind="stable"), self._moves, self._rows, self._features,
+            self._magnitudes, self._priors, np.log1p(np.arange(sizes.max(initial=1) + 1, dtype=np.float32)),
         )  # fmt: skip
         return found
 

@@ -1,10 +1,12 @@
 """What is counted by machine code is what numpy counts, on any text."""
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.text import counting, kernels
+from tasks.text.class_scores import LANES, as_magnitudes
 from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.features import Features
 from tasks.text.language import identifier
@@ -33,13 +35,20 @@ def test_each_measure_is_that_of_numpy(texts: list[str]) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=5))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=2 * LANES + 5))
+@example([f"{number}: some words, then others " * (number % 5) for number in range(3 * LANES + 1)])
 @example(["the house is where we live " * 9, "das Haus, in dem wir wohnen", "", "\0\0", "ab" * 2000])
 def test_languages_score_as_with_numpy(texts: list[str]) -> None:
     batch, model = TextBatch(texts), identifier()
     ours, theirs = model._scores_at_once(batch), model.scores(batch)
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)  # a processor that rounds once where another does twice
     assert ours.argmax(1).tolist() == theirs.argmax(1).tolist()
+
+
+def test_weights_that_are_no_logarithms_of_probabilities_are_refused() -> None:
+    for wrong in (np.array([[-1, 0.5]], np.float16), np.array([[-1.0, -2.0]], np.float32)):
+        with pytest.raises(ValueError, match="logarithms"):
+            as_magnitudes(wrong)
 
 
 def test_hashes_that_chance_would_not_give_are_left_to_numpy() -> None:
