@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from model.tokenizer import Tokenizer, byte_alphabet
-from tasks.text.cutting import count_words
+from tasks.text.cutting import count_tokens, count_words
 from tasks.text.kernels import kept
 from tasks.text.spans import CHARACTERS, CharacterTable, TextBatch
 
@@ -101,10 +101,12 @@ class Fertility:
         """Documents of `table` (N,) with their texts, their ids end to end (T,), and how many each has (N,)."""
         if self._compiled:
             words = kept(count_words)(batch.data, batch.offsets, CHARACTERS.known(batch))
+            partial = kept(count_tokens)(ids, lengths, self._pieces.partial, self._used)
         else:
             words = np.bincount(batch.words().documents, minlength=len(batch))
-        before = np.concatenate(([0], np.cumsum(self._pieces.partial[ids])))
-        partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
+            before = np.concatenate(([0], np.cumsum(self._pieces.partial[ids])))
+            partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
+            self._used += np.bincount(ids, minlength=len(self._used))
         counts = np.stack([np.ones(len(batch), np.int64), np.diff(batch.offsets), words, lengths, partial], axis=1)
         self._all += counts.sum(axis=0)
         for by, column in BY.items():
@@ -115,7 +117,6 @@ class Fertility:
             for place in np.flatnonzero(sums[:, 0]).tolist():
                 held = self._groups.setdefault((by, names[place]), np.zeros(len(_COUNTS), np.int64))
                 held += sums[place]
-        self._used += np.bincount(ids, minlength=len(self._used))
         if not batch.is_ascii:
             found = self._scripts.table.of_batch(batch)[batch.wide_characters[0]]
             self._characters += np.bincount(found, minlength=256)
