@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from tasks.cleaner import CleanConfig, Cleaned, Cleaner, CleanerParts, cleaner_o
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process, suited
+from tasks.lineage.parallel import Mapper, count_workers, in_this_process, suited
 from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
 from tasks.text.histograms import Histograms
@@ -36,7 +37,7 @@ from tasks.text.language import UNDETERMINED
 from tasks.text.personal_data import without_addresses
 from tasks.text.rule_presets import PAPERS
 from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
-from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus
+from tasks.text.shards import CorpusWriter, RowGroup, count_bytes, count_documents, read_corpus, row_groups
 
 __all__ = ["CleanConfig", "clean"]
 
@@ -189,9 +190,13 @@ class CleanedBatch:
     bytes_in: int
 
 
-def clean_batch(table: pa.Table, parts: CleanerParts) -> CleanedBatch:
+def clean_group(group: RowGroup, parts: CleanerParts) -> list[CleanedBatch]:
+    """What becomes of documents that lie together."""
+    return [clean_batch(table, cleaner_of(parts)) for table in group.tables()]
+
+
+def clean_batch(table: pa.Table, cleaner: Cleaner) -> CleanedBatch:
     """What becomes of documents."""
-    cleaner = cleaner_of(parts)
     if "email" in cleaner.config.mask:
         table = replaced(table, source=without_addresses(table["source"]))
     cleaned, audit = cleaner.clean(table), Audit(Rejects(cleaner.config.rejects_per_rule))
@@ -244,7 +249,7 @@ def clean(
     workers = count_workers(resources.workers)
     ledger = Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers)
     with finds, ledger, CorpusWriter(run.output, workers=workers) as writer:
-        for batch in mapper(partial(clean_batch, parts=parts), ahead(read_corpus(corpus.path), workers)):
+        for batch in chain.from_iterable(mapper(partial(clean_group, parts=parts), row_groups(corpus.path))):
             finds.write_table(batch.finds)
             ledger.add_table(batch.ledger)
             writer.write(batch.kept)

@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +28,7 @@ from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, toke
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
-from tasks.lineage.parallel import ahead, count_workers, suited
+from tasks.lineage.parallel import count_workers, suited
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
@@ -38,7 +36,7 @@ from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.least_points import Sample
 from tasks.text.points import hash_points
 from tasks.text.pretokens import count_words
-from tasks.text.shards import SCHEMA, count_bytes, read_corpus, shard_paths
+from tasks.text.shards import SCHEMA, RowGroup, count_bytes, read_corpus, row_groups, shard_paths
 from tasks.text.spans import TextBatch
 from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter, token_dtype, with_ends
 
@@ -155,11 +153,10 @@ def given_tokenizer(folder: Path) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Ids (T,) of documents end to end, the tokens of each, (N,), its bytes, (N,), and what Fertility adds up."""
+    """Ids (T,) of documents end to end, the tokens of each, (N,), and what Fertility adds up."""
 
     ids: np.ndarray
     lengths: np.ndarray
-    sizes: np.ndarray
     tally: dict[str, Any]
 
 
@@ -185,9 +182,20 @@ def encoding_of(folder: Path, compiled: bool) -> Encoding:
     return encoding
 
 
-def encode_parts(parts: list[pa.Table], folder: Path, compiled: bool) -> list[Encoded | None]:
-    """The documents of each table in tokens; None for one without any."""
-    return [encode(part, encoding_of(folder, compiled)) if part.num_rows else None for part in parts]
+@dataclass(frozen=True)
+class Chosen:
+    """Documents that lie together, and which of them each split gets, each (N,) bool."""
+
+    group: RowGroup
+    splits: tuple[np.ndarray, ...]
+
+
+def encode_group(chosen: Chosen, folder: Path, compiled: bool) -> tuple[np.ndarray, list[Encoded | None]]:
+    """Bytes of all documents, (N,), and those of each split in tokens; None for one without any."""
+    table = chosen.group.read(["text", *BY.values()])
+    parts = (table.filter(pa.array(split)) for split in chosen.splits)
+    encoded = [encode(part, encoding_of(folder, compiled)) if part.num_rows else None for part in parts]
+    return pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy(), encoded
 
 
 def encode(part: pa.Table, encoding: Encoding) -> Encoded:
@@ -198,7 +206,7 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
     check_identity(encoding.tokenizer, first, ids, lengths[:CHECKED_DOCUMENTS])
     fertility = Fertility(encoding.pieces, encoding.compiled)
     fertility.add(part, batch, ids, lengths)
-    return Encoded(ids, lengths, np.diff(batch.offsets), fertility.tally())
+    return Encoded(ids, lengths, fertility.tally())
 
 
 def write_shards(
@@ -218,16 +226,13 @@ def write_shards(
     if isinstance(encoding.encoder, PlainEncoder):
         run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoding.encoder.reason)
     began, done = time.monotonic(), 0
-    tables: deque[pa.Table] = deque()  # that are being encoded
-
-    def by_split() -> Iterator[list[pa.Table]]:
-        begin = 0
-        for table in read_corpus(corpus, ["doc_id", "text", "source", "license", "split", *BY.values()]):
-            rows = slice(begin, begin + table.num_rows)
-            begin = rows.stop
-            tables.append(table)
-            train, held_out = trained_on[rows] & ~validation[rows], validation[rows]
-            yield [table.filter(pa.array(chosen)) for chosen in (train, held_out)]
+    groups = list(row_groups(corpus))
+    ends = np.cumsum([group.rows for group in groups]).tolist()
+    splits = (trained_on & ~validation, validation)
+    chosen = [
+        Chosen(group, tuple(split[end - group.rows : end] for split in splits))
+        for group, end in zip(groups, ends, strict=True)
+    ]
 
     with ExitStack() as stack:
         shards = {
@@ -235,21 +240,19 @@ def write_shards(
         }
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
-        begin = 0
-        for encoded in mapper(partial(encode_parts, folder=run.output, compiled=compiled), ahead(by_split(), workers)):
-            table = tables.popleft()
-            rows = slice(begin, begin + table.num_rows)
-            train, held_out = trained_on[rows] & ~validation[rows], validation[rows]
-            for split, chosen, part in zip((TRAIN, VALIDATION), (train, held_out), encoded, strict=True):
+        encoded = mapper(partial(encode_group, folder=run.output, compiled=compiled), chosen)
+        for one, end, (sizes, parts) in zip(chosen, ends, encoded, strict=True):
+            table = one.group.read(["doc_id", "source", "license", "language"])
+            for split, rows, part in zip(shards, one.splits, parts, strict=True):
                 if part is not None:
                     fertility.merge(part.tally)
                     ids, lengths = with_ends(part.ids, part.lengths, tokenizer.endoftext_id)
-                    doc_ids = table["doc_id"].filter(pa.array(chosen))
-                    index.write_table(shards[split].write(doc_ids, ids, lengths, part.sizes))
-                    done += int(part.sizes.sum())
-            ledger.add_table(ledger_rows(table, trained_on[rows]))
-            begin = rows.stop
-            run.progress(begin, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
+                    index.write_table(
+                        shards[split].write(table["doc_id"].filter(pa.array(rows)), ids, lengths, sizes[rows])
+                    )
+                    done += int(sizes[rows].sum())
+            ledger.add_table(ledger_rows(table, sizes, trained_on[end - one.group.rows : end]))
+            run.progress(end, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
         counts = ledger.close()
     meta: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "dtype": "uint16" if dtype.itemsize == 2 else "uint32"}
     for split, shard in shards.items():
@@ -277,10 +280,8 @@ def report_fertility(run: StageRun, fertility: Fertility) -> None:
             )  # fmt: skip
 
 
-def ledger_rows(table: pa.Table, trained_on: np.ndarray) -> pa.Table:
-    """Ledger rows of documents: kept if they are in the shards."""
-    sizes = pc.cast(pc.binary_length(table["text"]), pa.int64())
-    kept = pa.array(trained_on)
+def ledger_rows(table: pa.Table, sizes: np.ndarray, trained_on: np.ndarray) -> pa.Table:
+    """Ledger rows of documents of so many bytes, (N,): kept if they are in the shards."""
     return pa.table(
         {
             "doc_id": table["doc_id"],
@@ -289,7 +290,7 @@ def ledger_rows(table: pa.Table, trained_on: np.ndarray) -> pa.Table:
             "language": table["language"],
             "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),
-            "bytes_in": sizes,
-            "bytes_out": pc.if_else(kept, sizes, 0),
+            "bytes_in": sizes.astype(np.int64),
+            "bytes_out": np.where(trained_on, sizes, 0).astype(np.int64),
         }
     )

@@ -20,7 +20,7 @@ from tasks.deduplicate import deduplicate
 from tasks.lineage import parallel
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Resources
-from tasks.text import items, shards
+from tasks.text import draft_reader, items, shards
 from tasks.text.sources import Source
 from tasks.tokenize import TokenizeConfig, tokenize
 
@@ -43,7 +43,7 @@ def data(folder: Path, runner: str, workers: int) -> dict[str, str]:
 
 if __name__ == "__main__":
     parallel.WORTH_PROCESSES = 0  # processes although there is so little
-    items.PART_BYTES = shards.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
+    items.PART_BYTES = draft_reader.BATCH_BYTES = shards.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
     done = {}
     for asked in sys.argv[3:]:
         kind, count = asked.split(":")

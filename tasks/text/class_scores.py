@@ -17,6 +17,7 @@ LANES = 8  # texts that walk side by side
 ID_BITS = np.uint32(17)  # of the number of a feature
 _SHIFT = np.uint32(32) - ID_BITS  # makes a number one that rises with it and is spread out, as `sort` wants it
 _PADDED = 16  # classes: a whole number of vectors
+_SIGN = np.uint16(1 << 15)
 _MANTISSA = np.int32(23 - 10)  # bits that a 32-bit float has more than one of 16
 _SCALE = np.float32(-(2.0 ** (127 - 15)))  # the difference of their exponents' offsets, and the sign
 
@@ -25,10 +26,11 @@ def as_magnitudes(weights: np.ndarray) -> np.ndarray:
     """The bits of negative float16 numbers, (F, C), without the sign, with zeros up to whole vectors, uint16.
 
     Raises ValueError if one is not negative, or of another type."""
-    if weights.dtype != np.float16 or not (weights < 0).all():
+    bits = weights.view(np.uint16)  # compared as such, since half floats are compared one by one
+    if weights.dtype != np.float16 or not (bits > _SIGN).all():
         raise ValueError("the weights of a language model are logarithms of probabilities, float16")
     missing = -weights.shape[1] % _PADDED
-    return np.ascontiguousarray(np.pad(weights.view(np.uint16) & 0x7FFF, ((0, 0), (0, missing))))
+    return np.pad(bits & ~_SIGN, ((0, 0), (0, missing)))
 
 
 @njit(nogil=True, error_model="numpy")

@@ -46,7 +46,9 @@ class Identifier:
     """py3langid's model as arrays."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._moves = arrays["moves"].astype(np.int32)  # [row of the state << 8 | byte] → state
+        self._moves = (
+            arrays["moves"].astype(np.uint32, copy=False).view(np.int32)
+        )  # [row of the state << 8 | byte] → state
         self._rows = arrays["rows"].astype(np.int32) << 8
         self._features = arrays["features"].astype(np.int32)  # of each state, −1: none
         self._magnitudes = as_magnitudes(arrays["weights"])

@@ -6,6 +6,7 @@ The same rows in the same batches give the same bytes, so that two runs can be c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,37 @@ def slices_by_bytes(table: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
         begin, held = end, int(ends[end - 1])
 
 
+@dataclass(frozen=True)
+class RowGroup:
+    """Documents of a corpus that lie together: some megabytes, which a worker sooner reads than is sent.
+
+    batch_bytes: as of `read_corpus`.
+    """
+
+    path: Path
+    number: int
+    rows: int
+    batch_bytes: int
+
+    def read(self, columns: list[str]) -> pa.Table:
+        """Some columns of them."""
+        with pq.ParquetFile(self.path) as file:
+            return file.read_row_group(self.number, columns, use_threads=False)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """As `read_corpus`, of these documents."""
+        with pq.ParquetFile(self.path) as file:
+            yield from _tables(file, self.number, None, self.batch_bytes)
+
+
+def row_groups(directory: Path) -> Iterator[RowGroup]:
+    """All documents, in order."""
+    for path in shard_paths(directory):
+        file = pq.read_metadata(path)
+        for number in range(file.num_row_groups):
+            yield RowGroup(path, number, file.row_group(number).num_rows, BATCH_BYTES)
+
+
 def read_corpus(
     directory: Path, columns: list[str] | None = None, batch_bytes: int | None = None
 ) -> Iterator[pa.Table]:
@@ -81,10 +113,15 @@ def read_corpus(
     given."""
     for path in shard_paths(directory):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False):
-                for piece in slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes or BATCH_BYTES):
-                    few = 2 * piece.num_rows < batch.num_rows  # a slice is sent to a worker with all it was cut from
-                    yield piece.take(pa.array(np.arange(piece.num_rows))) if few else piece
+            for number in range(file.num_row_groups):
+                yield from _tables(file, number, columns, batch_bytes or BATCH_BYTES)
+
+
+def _tables(file: pq.ParquetFile, group: int, columns: list[str] | None, batch_bytes: int) -> Iterator[pa.Table]:
+    for batch in file.iter_batches(BATCH_ROWS, [group], columns, use_threads=False):
+        for piece in slices_by_bytes(pa.Table.from_batches([batch]), batch_bytes):
+            few = 2 * piece.num_rows < batch.num_rows  # a slice is sent to a worker with all it was cut from
+            yield piece.take(pa.array(np.arange(piece.num_rows))) if few else piece
 
 
 class CorpusWriter:

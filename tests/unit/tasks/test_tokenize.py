@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words
@@ -15,9 +16,10 @@ from tasks.text.fertility import BY
 from tasks.text.least_points import Sample
 from tasks.text.points import hash_points
 from tasks.text.pretokens import count_words
+from tasks.text.shards import SCHEMA, row_groups
 from tasks.text.spans import TextBatch
 from tasks.text.token_shards import ShardWriter
-from tasks.tokenize import TokenizeConfig, check_identity, encode_parts, tokenize
+from tasks.tokenize import Chosen, TokenizeConfig, check_identity, encode_group, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 SMALL = {"vocab_size": 300, "train_bytes": 5000}
@@ -61,11 +63,17 @@ def test_threads_give_the_ids_of_one(tmp_path):
     tokenizer_of_words(count_words([TextBatch(["the words"])]), 300).save(tmp_path / "tokenizer.json")
     letters = str.maketrans("0123456789", "abcdefghij")
     texts = [[f"it is {batch * 1000 + n} {n}".translate(letters) for n in range(500)] for batch in range(30)]
-    parts = [pa.table({"text": pa.array(part, pa.large_string()), **dict.fromkeys(BY, part)}) for part in texts]
-    encode = partial(encode_parts, folder=tmp_path, compiled=False)
-    several, one = ([part.ids.tolist() for [part] in mapper(encode, [[part] for part in parts])]
-                    for mapper in (in_threads(4), map))  # fmt: skip
-    assert one == several
+    with pq.ParquetWriter(tmp_path / "documents-00000.parquet", SCHEMA) as writer:
+        for part in texts:
+            row = {"text": part, **dict.fromkeys(BY.values(), part)}
+            writer.write_table(pa.table({field.name: pa.array(row.get(field.name, [None] * 500), field.type)
+                                         for field in SCHEMA}))  # fmt: skip
+    chosen = [Chosen(group, (np.ones(500, bool), np.zeros(500, bool))) for group in row_groups(tmp_path)]
+    encode = partial(encode_group, folder=tmp_path, compiled=False)
+    several, one = (list(mapper(encode, chosen)) for mapper in (in_threads(4), map))
+    assert [part.ids.tolist() for _, [part, _] in one] == [part.ids.tolist() for _, [part, _] in several]
+    for (sizes, [_, nothing]), part in zip(one, texts, strict=True):
+        assert nothing is None and sizes.tolist() == [len(text) for text in part]
 
 
 def test_special_tokens_have_the_first_ids_and_are_not_read_from_text():

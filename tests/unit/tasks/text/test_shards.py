@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.text import shards
-from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, slices_by_bytes
+from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, row_groups, slices_by_bytes
 
 
 def table(*sizes: int | None) -> pa.Table:
@@ -47,6 +47,10 @@ def test_a_thread_writes_the_same_bytes(tmp_path, monkeypatch) -> None:
     assert written[1] == written[2] and len(written[1]) > 2
     assert count_documents(tmp_path / "2") == 80 == sum(part.num_rows for part in read_corpus(tmp_path / "2"))
     assert count_bytes(tmp_path / "2") >= writer.bytes
+    groups = list(row_groups(tmp_path / "2"))
+    assert len(groups) > 2 and [group.rows for group in groups] == [group.read(["text"]).num_rows for group in groups]
+    tables = [table for group in groups for table in group.tables()]
+    assert [table.to_pylist() for table in tables] == [table.to_pylist() for table in read_corpus(tmp_path / "2")]
 
 
 def test_what_fails_in_the_thread_is_raised(tmp_path, monkeypatch) -> None:
