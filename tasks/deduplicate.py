@@ -153,7 +153,7 @@ def survey(
     """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`.
 
     mapper: signs the batches. compiled: by machine code, which pays where there is much text (kernels.py). workers:
-    with several, batches are read and their digests made in a thread meanwhile.
+    with several, batches are read and their digests made in threads meanwhile.
     """
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows, compiled)
@@ -162,13 +162,12 @@ def survey(
     num_documents = num_signed = 0
     recalls: deque[_Recall] = deque()  # of the batches that are being signed
 
-    def digested() -> Iterator[tuple[TextBatch, np.ndarray]]:
-        for column in columns:
-            batch = TextBatch(pc.utf8_lower(column))
-            yield batch, normalised_digests(batch, compiled)
+    def digested(column: pa.ChunkedArray) -> tuple[TextBatch, np.ndarray]:
+        batch = TextBatch(pc.utf8_lower(column))
+        return batch, normalised_digests(batch, compiled)
 
     def unsigned() -> Iterator[TextBatch]:
-        for batch, digests in ahead(digested(), workers):
+        for batch, digests in in_threads(workers)(digested, ahead(columns, workers)):
             found, fresh = numbers.number(digests)
             texts.append(found)
             recalled = memory.recall(digests[fresh])
