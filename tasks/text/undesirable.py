@@ -37,9 +37,18 @@ class UndesirableWords:
 
     def __init__(self, extra: Sequence[str] = ()) -> None:
         words = sorted({word.strip().lower() for word in (*WORDS, *extra)} - {""}, key=lambda word: (-len(word), word))
+        self._words = words
         either = "|".join(re.escape(word) for word in words)
         self._any = either  # in RE2, for the many texts that hold none of them
         self._whole = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Sequences, as signs.py has them, one of which stands in every text of ASCII that holds any of the words."""
+        plain = [word for word in self._words if word.isascii()]
+        if any(len(word) < 3 for word in plain):
+            return (".",)  # nobody would be spared anyway
+        return tuple(re.escape(word) if len(word) > 3 else f".{re.escape(word)}" for word in plain)
 
     def counts(self, column: pa.Array) -> np.ndarray:
         """How often any of the words occurs in each text, (N,) int64."""
