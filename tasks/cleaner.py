@@ -271,13 +271,13 @@ class Cleaner:
         """By the preset for each document's kind; texts in ASCII go apart, because they are quicker to measure."""
         texts, kinds = prepared.texts, prepared.kinds
         cleaned = Cleaned(prepared, languages, np.full(len(texts), -1, np.int64))
-        english = np.array([language in STOP_WORD_LANGUAGES for language in languages.to_pylist()], bool)
-        plain = pc.string_is_ascii(texts)
+        english = np.array(pc.is_in(languages, pa.array(STOP_WORD_LANGUAGES, pa.string())))
+        plain, batch = pc.string_is_ascii(texts), TextBatch(texts)
         for kind, is_plain in product(pc.unique(kinds).to_pylist(), (True, False)):
             chosen = pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain))
             rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
             if len(rows):
-                features = self._features(TextBatch(texts.take(pa.array(rows))))
+                features = self._features(batch.take(rows))
                 found = first_reasons(features, self.config.limits(kind), english[rows], prepared.undesirable[rows])
                 cleaned.reasons[rows] = found.reasons
                 self._note(cleaned, kind, rows, found.measured)

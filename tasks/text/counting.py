@@ -136,8 +136,8 @@ def count_lines(data: Any, loads: Any, offsets: Any) -> Any:
     for text in range(num_texts):
         if offsets[text + 1] - offsets[text] >= 2 * most:  # else no more lines fit into it
             lines = 1
-            for place in range(offsets[text], offsets[text + 1]):
-                lines += data[place] == NEWLINE
+            for byte in data[offsets[text] : offsets[text + 1]]:
+                lines += byte == NEWLINE
             most = max(most, lines)
     keys, holders = np.empty(4 * most, np.uint64), np.full(4 * most, -1, np.int64)
     for text in range(num_texts):
