@@ -42,7 +42,7 @@ from tasks.text.spans import TextBatch
 from tasks.text.undesirable import UndesirableWords
 
 CODE_KIND = "code"
-MEND, STRIP, MASK, EVEN, COUNT = "mend", "strip", "mask", "even", "count"  # steps with signs of what they look for
+MEND, STRIP, EVEN, COUNT = "mend", "strip", "even", "count"  # steps with signs of what they look for
 
 
 class CleanConfig(StageConfig):
@@ -179,8 +179,8 @@ class Cleaner:
         self._features = CompiledFeatures if compiled else Features
         self._words = UndesirableWords(config.undesirable_words)
         self._mask = PersonalDataMask(config.mask)
-        sought = {MEND: MEND_SIGNS, STRIP: ROLE_SIGNS, MASK: self._mask.signs, EVEN: LINE_SIGNS}
-        self._signs = Signs({**sought, COUNT: self._words.signs}) if compiled else None
+        sought = {MEND: MEND_SIGNS, STRIP: ROLE_SIGNS, EVEN: LINE_SIGNS, COUNT: self._words.signs}
+        self._signs = Signs({**sought, **self._mask.signs}) if compiled else None
         self._quality, self._undesirable = quality, undesirable
         self._shared = SharedLines(config.shared_line_chars) if config.shared_line_documents else None
 
@@ -226,10 +226,11 @@ class Cleaner:
 
             texts.rewrite(chosen, drop)
         finds = {kind: np.zeros(len(kinds), np.int64) for kind in self._mask.kinds}
-        suspects = texts.bearing(MASK)
+        by_sign = np.array([texts.bearing(sign) for sign in self._mask.signs]).reshape(-1, len(kinds))
+        suspects = np.logical_or.reduce(by_sign, axis=0)
 
         def mask(part: pa.Array) -> pa.Array:
-            masked = self._mask.apply(part)
+            masked = self._mask.apply(part, by_sign[:, suspects] if self._signs else None)
             for kind, counts in masked.finds.items():
                 finds[kind][suspects] = counts
             return masked.texts

@@ -31,9 +31,9 @@ CONTROLS = (
     + "]"
 )
 ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
-# Sequences as signs.py has them, one of which stands in every text of ASCII that `mend` and `even_lines` change.
-MEND_SIGNS = (ASCII_CONTROLS,)
-LINE_SIGNS = ("[ \t]\n", "\n\n\n")
+# Sequences as signs.py has them, one of which stands in every text that `mend` and `even_lines` change.
+MEND_SIGNS = (ASCII_CONTROLS, "[\u0080-\u00ff]")
+LINE_SIGNS = ("[ \t\u00a0]\n", "\n\n\n")
 
 
 def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:

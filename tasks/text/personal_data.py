@@ -140,7 +140,7 @@ class Detector:
     """One form of one kind. A group named `value` is what is masked, else all of it.
 
     hint: a short expression (RE2) that matches in every find. proof: how many characters of what the pattern found are
-    a find; 0 for what only looks like one. signs: sequences (signs.py), one of which stands in every find within ASCII.
+    a find; 0 for what only looks like one. signs: sequences (signs.py), one of which stands in every find.
     """
 
     kind: PersonalData
@@ -161,7 +161,7 @@ DETECTORS = (
         "email", rf"[0-9A-Za-z_.%+\-\x{{80}}-\x{{10ffff}}]{AT}[0-9A-Za-z\x{{80}}-\x{{10ffff}}]",
         rf"(?<![0-9_.%+\-{LETTERS}])[.%+\-]*(?P<value>[0-9_{LETTERS}][0-9_.%+\-{LETTERS}]*{AT}[0-9\-{LETTERS}]+"
         rf"(?:\.[0-9\-{LETTERS}]+)*\.[{LETTERS}]{{2,24}})(?![0-9_{LETTERS}])", "name@example.com",
-        (r"[^\s/@]@", "%40", "&#64;", "&commat;"), mailbox,
+        (r"[^\s/@]@", "%40.", "&#64;", "&commat;"), mailbox,
     ),
     Detector(
         "secret", "PRIVATE KEY",
@@ -188,7 +188,7 @@ DETECTORS = (
         r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|(?:hf|api_org)_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgEI[\w\-]{50,}|"
         r"SG\.[\w\-]{22}\.[\w\-]{43}|ya29\.[\w\-]{20,}|do[oprt]_v1_[0-9a-f]{64}|glsa_\w{41}|\d{8,10}:AA[\w\-]{33})"
         r"(?![\w\-])", "[key]",
-        ("A[KS]IA", "gh[pousr]_", "github_pat_", "glpat-", "xox[abeprs]-", "AIza", r"[^\w\-]sk-", "[rs]k_live_",
+        ("A[KS]IA", "gh[pousr]_", "github_pat_", "glpat-", "xox[abeprs]-", "AIza", r"sk-[\w\-]", "[rs]k_live_",
          "[rs]k_test_", r"hf_\w", "api_org_", r"npm_\w", "pypi-AgEI", r"SG\.\w", r"ya29\.", "do[oprt]_v1_", r"glsa_",
          r"\d:AA"), random_key,
     ),
@@ -221,7 +221,7 @@ DETECTORS = (
         rf"({GAP}?)\d{{4}}\1\d{{4}}\1\d{{4}}|62\d\d({GAP}?)\d{{4}}\2\d{{4}}\2\d{{4}}(?:\2\d{{1,3}})?|"
         rf"3[47]\d\d({GAP}?)\d{{6}}\3\d{{5}}|3(?:0[0-5]|[68]\d)\d({GAP}?)(?:\d{{6}}\4\d{{4}}|\d{{4}}\4\d{{4}}\4\d\d))"
         r"(?![\w\-]|[.,]\d)",
-        "[card number]", (r"\d\d\d\d[\d \-]\d\d\d",), card_number,
+        "[card number]", (r"\d\d\d\d[\d \-]\d\d\d", r"\d\d\d\d[\xc2\xe2]"), card_number,
     ),
     Detector(
         "iban", r"[A-Z]{2}\d\d ?[0-9A-Z]{4} ?[0-9A-Z]{4}|[a-z]{2}\d\d ?[0-9a-z]{4} ?[0-9a-z]{4} ?[0-9a-z]{3}",
@@ -252,28 +252,38 @@ class PersonalDataMask:
     def __init__(self, kinds: Sequence[PersonalData]) -> None:
         self.kinds = tuple(kind for kind in KINDS if kind in kinds)
         detectors = [detector for detector in DETECTORS if detector.kind in self.kinds]
-        self.signs = tuple(dict.fromkeys(sign for detector in detectors for sign in detector.signs))
+        self.signs = {f"{detector.kind} {number}": detector.signs for number, detector in enumerate(detectors)}
         self._hint = "|".join(detector.hint for detector in detectors)
         self._patterns = [(detector, re.compile(detector.pattern, re.ASCII)) for detector in detectors]
 
-    def apply(self, column: pa.Array) -> Masked:
-        """The column masked."""
+    def apply(self, column: pa.Array, suspects: np.ndarray | None = None) -> Masked:
+        """The column masked. suspects: where each of `signs` is borne, (D, N), if that is known."""
         finds = {kind: np.zeros(len(column), np.int64) for kind in self.kinds}
         if not self.kinds:
             return Masked(column, finds)
-        hinted = pc.match_substring_regex(column, self._hint)
-        rows = np.flatnonzero(hinted.to_numpy(zero_copy_only=False))
+        if suspects is None:
+            some = np.array(pc.match_substring_regex(column, self._hint))
+            suspects = np.broadcast_to(some, (len(self._patterns), len(column)))
+        hinted = np.array([
+            _matching(column, some, detector.hint) for (detector, _), some in zip(self._patterns, suspects, strict=True)
+        ])  # fmt: skip
 
-        def masked(candidates: pa.Array) -> pa.Array:
-            texts = candidates.to_pylist()
-            for detector, pattern in self._patterns:
-                hinted = pc.match_substring_regex(candidates, detector.hint).to_numpy(zero_copy_only=False)
-                for place in np.flatnonzero(hinted).tolist():
-                    texts[place], count = mask(texts[place], detector, pattern)
-                    finds[detector.kind][rows[place]] += count
-            return pa.array(texts, column.type)
+        def masked(part: pa.Array) -> pa.Array:
+            texts = dict(zip(np.flatnonzero(hinted.any(0)).tolist(), part.to_pylist(), strict=True))
+            for (detector, pattern), here in zip(self._patterns, hinted, strict=True):
+                for row in np.flatnonzero(here).tolist():
+                    texts[row], count = mask(texts[row], detector, pattern)
+                    finds[detector.kind][row] += count
+            return pa.array(texts.values(), column.type)
 
-        return Masked(rewrite(column, hinted, masked), finds)
+        return Masked(rewrite(column, pa.array(hinted.any(0)), masked), finds)
+
+
+def _matching(column: pa.Array, some: np.ndarray, pattern: str) -> np.ndarray:
+    """True for each text, (N,), of some in which a pattern matches."""
+    found = some.copy()
+    found[some] = np.array(pc.match_substring_regex(column.take(pa.array(np.flatnonzero(some))), pattern))
+    return found
 
 
 def without_addresses(sources: pa.ChunkedArray) -> pa.ChunkedArray:

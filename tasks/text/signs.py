@@ -1,8 +1,8 @@
 """Signs of what the steps of `clean` look for, found in one pass over a batch: each step then searches only the texts
 that may hold it.
 
-A sign is a set of short sequences, one of which stands in whatever the step would change or count in a text of ASCII. A
-text beyond ASCII bears all signs. So signs decide where a step looks, never what it finds.
+A sign is a set of short sequences of bytes, one of which stands in whatever the step would change or count. So signs
+decide where a step looks, never what it finds.
 
 Sequences that stand for a few strings of four characters or more are looked up in a table, in any case, by their first
 four. The others are followed side by side, a bit for each place in them (Shift-And; Baeza-Yates & Gonnet 1992).
@@ -26,7 +26,7 @@ from tasks.text.kernels import MULTIPLIER, NONE, ONE, kept
 from tasks.text.spans import TextBatch
 
 MOST_PLACES = 64  # of all sequences that are followed
-MOST_STRINGS = 64  # that one sequence may stand for in the table
+MOST_STRINGS = 128  # that one sequence may stand for in the table
 SPARSE = 64  # slots of the table for each string: where nearly all are empty, the processor foresees it
 LOWER = np.uint64(0x20)  # the bit that makes letters of ASCII small; other characters are taken for others by it
 BYTE, LAST_BYTE = np.uint64(8), np.uint64(24)
@@ -49,17 +49,17 @@ def find_signs(
     bounds: Any,
     borne: Any,
 ) -> Any:
-    """The signs of each text, (N,) uint8, a bit each. A text counts as if a line end stood before it.
+    """The signs of each text, (N,) uint32, a bit each. A text counts as if a line end stood before it.
 
     masks: (256,) uint64, the places of the sequences that are followed at which a byte may stand; starts: the first
     places; ends: (S,) uint64, the last places of each sign. fours: a table, with open addressing, of the first four
     bytes of strings; strings: their numbers in it. rest, bounds: the other bytes of all strings, and where those of
     each begin; borne: the signs of each string.
     """
-    result = np.zeros(len(offsets) - 1, np.uint8)
+    result = np.zeros(len(offsets) - 1, np.uint32)
     last_slot = np.uint64(len(fours) - 1)
     for text in range(len(offsets) - 1):
-        state, met, four, signs = masks[NEWLINE] & starts, NONE, LINE_END, np.uint8(0)
+        state, met, four, signs = masks[NEWLINE] & starts, NONE, LINE_END, np.uint32(0)
         end = np.uint64(offsets[text + 1])
         for place in range(np.uint64(offsets[text]), end):
             byte = np.uint64(data[place])
@@ -79,19 +79,20 @@ def find_signs(
                 slot = slot + ONE & last_slot
         for sign in range(len(ends)):
             if met & ends[sign]:
-                signs |= np.uint8(1 << sign)
+                signs |= np.uint32(1 << sign)
         result[text] = signs
     return result
 
 
 class Signs:
-    """Signs by name, each given as sequences of characters of ASCII, or of sets of them, as regular expressions write
-    them."""
+    """Signs by name, each given as sequences of bytes, or of sets of them, as regular expressions write them; "é" is
+    the byte 0xE9, not a character in UTF-8."""
 
     def __init__(self, sequences: Mapping[str, Iterable[str]]) -> None:
         self.names = tuple(sequences)
         self._masks, self._starts, self._num_places = np.zeros(256, np.uint64), 0, 0
-        self._ends = np.full(len(self.names), self._follow([range(128, 256)]), np.uint64)
+        self._followed: dict[str, np.uint64] = {}
+        self._ends = np.zeros(len(self.names), np.uint64)
         strings: dict[bytes, int] = {}
         for number, name in enumerate(self.names):
             for sequence in sequences[name]:
@@ -101,17 +102,20 @@ class Signs:
                     for string in map(bytes, product(*sets)):
                         strings[string] = strings.get(string, 0) | 1 << number
                 else:
-                    self._ends[number] |= self._follow(places)
+                    self._ends[number] |= self._follow(sequence, places)
         self._tabulate(strings)
 
-    def _follow(self, places: Iterable[Iterable[int]]) -> np.uint64:
+    def _follow(self, sequence: str, places: Iterable[Iterable[int]]) -> np.uint64:
         """Take a sequence among those that are followed; gives the bit of its last place."""
+        if sequence in self._followed:
+            return self._followed[sequence]
         self._starts |= 1 << self._num_places
         for members in places:
             assert self._num_places < MOST_PLACES, "too many sequences have to be followed"
             self._masks[list(members)] |= np.uint64(1 << self._num_places)
             self._num_places += 1
-        return np.uint64(1 << (self._num_places - 1))
+        self._followed[sequence] = np.uint64(1 << (self._num_places - 1))
+        return self._followed[sequence]
 
     def _tabulate(self, strings: Mapping[bytes, int]) -> None:
         bits = max(len(strings) * SPARSE - 1, 1).bit_length()
@@ -126,10 +130,10 @@ class Signs:
         rest = [string[4:] for string in strings]
         self._bounds = np.array([0, *accumulate(map(len, rest))], np.uint64)
         self._rest = np.frombuffer(b"".join(rest) + b"\0", np.uint8)
-        self._borne = np.array([*strings.values(), 0], np.uint8)
+        self._borne = np.array([*strings.values(), 0], np.uint32)
 
     def of(self, column: pa.Array) -> np.ndarray:
-        """The signs that each text bears, (N,) uint8: a bit each, of the first name the lowest."""
+        """The signs that each text bears, (N,) uint32: a bit each, of the first name the lowest."""
         batch = TextBatch(column)
         found: np.ndarray = kept(find_signs)(
             batch.data, batch.offsets, self._masks, np.uint64(self._starts), self._ends, self._fours, self._strings,
@@ -140,8 +144,8 @@ class Signs:
 
 @cache
 def _members(place: str) -> tuple[int, ...]:
-    """The characters that may stand at a place of a sequence."""
-    return tuple(byte for byte in range(128) if re.fullmatch(place, chr(byte), re.DOTALL | re.ASCII))
+    """The bytes that may stand at a place of a sequence."""
+    return tuple(byte for byte in range(256) if re.fullmatch(place, chr(byte), re.DOTALL | re.ASCII))
 
 
 class Texts:
