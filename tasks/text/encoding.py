@@ -38,9 +38,11 @@ LINE_SIGNS = ("[ \t\u00a0]\n", "\n\n\n")
 
 def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
     """The column with the texts where `needed` holds replaced by `function` of them."""
-    if not pc.any(needed).as_py():
-        return column
     rows = np.flatnonzero(needed.to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return column
+    if len(rows) == len(column):
+        return function(column).cast(column.type)
     changed = function(column.take(pa.array(rows)))
     order = np.arange(len(column))
     order[rows] = len(column) + np.arange(len(rows))

@@ -120,7 +120,7 @@ class Signs:
     def _tabulate(self, strings: Mapping[bytes, int]) -> None:
         bits = max(len(strings) * SPARSE - 1, 1).bit_length()
         self._shift = np.uint64(64 - bits)
-        self._fours, self._strings = np.zeros(1 << bits, np.uint64), np.zeros(1 << bits, np.uint64)
+        self._fours, self._strings = np.zeros(1 << bits, np.uint32), np.zeros(1 << bits, np.uint32)
         for number, string in enumerate(strings):
             four = int.from_bytes(string[:4], "little")
             slot = (four * int(MULTIPLIER) & (1 << 64) - 1) >> (64 - bits)
