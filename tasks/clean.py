@@ -94,19 +94,18 @@ class Audit:
 
     def add(self, table: pa.Table, cleaned: Cleaned, cleaner: Cleaner) -> pa.Table:
         """Take a batch in. Gives the rows of personal_data.parquet."""
-        kinds = cleaned.prepared.kinds.to_pylist()
-        self.kinds.update(kinds)
-        self.languages.update(language or UNDETERMINED for language in cleaned.languages.to_pylist())
-        for row in np.flatnonzero(cleaned.reasons >= 0).tolist():
-            reason, doc_id = REASONS[cleaned.reasons[row]], table["doc_id"][row].as_py()
-            self.blame[kinds[row], reason] += 1
+        self.kinds.update(_counts(cleaned.prepared.kinds))
+        self.languages.update(_counts(pc.fill_null(cleaned.languages, UNDETERMINED)))
+        for row, doc_id, kind in _some(table, cleaned, cleaned.reasons >= 0):
+            reason = REASONS[cleaned.reasons[row]]
+            self.blame[kind, reason] += 1
             if self.rejects.wants(reason, doc_id):
-                self.rejects.add(reason, doc_id, _reject(table, cleaned, row, kinds[row], cleaner))
+                self.rejects.add(reason, doc_id, _reject(table, cleaned, row, kind, cleaner))
         for kind, rules in cleaned.measured.items():
             for rule, (_, values) in rules.items():
                 self.histograms.add(kind, rule, values)
         self.figures["mended_encodings"] += cleaned.prepared.mended
-        self._add_lines(table, cleaned, kinds, cleaner)
+        self._add_lines(table, cleaned, cleaner)
         ids, found = table["doc_id"].combine_chunks(), []
         for kind, counts in cleaned.prepared.finds.items():
             rows = np.flatnonzero(counts)
@@ -119,15 +118,14 @@ class Audit:
         self.figures["masked_documents"] += int(some.sum())
         return pa.concat_tables(found) if found else FINDS_SCHEMA.empty_table()
 
-    def _add_lines(self, table: pa.Table, cleaned: Cleaned, kinds: list[str], cleaner: Cleaner) -> None:
+    def _add_lines(self, table: pa.Table, cleaned: Cleaned, cleaner: Cleaner) -> None:
         """Lines taken out by each rule, and a few of them, which stand among the rejects."""
         for rule, counts in cleaned.prepared.lines.counts.items():
             self.figures[f"lines_dropped/{rule}"] += int(counts.sum())
-            for row in np.flatnonzero(counts).tolist():
-                doc_id = table["doc_id"][row].as_py()
+            for row, doc_id, kind in _some(table, cleaned, counts > 0):
                 if self.rejects.wants(rule, doc_id):
                     line = UNBROKEN.sub("[…]", cleaner.masked(cleaned.prepared.lines.first(rule, row)))[:EXCERPT_CHARS]
-                    told = {"kind": kinds[row], "language": cleaned.languages[row].as_py(), "measured": None,
+                    told = {"kind": kind, "language": cleaned.languages[row].as_py(), "measured": None,
                             "limit": None, "source": table["source"][row].as_py(), "excerpt": line}  # fmt: skip
                     self.rejects.add(rule, doc_id, told)
 
@@ -162,6 +160,18 @@ class Audit:
         return {
             name.removeprefix(group): count for name, count in sorted(self.figures.items()) if name.startswith(group)
         }
+
+
+def _counts(column: pa.Array) -> dict[str, int]:
+    """How often each value occurs."""
+    return {entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()}
+
+
+def _some(table: pa.Table, cleaned: Cleaned, chosen: np.ndarray) -> Iterator[tuple[int, str, str]]:
+    """Row, doc_id and kind of the documents where `chosen`, (N,), holds."""
+    rows = np.flatnonzero(chosen)
+    columns = (column.take(pa.array(rows)).to_pylist() for column in (table["doc_id"], cleaned.prepared.kinds))
+    return zip(rows.tolist(), *columns, strict=True)
 
 
 def _reject(table: pa.Table, cleaned: Cleaned, row: int, kind: str, cleaner: Cleaner) -> dict[str, Any]:

@@ -3,7 +3,7 @@ batch; the lines that many documents share are counted before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import product
@@ -19,12 +19,12 @@ from pydantic import Field, field_validator
 from tasks.stage import StageConfig, neutral
 from tasks.text.classifier import Classifier
 from tasks.text.compiled_features import CompiledFeatures
-from tasks.text.encoding import mend, rewrite, tidy
+from tasks.text.encoding import LINE_SIGNS, MEND_SIGNS, even_lines, mend, trim
 from tasks.text.features import Features
 from tasks.text.language import UNDETERMINED, identifier, identify
 from tasks.text.language_codes import declared_languages
-from tasks.text.lines import LostLines, SharedLines, drop_lines, may_lose_lines
-from tasks.text.markup import strip_markup
+from tasks.text.lines import LostLines, SharedLines, drop_lines, may_lose_lines, rule_lines_out
+from tasks.text.markup import ROLE_SIGNS, WHOLLY_MARKED, strip_markup
 from tasks.text.personal_data import KINDS, PersonalData, PersonalDataMask
 from tasks.text.rule_presets import CODE, DOCSTRING, HTML, MARKDOWN, PAPERS, TEXT, Preset
 from tasks.text.rules import (
@@ -37,10 +37,12 @@ from tasks.text.rules import (
     RuleLimits,
     first_reasons,
 )
+from tasks.text.signs import Signs, Texts
 from tasks.text.spans import TextBatch
 from tasks.text.undesirable import UndesirableWords
 
 CODE_KIND = "code"
+MEND, STRIP, EVEN, COUNT = "mend", "strip", "even", "count"  # steps with signs of what they look for
 
 
 class CleanConfig(StageConfig):
@@ -140,12 +142,14 @@ class CleanConfig(StageConfig):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Documents mended, bare and masked; what was found in each, (N,), and the lines that they lost."""
+    """Documents mended, bare and masked; what was found in each, (N,), how many undesirable words each holds, (N,), and
+    the lines that they lost."""
 
     kinds: pa.Array
     texts: pa.Array
     mended: int
     finds: dict[PersonalData, np.ndarray]
+    undesirable: np.ndarray
     lines: LostLines
 
 
@@ -175,6 +179,8 @@ class Cleaner:
         self._features = CompiledFeatures if compiled else Features
         self._words = UndesirableWords(config.undesirable_words)
         self._mask = PersonalDataMask(config.mask)
+        sought = {MEND: MEND_SIGNS, STRIP: ROLE_SIGNS, EVEN: LINE_SIGNS, COUNT: self._words.signs}
+        self._signs = Signs({**sought, **self._mask.signs}) if compiled else None
         self._quality, self._undesirable = quality, undesirable
         self._shared = SharedLines(config.shared_line_chars) if config.shared_line_documents else None
 
@@ -189,7 +195,7 @@ class Cleaner:
     def count_lines(self, table: pa.Table) -> None:
         """See documents before any is cleaned: how many share a line. Only where the settings ask for it."""
         assert self._shared is not None
-        self._shared.add(self._mended(table)[1], self._groups(table))
+        self._shared.add(self._mended(table)[1].column, self._groups(table))
 
     def clean(self, table: pa.Table) -> Cleaned:
         """Clean documents."""
@@ -201,34 +207,57 @@ class Cleaner:
     def prepare(self, table: pa.Table) -> Prepared:
         """Mend, strip, mask, and drop the lines that are not wanted."""
         kinds, texts, mended = self._mended(table)
-        lines = LostLines(len(texts))
+        lines = LostLines(len(kinds))
         if self._shared is not None:
             assert self.config.shared_line_documents is not None
-            rest = self._shared.drop(texts, self._groups(table), self.config.shared_line_documents)
-            texts = rest.texts
-            lines.add(rest.lost, np.arange(len(texts)))
-        for kind in pc.unique(kinds).to_pylist():
+            rest = self._shared.drop(texts.column, self._groups(table), self.config.shared_line_documents)
+            texts = Texts(rest.texts, self._signs)
+            lines.add(rest.lost, np.arange(len(kinds)))
+        for kind, chosen in _by_kind(kinds):
             limits = self.config.limits(kind)
-            chosen = pc.and_(pc.equal(kinds, kind), may_lose_lines(texts, limits))
+            if not rule_lines_out(limits):
+                continue
+            chosen[chosen] = may_lose_lines(texts.where(chosen), limits)
 
-            def drop(part: pa.Array, limits: RuleLimits = limits, chosen: pa.Array = chosen) -> pa.Array:
+            def drop(part: pa.Array, limits: RuleLimits = limits, chosen: np.ndarray = chosen) -> pa.Array:
                 rest = drop_lines(part, limits)
-                lines.add(rest.lost, np.flatnonzero(chosen.to_numpy(zero_copy_only=False)))
+                lines.add(rest.lost, np.flatnonzero(chosen))
                 return rest.texts
 
-            texts = rewrite(texts, chosen, drop)
-        masked = self._mask.apply(texts)
-        return Prepared(kinds, tidy(masked.texts), mended, masked.finds, lines)
+            texts.rewrite(chosen, drop)
+        finds = {kind: np.zeros(len(kinds), np.int64) for kind in self._mask.kinds}
+        by_sign = np.array([texts.bearing(sign) for sign in self._mask.signs]).reshape(-1, len(kinds))
+        suspects = np.logical_or.reduce(by_sign, axis=0)
+
+        def mask(part: pa.Array) -> pa.Array:
+            masked = self._mask.apply(part, by_sign[:, suspects] if self._signs else None)
+            for kind, counts in masked.finds.items():
+                finds[kind][suspects] = counts
+            return masked.texts
+
+        texts.rewrite(suspects, mask)
+        texts.rewrite(texts.bearing(EVEN), even_lines)
+        undesirable, worded = np.zeros(len(kinds), np.int64), texts.bearing(COUNT)
+        undesirable[worded] = self._words.counts(texts.where(worded))
+        return Prepared(kinds, trim(texts.column), mended, finds, undesirable, lines)
 
     def masked(self, text: str) -> str:
         """One text masked."""
         return str(self._mask.apply(pa.array([text], pa.large_string())).texts[0].as_py())
 
-    def _mended(self, table: pa.Table) -> tuple[pa.Array, pa.Array, int]:
+    def _mended(self, table: pa.Table) -> tuple[pa.Array, Texts, int]:
         kinds = pc.fill_null(table["kind"], "text").combine_chunks()
-        texts, mended = mend(pc.fill_null(table["text"], "").combine_chunks())
-        for kind in pc.unique(kinds).to_pylist():
-            texts = rewrite(texts, pc.equal(kinds, kind), partial(strip_markup, kind=kind))
+        texts, mended = Texts(pc.fill_null(table["text"], "").combine_chunks(), self._signs), 0
+
+        def mend_part(part: pa.Array) -> pa.Array:
+            nonlocal mended
+            column, mended = mend(part)
+            return column
+
+        texts.rewrite(texts.bearing(MEND), mend_part)
+        marked = texts.bearing(STRIP)
+        for kind, chosen in _by_kind(kinds):
+            texts.rewrite(chosen if kind in WHOLLY_MARKED else chosen & marked, partial(strip_markup, kind=kind))
         return kinds, texts, mended
 
     def _groups(self, table: pa.Table) -> np.ndarray:
@@ -243,15 +272,14 @@ class Cleaner:
         """By the preset for each document's kind; texts in ASCII go apart, because they are quicker to measure."""
         texts, kinds = prepared.texts, prepared.kinds
         cleaned = Cleaned(prepared, languages, np.full(len(texts), -1, np.int64))
-        english = np.array([language in STOP_WORD_LANGUAGES for language in languages.to_pylist()], bool)
-        undesirable = self._words.counts(texts)
-        plain = pc.string_is_ascii(texts)
+        english = np.array(pc.is_in(languages, pa.array(STOP_WORD_LANGUAGES, pa.string())))
+        plain, batch = pc.string_is_ascii(texts), TextBatch(texts)
         for kind, is_plain in product(pc.unique(kinds).to_pylist(), (True, False)):
             chosen = pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain))
             rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
             if len(rows):
-                features = self._features(TextBatch(texts.take(pa.array(rows))))
-                found = first_reasons(features, self.config.limits(kind), english[rows], undesirable[rows])
+                features = self._features(batch.take(rows))
+                found = first_reasons(features, self.config.limits(kind), english[rows], prepared.undesirable[rows])
                 cleaned.reasons[rows] = found.reasons
                 self._note(cleaned, kind, rows, found.measured)
         self._by_language(cleaned)
@@ -303,6 +331,12 @@ def cleaner_of(parts: CleanerParts) -> Cleaner:
     """The cleaner of this process; the first one only costs what its patterns take to compile."""
     quality, undesirable = (Classifier.read(path) if path else None for path in (parts.quality, parts.undesirable))
     return Cleaner(CleanConfig.model_validate_json(parts.settings), quality, undesirable, parts.compiled)
+
+
+def _by_kind(kinds: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
+    """Each kind of text, and where it stands, (N,) bool."""
+    for kind in pc.unique(kinds).to_pylist():
+        yield kind, np.array(pc.equal(kinds, kind))
 
 
 def _threshold(classifier: Classifier | None, given: float | None) -> float | None:

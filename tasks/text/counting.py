@@ -16,9 +16,12 @@ from tasks.text.kernels import (
     NONE,
     ONE,
     SPACE,
+    THREE,
+    TWO,
     UNSPACED,
     character_at,
     hash_word,
+    is_ascii,
     mix64,
 )
 
@@ -27,9 +30,54 @@ CHARS, VISIBLE, LETTERS, DIGITS, UNSPACED_CHARS, WORDS, WORDED = range(7)  # col
 LINES, LINE_BYTES, LINES_REPEATED, BYTES_REPEATED, LINES_IN_ELLIPSES = range(5)  # of what `count_lines` counts
 VERY_LONG = 100  # bytes of a word that may be a piece of an encoded file
 NEWLINE = ord("\n")
+# In each of eight bytes: a line end, the lowest bit, the highest bit.
+NEWLINES, LOWS, HIGHS = (np.uint64(int.from_bytes(bytes([byte] * 8), "little")) for byte in (NEWLINE, 0x01, 0x80))
 THREE_BYTES, THREE_DOTS, ELLIPSIS = (
     np.uint64(int.from_bytes(end, "little")) for end in (b"\xff\xff\xff", b"...", "\u2026".encode())
 )
+
+
+@njit(nogil=True, error_model="numpy")
+def find_spaced_words(data: Any, place: Any, end: Any, classes: Any, edges: Any, lettered: Any, counts: Any) -> Any:
+    """How many words one text has, as `count` takes them: where each begins and ends, written to `edges`, and how many
+    letters stand before, written to `lettered`. What else is counted in it, (7,), is written to `counts`."""
+    num_edges = inside = chars = visible = letters = digits = unspaced = NONE
+    if is_ascii(data, place, end):  # of which no letter is a word by itself
+        chars = end - place
+        for byte in range(place, end):
+            # No jumps that depend on where words end, which the processor cannot foresee.
+            bits = np.uint64(classes[data[byte]])
+            edges[num_edges], lettered[num_edges] = byte, letters
+            within = (bits & SPACE) >> THREE ^ ONE
+            num_edges += within ^ inside
+            inside = within
+            visible += within
+            letters += bits & LETTER
+            digits += (bits & DIGIT) >> ONE
+        place = end
+    while place < end:
+        bits, size = character_at(data, place, classes)
+        edges[num_edges], lettered[num_edges] = place, letters
+        within = (bits & SPACE) >> THREE ^ ONE
+        chars += ONE
+        visible += within
+        letters += bits & LETTER
+        digits += (bits & DIGIT) >> ONE
+        if bits & UNSPACED:
+            unspaced += ONE
+            num_edges += inside
+            edges[num_edges], lettered[num_edges] = place, letters - (bits & LETTER)
+            edges[num_edges + ONE], lettered[num_edges + ONE] = place + size, letters
+            num_edges += TWO
+            inside = NONE
+        else:
+            num_edges += within ^ inside
+            inside = within
+        place += size
+    edges[num_edges], lettered[num_edges] = end, letters
+    counts[CHARS], counts[VISIBLE], counts[LETTERS], counts[DIGITS] = chars, visible, letters, digits
+    counts[UNSPACED_CHARS], counts[WORDS] = unspaced, (num_edges + inside) >> ONE
+    return (num_edges + inside) >> ONE
 
 
 @njit(nogil=True, error_model="numpy")
@@ -39,54 +87,42 @@ def count(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
     counts: (N, 7) int64. hashes: of the words of all texts, (W,) uint64; those of more than LONG bytes are left open.
     long_words: number, first byte and length of each word of more than VERY_LONG bytes, (L, 3) int64.
     """
-    num_texts = len(offsets) - 1
+    num_texts, longest = len(offsets) - 1, 0
+    for text in range(num_texts):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    edges, lettered = np.empty(longest + 3, np.uint64), np.empty(longest + 3, np.uint64)
     counts = np.zeros((num_texts, 7), np.int64)
     hashes = np.empty(offsets[-1] // 2 + num_texts, np.uint64)
     long_words = np.empty((offsets[-1] // VERY_LONG + 1, 3), np.int64)
-    words: Any = 0
-    num_long = 0
+    words, num_long = 0, 0
     for text in range(num_texts):
-        place, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
-        before: Any = words
-        worded: Any = 0
-        chars = visible = letters = digits = unspaced = NONE
-        start, inside, letter = place, NONE, NONE  # of the word that goes on
-        while True:
-            bits, size = SPACE, ONE
-            if place < end:
-                bits, size = character_at(data, place, classes)
-                chars += ONE
-            alone = bits & UNSPACED
-            if inside and bits & (SPACE | UNSPACED):
-                length = np.int64(place - start)
-                hashes[words] = hash_word(data, loads, np.int64(start), length) if length <= LONG else NONE
-                if length > VERY_LONG:
-                    long_words[num_long, 0], long_words[num_long, 1], long_words[num_long, 2] = words, start, length
-                    num_long += 1
-                worded += letter > NONE
-                words += 1
-                inside = NONE
-            if place >= end:
-                break
-            if not bits & SPACE:
-                visible += ONE
-                is_letter = bits & LETTER
-                letters += is_letter
-                digits += (bits & DIGIT) >> ONE
-                if alone:
-                    unspaced += ONE
-                    hashes[words] = hash_word(data, loads, np.int64(place), np.int64(size))
-                    worded += is_letter > NONE
-                    words += 1
-                else:
-                    if not inside:
-                        start, inside, letter = place, ONE, NONE
-                    letter |= is_letter
-            place += size
-        counts[text, CHARS], counts[text, VISIBLE], counts[text, LETTERS] = chars, visible, letters
-        counts[text, DIGITS], counts[text, UNSPACED_CHARS] = digits, unspaced
-        counts[text, WORDS], counts[text, WORDED] = words - before, worded
+        num_words = find_spaced_words(
+            data, np.uint64(offsets[text]), np.uint64(offsets[text + 1]), classes, edges, lettered, counts[text]
+        )
+        worded = 0
+        for edge in range(NONE, TWO * num_words, TWO):
+            start, length = np.int64(edges[edge]), np.int64(edges[edge + ONE] - edges[edge])
+            hashes[words] = hash_word(data, loads, start, length) if length <= LONG else NONE
+            if length > VERY_LONG:
+                long_words[num_long, 0], long_words[num_long, 1], long_words[num_long, 2] = words, start, length
+                num_long += 1
+            worded += lettered[edge + ONE] > lettered[edge]
+            words += 1
+        counts[text, WORDED] = worded
     return counts, hashes[:words].copy(), long_words[:num_long].copy()
+
+
+@njit(nogil=True, error_model="numpy")
+def find_newline(loads: Any, place: Any, end: Any) -> Any:
+    """Where the first line end from a place of a text on stands, or else the text ends; eight bytes at a time."""
+    while place < end:
+        other = loads[place] ^ NEWLINES
+        found = (other - LOWS) & ~other & HIGHS  # its lowest bit is the highest one of the first byte that is zero
+        if found:
+            before = (((found & (NONE - found)) >> np.uint64(7)) - ONE) & LOWS  # a bit for each byte before it
+            return min(place + (before * LOWS >> np.uint64(56)), end)
+        place += np.uint64(8)
+    return end
 
 
 @njit(nogil=True, error_model="numpy")
@@ -96,19 +132,19 @@ def count_lines(data: Any, loads: Any, offsets: Any) -> Any:
     num_texts, most = len(offsets) - 1, 1
     result = np.zeros((num_texts, 5), np.int64)
     for text in range(num_texts):
-        lines = 1
-        for place in range(offsets[text], offsets[text + 1]):
-            lines += data[place] == NEWLINE
-        most = max(most, lines)
-    bits = 1
-    while 1 << bits < 2 * most:
-        bits += 1
-    keys, holders, mask = np.empty(1 << bits, np.uint64), np.full(1 << bits, -1, np.int64), np.uint64((1 << bits) - 1)
+        if offsets[text + 1] - offsets[text] >= 2 * most:  # else no more lines fit into it
+            lines = 1
+            for byte in data[offsets[text] : offsets[text + 1]]:
+                lines += byte == NEWLINE
+            most = max(most, lines)
+    keys, holders = np.empty(4 * most, np.uint64), np.full(4 * most, -1, np.int64)
     for text in range(num_texts):
-        start, moves = offsets[text], 0
-        for place in range(offsets[text], offsets[text + 1] + 1):
-            if place < offsets[text + 1] and data[place] != NEWLINE:
-                continue
+        start, end, moves, bits = offsets[text], offsets[text + 1], 0, 1
+        while 1 << bits < min(2 * most, end - start + 2):
+            bits += 1
+        mask = np.uint64((1 << bits) - 1)
+        while start < end:
+            place: Any = np.int64(find_newline(loads, np.uint64(start), np.uint64(end)))
             length = place - start
             if length:
                 key = hash_word(data, loads, start, length)
@@ -140,7 +176,7 @@ def count_repeated_runs(hashes: Any, offsets: Any, size: int) -> Any:
     for text in range(len(offsets) - 1):
         longest = max(longest, offsets[text + 1] - offsets[text])
     bits = 1
-    while 1 << bits < 2 * longest:
+    while 1 << bits < 4 * longest:
         bits += 1
     keys, holders = np.empty(1 << bits, np.uint64), np.full(1 << bits, -1, np.int64)
     powers = np.ones(size, np.uint64)
@@ -148,7 +184,7 @@ def count_repeated_runs(hashes: Any, offsets: Any, size: int) -> Any:
         powers[step] = powers[step - 1] * MULTIPLIER
     for text in range(len(offsets) - 1):
         bits = 1
-        while 1 << bits < 2 * (offsets[text + 1] - offsets[text]):
+        while 1 << bits < 4 * (offsets[text + 1] - offsets[text]):
             bits += 1
         mask, moves = np.uint64((1 << bits) - 1), 0
         for first in range(offsets[text], offsets[text + 1] - size + 1):

@@ -31,17 +31,22 @@ CONTROLS = (
     + "]"
 )
 ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
+# Sequences as signs.py has them, one of which stands in every text that `mend` and `even_lines` change.
+MEND_SIGNS = (ASCII_CONTROLS, "[\u0080-\u00ff]")
+LINE_SIGNS = ("[ \t\u00a0]\n", "\n\n\n")
 
 
 def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
     """The column with the texts where `needed` holds replaced by `function` of them."""
-    if not pc.any(needed).as_py():
-        return column
     rows = np.flatnonzero(needed.to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return column
+    if len(rows) == len(column):
+        return function(column).cast(column.type)
     changed = function(column.take(pa.array(rows)))
     order = np.arange(len(column))
     order[rows] = len(column) + np.arange(len(rows))
-    return pa.concat_arrays([column, changed.cast(column.type)]).take(pa.array(order))
+    return pa.chunked_array([column, changed.cast(column.type)]).take(pa.array(order)).combine_chunks()
 
 
 def each(function: Callable[[str], str]) -> Callable[[pa.Array], pa.Array]:
@@ -90,7 +95,11 @@ def _drop_controls(column: pa.Array) -> pa.Array:
     return column
 
 
-def tidy(column: pa.Array) -> pa.Array:
-    """Drop blanks at line ends, more than one empty line in a row, and white space around the text."""
-    column = substitute(column, r"[ \t\x{a0}]\n|\n\n\n", (r"[ \t\x{a0}]+\n", "\n"), (r"\n{3,}", "\n\n"))
+def even_lines(column: pa.Array) -> pa.Array:
+    """Drop blanks at line ends, and more than one empty line in a row."""
+    return substitute(column, r"[ \t\x{a0}]\n|\n\n\n", (r"[ \t\x{a0}]+\n", "\n"), (r"\n{3,}", "\n\n"))
+
+
+def trim(column: pa.Array) -> pa.Array:
+    """Drop white space around each text, but for blanks before its first line."""
     return pc.utf8_rtrim_whitespace(pc.utf8_ltrim(column, "\n")) if len(column) else column

@@ -99,12 +99,18 @@ def _lost(batch: TextBatch, lines: Spans, drop: np.ndarray) -> Lost:
     return Lost(batch.bytes, lines.documents[drop], lines.starts[drop], lines.lengths[drop])
 
 
-def may_lose_lines(column: pa.Array, limits: RuleLimits) -> pa.Array:
+def rule_lines_out(limits: RuleLimits) -> bool:
+    """Whether limits may rule out a line of any text."""
+    return bool(limits.sentence_lines or limits.min_line_words or limits.drop_page_lines or limits.drop_notices)
+
+
+def may_lose_lines(column: pa.Array, limits: RuleLimits) -> np.ndarray:
     """True for each text, (N,), in which limits may rule a line out: a search that costs little."""
     if limits.sentence_lines or limits.min_line_words:
-        return pa.array(np.ones(len(column), bool))
+        return np.ones(len(column), bool)
     hints = [*([_ABOUT_THE_PAGE] if limits.drop_page_lines else []), *([_NOTICED] if limits.drop_notices else [])]
-    return pc.match_substring_regex(column, "|".join(hints)) if hints else pa.array(np.zeros(len(column), bool))
+    found: np.ndarray = pc.match_substring_regex(column, "|".join(hints)).to_numpy(zero_copy_only=False)
+    return found
 
 
 def drop_lines(column: pa.Array, limits: RuleLimits) -> Rest:

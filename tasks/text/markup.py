@@ -63,6 +63,11 @@ RST_LINK = r"`([^`<]*[^`<\s])\s*<[^`>]*>`__?"
 MARKDOWN_LINK = r"\[([^\[\]\n]+)\]\(https?://[^)\s]+\)"
 
 
+WHOLLY_MARKED = ("markdown", "rst", "html")
+"""Kinds of which any text may be marked up; in others `strip_markup` changes none without one of these sequences."""
+ROLE_SIGNS = (":`", ">`_", r"\]\(http")  # as signs.py has them
+
+
 def strip_html(html: str) -> str:
     """The text of a page without navigation, scripts and styles; of a fragment without a main part, all its text."""
     return html_to_text(html) or str(extract_plain_text(html, preserve_formatting=True, links=False)).strip()

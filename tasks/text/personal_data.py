@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from tasks.text.encoding import rewrite
+
 PersonalData = Literal["email", "ip_address", "card_number", "iban", "secret", "phone"]
 KINDS: tuple[PersonalData, ...] = get_args(PersonalData)
 
@@ -138,39 +140,44 @@ class Detector:
     """One form of one kind. A group named `value` is what is masked, else all of it.
 
     hint: a short expression (RE2) that matches in every find. proof: how many characters of what the pattern found are
-    a find; 0 for what only looks like one.
+    a find; 0 for what only looks like one. signs: sequences (signs.py), one of which stands in every find.
     """
 
     kind: PersonalData
     hint: str
     pattern: str
     mask: str
+    signs: tuple[str, ...]
     proof: Callable[[re.Match[str]], int] | None = None
 
 
 DETECTORS = (
     Detector(  # before e-mail addresses: a password and its host look like one
         "secret", r"://[^\s/:@]+:[^\s/@]+@",
-        r"://[^\s/:@,\[\]<>{}\"'`]{1,100}:(?P<value>[^\s/@\[\]<>{}\"'`]{3,200})(?=@[\w\[])", "[password]", password,
+        r"://[^\s/:@,\[\]<>{}\"'`]{1,100}:(?P<value>[^\s/@\[\]<>{}\"'`]{3,200})(?=@[\w\[])", "[password]",
+        (r"[^\s/@]@",), password,
     ),
     Detector(  # the user's part has no bound, so that no rest of it is left before the mask
         "email", rf"[0-9A-Za-z_.%+\-\x{{80}}-\x{{10ffff}}]{AT}[0-9A-Za-z\x{{80}}-\x{{10ffff}}]",
         rf"(?<![0-9_.%+\-{LETTERS}])[.%+\-]*(?P<value>[0-9_{LETTERS}][0-9_.%+\-{LETTERS}]*{AT}[0-9\-{LETTERS}]+"
-        rf"(?:\.[0-9\-{LETTERS}]+)*\.[{LETTERS}]{{2,24}})(?![0-9_{LETTERS}])", "name@example.com", mailbox,
+        rf"(?:\.[0-9\-{LETTERS}]+)*\.[{LETTERS}]{{2,24}})(?![0-9_{LETTERS}])", "name@example.com",
+        (r"[^\s/@]@", "%40.", "&#64;", "&commat;"), mailbox,
     ),
     Detector(
         "secret", "PRIVATE KEY",
         r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n)*(?:[A-Za-z\-]{1,20}: [^\n]{0,100}\s{1,9}){0,9}"
         r"(?:[A-Za-z0-9+/=]{16,}(?:\s|\\n)*)+[A-Za-z0-9+/=]{0,80}\s*"
         r"(?:-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?",
-        "[private key]",
+        "[private key]", ("PRIVATE KEY",),
     ),
     Detector(  # the second part of one whose beginning stands in another document; what has no end mark is passed over
         "secret", "-----END [A-Z ]{0,30}PRIVATE KEY",
         r"(?<![A-Za-z0-9+/=])(?:[A-Za-z0-9+/=]{16,}+(?:\s|\\n)++)++(?:[A-Za-z0-9+/=]{1,80}+(?:\s|\\n)++)?+"
-        r"(?P<mark>-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?+", "[private key]", end_of_key,
+        r"(?P<mark>-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?+", "[private key]",
+        ("PRIVATE KEY",), end_of_key,
     ),
-    Detector("secret", r"eyJ\w", r"\beyJ[\w\-]{8,1000}\.eyJ[\w\-]{8,9000}\.[\w\-]{16,1000}", "[token]"),
+    Detector("secret", r"eyJ\w", r"\beyJ[\w\-]{8,1000}\.eyJ[\w\-]{8,9000}\.[\w\-]{16,1000}", "[token]",
+             (r"eyJ\w",)),
     Detector(  # AWS; GitHub, GitLab; Slack; Google; OpenAI, Anthropic; Stripe; Hugging Face; npm; PyPI; SendGrid;
         # DigitalOcean; Grafana; Telegram
         "secret",
@@ -180,25 +187,32 @@ DETECTORS = (
         r"xox[abeprs]-[A-Za-z0-9\-]{20,}|AIza[\w\-]{35}|sk-[\w\-]{20,}|"
         r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|(?:hf|api_org)_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgEI[\w\-]{50,}|"
         r"SG\.[\w\-]{22}\.[\w\-]{43}|ya29\.[\w\-]{20,}|do[oprt]_v1_[0-9a-f]{64}|glsa_\w{41}|\d{8,10}:AA[\w\-]{33})"
-        r"(?![\w\-])", "[key]", random_key,
+        r"(?![\w\-])", "[key]",
+        ("A[KS]IA", "gh[pousr]_", "github_pat_", "glpat-", "xox[abeprs]-", "AIza", r"sk-[\w\-]", "[rs]k_live_",
+         "[rs]k_test_", r"hf_\w", "api_org_", r"npm_\w", "pypi-AgEI", r"SG\.\w", r"ya29\.", "do[oprt]_v1_", r"glsa_",
+         r"\d:AA"), random_key,
     ),
     Detector(
         "secret", "hooks[.]slack[.]com/|discord(?:app)?[.]com/api/webhooks/",
         r"(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks)/"
-        r"(?P<value>\w{5,30}/[\w\-/]{20,200})", "[key]", random_key,
+        r"(?P<value>\w{5,30}/[\w\-/]{20,200})", "[key]",
+        (r"hooks\.slack\.com/", "/api/webhooks/"), random_key,
     ),
     Detector(
         "secret", "(?i:secret_?(?:access_?)?key)", r"(?i:aws_?)?(?i:secret_?(?:access_?)?key)[\"']?\s*[:=]\s*[\"']?"
-        r"(?P<value>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", "[key]", random_key,
+        r"(?P<value>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])", "[key]",
+        ("secret_key", "secretkey", "secret_access", "secretaccess"), random_key,
     ),
     Detector(
         "ip_address", r"\d[.]\d+[.]\d+[.]\d",
         r"(?<![\w.])(?:(?<!-)|(?<=\.\d-)|(?<=\.\d\d-)|(?<=\.\d{3}-))(?<![\d:]:)(?<!\w/)\d{1,3}(?:\.\d{1,3}){3}"
-        r"(?!\w|\.\d|-(?!\d{1,3}(?:\.\d{1,3}){3}(?![\w.\-])))", "192.0.2.1", public_address,
+        r"(?!\w|\.\d|-(?!\d{1,3}(?:\.\d{1,3}){3}(?![\w.\-])))", "192.0.2.1",
+        (r"\.\d\.", r"\.\d\d\.", r"\.\d\d\d\."), public_address,
     ),
     Detector(
         "ip_address", "[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]",
-        r"(?<![\w.:])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])", "2001:db8::1", public_address,
+        r"(?<![\w.:])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])", "2001:db8::1",
+        ("[23][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]:",), public_address,
     ),
     Detector(
         "card_number",
@@ -207,17 +221,19 @@ DETECTORS = (
         rf"({GAP}?)\d{{4}}\1\d{{4}}\1\d{{4}}|62\d\d({GAP}?)\d{{4}}\2\d{{4}}\2\d{{4}}(?:\2\d{{1,3}})?|"
         rf"3[47]\d\d({GAP}?)\d{{6}}\3\d{{5}}|3(?:0[0-5]|[68]\d)\d({GAP}?)(?:\d{{6}}\4\d{{4}}|\d{{4}}\4\d{{4}}\4\d\d))"
         r"(?![\w\-]|[.,]\d)",
-        "[card number]", card_number,
+        "[card number]", (r"\d\d\d\d[\d \-]\d\d\d", r"\d\d\d\d[\xc2\xe2]"), card_number,
     ),
     Detector(
         "iban", r"[A-Z]{2}\d\d ?[0-9A-Z]{4} ?[0-9A-Z]{4}|[a-z]{2}\d\d ?[0-9a-z]{4} ?[0-9a-z]{4} ?[0-9a-z]{3}",
         r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?|"
-        r"[a-z]{2}\d\d(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?)(?![A-Za-z0-9])", "[IBAN]", iban,
+        r"[a-z]{2}\d\d(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?)(?![A-Za-z0-9])", "[IBAN]",
+        (r"[A-Za-z][A-Za-z]\d\d[ A-Za-z0-9][A-Za-z0-9]",), iban,
     ),
     Detector(
         "phone", r"[+][1-9]\d|[(]\d{3}[)] ?\d{3}-|\d{3}-\d{3}-\d{4}",
         r"(?<![\w.+\-*/=^,])(?:\+[1-9]\d{0,2}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d{1,4}(?:[ .\-]?\d{2,4}){2,5}|"
-        r"\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4})(?![\w\-]|[.,]\d)", "[phone number]", phone_number,
+        r"\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4})(?![\w\-]|[.,]\d)", "[phone number]",
+        (r"\+[1-9]\d", r"\(\d\d\d\)", r"\d\d\d-\d\d\d"), phone_number,
     ),
 )  # fmt: skip
 
@@ -236,26 +252,38 @@ class PersonalDataMask:
     def __init__(self, kinds: Sequence[PersonalData]) -> None:
         self.kinds = tuple(kind for kind in KINDS if kind in kinds)
         detectors = [detector for detector in DETECTORS if detector.kind in self.kinds]
+        self.signs = {f"{detector.kind} {number}": detector.signs for number, detector in enumerate(detectors)}
         self._hint = "|".join(detector.hint for detector in detectors)
         self._patterns = [(detector, re.compile(detector.pattern, re.ASCII)) for detector in detectors]
 
-    def apply(self, column: pa.Array) -> Masked:
-        """The column masked."""
+    def apply(self, column: pa.Array, suspects: np.ndarray | None = None) -> Masked:
+        """The column masked. suspects: where each of `signs` is borne, (D, N), if that is known."""
         finds = {kind: np.zeros(len(column), np.int64) for kind in self.kinds}
         if not self.kinds:
             return Masked(column, finds)
-        rows = np.flatnonzero(pc.match_substring_regex(column, self._hint).to_numpy(zero_copy_only=False))
-        candidates = column.take(pa.array(rows))
-        texts = candidates.to_pylist()
-        for detector, pattern in self._patterns:
-            hinted = pc.match_substring_regex(candidates, detector.hint).to_numpy(zero_copy_only=False)
-            for place in np.flatnonzero(hinted).tolist():
-                texts[place], count = mask(texts[place], detector, pattern)
-                finds[detector.kind][rows[place]] += count
-        order = np.arange(len(column))
-        order[rows] = len(column) + np.arange(len(rows))
-        whole = pa.concat_arrays([column, pa.array(texts, column.type)])
-        return Masked(whole.take(pa.array(order)), finds)
+        if suspects is None:
+            some = np.array(pc.match_substring_regex(column, self._hint))
+            suspects = np.broadcast_to(some, (len(self._patterns), len(column)))
+        hinted = np.array([
+            _matching(column, some, detector.hint) for (detector, _), some in zip(self._patterns, suspects, strict=True)
+        ])  # fmt: skip
+
+        def masked(part: pa.Array) -> pa.Array:
+            texts = dict(zip(np.flatnonzero(hinted.any(0)).tolist(), part.to_pylist(), strict=True))
+            for (detector, pattern), here in zip(self._patterns, hinted, strict=True):
+                for row in np.flatnonzero(here).tolist():
+                    texts[row], count = mask(texts[row], detector, pattern)
+                    finds[detector.kind][row] += count
+            return pa.array(texts.values(), column.type)
+
+        return Masked(rewrite(column, pa.array(hinted.any(0)), masked), finds)
+
+
+def _matching(column: pa.Array, some: np.ndarray, pattern: str) -> np.ndarray:
+    """True for each text, (N,), of some in which a pattern matches."""
+    found = some.copy()
+    found[some] = np.array(pc.match_substring_regex(column.take(pa.array(np.flatnonzero(some))), pattern))
+    return found
 
 
 def without_addresses(sources: pa.ChunkedArray) -> pa.ChunkedArray:

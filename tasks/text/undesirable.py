@@ -32,14 +32,26 @@ WORDS = (
 )  # fmt: skip
 
 
+KELVIN = "\xe2\x84\xaa."  # in UTF-8: the one character beyond ASCII whose small letter is one of ASCII
+
+
 class UndesirableWords:
     """Counts the words of the built-in list and `extra` ones, whole and in any case."""
 
     def __init__(self, extra: Sequence[str] = ()) -> None:
         words = sorted({word.strip().lower() for word in (*WORDS, *extra)} - {""}, key=lambda word: (-len(word), word))
+        self._words = words
         either = "|".join(re.escape(word) for word in words)
         self._any = either  # in RE2, for the many texts that hold none of them
         self._whole = re.compile(rf"(?<!\w)(?:{either})(?!\w)")
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Sequences, as signs.py has them, one of which stands in every text that holds any of the words."""
+        if any(len(word) < 3 for word in self._words):
+            return (".",)  # hardly a text would be spared
+        plain = [re.escape(word) if len(word) > 3 else f".{re.escape(word)}" for word in self._words if word.isascii()]
+        return (*plain, KELVIN, *([] if len(plain) == len(self._words) else ["[\x80-\xff]"]))
 
     def counts(self, column: pa.Array) -> np.ndarray:
         """How often any of the words occurs in each text, (N,) int64."""

@@ -5,11 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.encoding import mend, tidy
+from tasks.text.encoding import even_lines, mend, trim
 
 
 def column(*texts: str) -> pa.Array:
     return pa.array(texts, pa.large_string())
+
+
+def tidy(texts: pa.Array) -> pa.Array:
+    return trim(even_lines(texts))
 
 
 @pytest.mark.parametrize(

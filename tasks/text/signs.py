@@ -1,0 +1,185 @@
+"""Signs of what the steps of `clean` look for, found in one pass over a batch: each step then searches only the texts
+that may hold it.
+
+A sign is a set of short sequences of bytes, one of which stands in whatever the step would change or count. So signs
+decide where a step looks, never what it finds.
+
+Sequences that stand for a few strings of four characters or more are looked up in a table, in any case, by their first
+four. The others are followed side by side, a bit for each place in them (Shift-And; Baeza-Yates & Gonnet 1992).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from itertools import accumulate, product
+from math import prod
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+
+from tasks.text.kernels import MULTIPLIER, NONE, ONE, kept
+from tasks.text.spans import TextBatch
+
+MOST_PLACES = 64  # of all sequences that are followed
+MOST_STRINGS = 128  # that one sequence may stand for in the table
+SPARSE = 64  # slots of the table for each string: where nearly all are empty, the processor foresees it
+LOWER = np.uint64(0x20)  # the bit that makes letters of ASCII small; other characters are taken for others by it
+BYTE, LAST_BYTE = np.uint64(8), np.uint64(24)
+NEWLINE = np.uint64(ord("\n"))
+LINE_END = np.uint64(int.from_bytes(b"****", "little"))  # four of them, with LOWER
+_PLACE = re.compile(r"\[(?:\\.|[^\]\\])+\]|\\.|[^\\]", re.DOTALL)
+
+
+@njit(nogil=True, error_model="numpy")
+def find_signs(
+    data: Any,
+    offsets: Any,
+    masks: Any,
+    starts: Any,
+    ends: Any,
+    fours: Any,
+    strings: Any,
+    shift: Any,
+    rest: Any,
+    bounds: Any,
+    borne: Any,
+) -> Any:
+    """The signs of each text, (N,) uint32, a bit each. A text counts as if a line end stood before it.
+
+    masks: (256,) uint64, the places of the sequences that are followed at which a byte may stand; starts: the first
+    places; ends: (S,) uint64, the last places of each sign. fours: a table, with open addressing, of the first four
+    bytes of strings; strings: their numbers in it. rest, bounds: the other bytes of all strings, and where those of
+    each begin; borne: the signs of each string.
+    """
+    result = np.zeros(len(offsets) - 1, np.uint32)
+    last_slot = np.uint64(len(fours) - 1)
+    for text in range(len(offsets) - 1):
+        state, met, four, signs = masks[NEWLINE] & starts, NONE, LINE_END, np.uint32(0)
+        end = np.uint64(offsets[text + 1])
+        for place in range(np.uint64(offsets[text]), end):
+            byte = np.uint64(data[place])
+            state = (state << ONE | starts) & masks[byte]
+            met |= state
+            four = four >> BYTE | (byte | LOWER) << LAST_BYTE
+            slot = four * MULTIPLIER >> shift
+            while fours[slot]:
+                if fours[slot] == four:
+                    number = strings[slot]
+                    begin, length = bounds[number], bounds[number + 1] - bounds[number]
+                    same = place + length < end
+                    for step in range(length if same else NONE):
+                        same &= data[place + ONE + step] | LOWER == rest[begin + step]
+                    if same:
+                        signs |= borne[number]
+                slot = slot + ONE & last_slot
+        for sign in range(len(ends)):
+            if met & ends[sign]:
+                signs |= np.uint32(1 << sign)
+        result[text] = signs
+    return result
+
+
+class Signs:
+    """Signs by name, each given as sequences of bytes, or of sets of them, as regular expressions write them; "é" is
+    the byte 0xE9, not a character in UTF-8."""
+
+    def __init__(self, sequences: Mapping[str, Iterable[str]]) -> None:
+        self.names = tuple(sequences)
+        self._masks, self._starts, self._num_places = np.zeros(256, np.uint64), 0, 0
+        self._followed: dict[str, np.uint64] = {}
+        self._ends = np.zeros(len(self.names), np.uint64)
+        strings: dict[bytes, int] = {}
+        for number, name in enumerate(self.names):
+            for sequence in sequences[name]:
+                places = [_members(place) for place in _PLACE.findall(sequence)]
+                sets = [{byte | int(LOWER) for byte in members} for members in places]
+                if len(sets) >= 4 and prod(map(len, sets)) <= MOST_STRINGS:
+                    for string in map(bytes, product(*sets)):
+                        strings[string] = strings.get(string, 0) | 1 << number
+                else:
+                    self._ends[number] |= self._follow(sequence, places)
+        self._tabulate(strings)
+
+    def _follow(self, sequence: str, places: Iterable[Iterable[int]]) -> np.uint64:
+        """Take a sequence among those that are followed; gives the bit of its last place."""
+        if sequence in self._followed:
+            return self._followed[sequence]
+        self._starts |= 1 << self._num_places
+        for members in places:
+            assert self._num_places < MOST_PLACES, "too many sequences have to be followed"
+            self._masks[list(members)] |= np.uint64(1 << self._num_places)
+            self._num_places += 1
+        self._followed[sequence] = np.uint64(1 << (self._num_places - 1))
+        return self._followed[sequence]
+
+    def _tabulate(self, strings: Mapping[bytes, int]) -> None:
+        bits = max(len(strings) * SPARSE - 1, 1).bit_length()
+        self._shift = np.uint64(64 - bits)
+        self._fours, self._strings = np.zeros(1 << bits, np.uint32), np.zeros(1 << bits, np.uint32)
+        for number, string in enumerate(strings):
+            four = int.from_bytes(string[:4], "little")
+            slot = (four * int(MULTIPLIER) & (1 << 64) - 1) >> (64 - bits)
+            while self._fours[slot]:
+                slot = (slot + 1) & ((1 << bits) - 1)
+            self._fours[slot], self._strings[slot] = four, number
+        rest = [string[4:] for string in strings]
+        self._bounds = np.array([0, *accumulate(map(len, rest))], np.uint64)
+        self._rest = np.frombuffer(b"".join(rest) + b"\0", np.uint8)
+        self._borne = np.array([*strings.values(), 0], np.uint32)
+
+    def of(self, column: pa.Array) -> np.ndarray:
+        """The signs that each text bears, (N,) uint32: a bit each, of the first name the lowest."""
+        batch = TextBatch(column)
+        found: np.ndarray = kept(find_signs)(
+            batch.data, batch.offsets, self._masks, np.uint64(self._starts), self._ends, self._fours, self._strings,
+            self._shift, self._rest, self._bounds, self._borne,
+        )  # fmt: skip
+        return found
+
+
+@cache
+def _members(place: str) -> tuple[int, ...]:
+    """The bytes that may stand at a place of a sequence."""
+    return tuple(byte for byte in range(256) if re.fullmatch(place, chr(byte), re.DOTALL | re.ASCII))
+
+
+class Texts:
+    """A column of texts that steps rewrite, each those that bear its sign. signs: None where all are taken to bear
+    all."""
+
+    def __init__(self, column: pa.Array, signs: Signs | None) -> None:
+        self._signs, self._borne = signs, signs.of(column) if signs else None
+        self._pieces, self._order = [column], np.arange(len(column))  # what was rewritten stands behind the others
+
+    def bearing(self, sign: str) -> np.ndarray:
+        """True for each text that bears a sign, (N,)."""
+        if self._signs is None or self._borne is None:
+            return np.ones(len(self._order), bool)
+        return (self._borne >> self._signs.names.index(sign) & 1).astype(bool)
+
+    def where(self, chosen: np.ndarray) -> pa.Array:
+        """The texts where `chosen`, (N,), holds, as they are now."""
+        return pa.chunked_array(self._pieces).take(pa.array(self._order[chosen])).combine_chunks()
+
+    @property
+    def column(self) -> pa.Array:
+        """All texts as they are now."""
+        return self.where(np.ones(len(self._order), bool)) if len(self._pieces) > 1 else self._pieces[0]
+
+    def rewrite(self, chosen: np.ndarray, function: Callable[[pa.Array], pa.Array]) -> None:
+        """Put what a function makes of the texts where `chosen`, (N,), holds in their place."""
+        if not chosen.any():
+            return
+        before = self.where(chosen)
+        after = function(before).cast(before.type)
+        differs = pc.not_equal(before, after)
+        rows, changed = np.flatnonzero(chosen)[np.array(differs)], after.filter(differs)
+        self._order[rows] = sum(map(len, self._pieces)) + np.arange(len(rows))
+        self._pieces.append(changed)
+        if self._signs is not None and self._borne is not None:
+            self._borne[rows] = self._signs.of(changed)
