@@ -168,8 +168,11 @@ def _write(
     ):
         for one, table in ahead(admission.tables(), workers):
             ledger.add_table(_ledger_rows(table))
-            table = decide.with_splits(table.filter(pc.is_null(table["reason"])), one.source)
-            by_split.update(table["split"].to_pylist())
+            if table["reason"].null_count < table.num_rows:
+                table = table.filter(pc.is_null(table["reason"]))
+            table = decide.with_splits(table, one.source)
+            for entry in table["split"].value_counts().to_pylist():
+                by_split[entry["values"]] += entry["counts"]
             corpus.write(table)
     counts = ledger.close()
     run.log_metrics({

@@ -145,8 +145,8 @@ class _Writer:
             self._size += len(draft.text)
             rows = 1
         else:
-            self._tables += [_table(self._held), plain_table(draft, item)]
-            self._held = []
+            self._settle()
+            self._tables.append(plain_table(draft, item))
             self._size += draft.chars
             rows = len(draft.texts)
         self._rows += rows
@@ -154,11 +154,16 @@ class _Writer:
         if self._size >= _HELD_BYTES or self._rows >= _HELD_ROWS:
             self._flush()
 
+    def _settle(self) -> None:
+        if self._held:
+            self._tables.append(_table(self._held))
+            self._held = []
+
     def _flush(self) -> None:
-        tables = [table for table in (*self._tables, _table(self._held)) if table.num_rows]
-        if tables:
-            self._parquet.write_table(pa.concat_tables(tables))
-        self._held, self._tables, self._rows, self._size = [], [], 0, 0
+        self._settle()
+        if self._tables:
+            self._parquet.write_table(pa.concat_tables(self._tables))
+        self._tables, self._rows, self._size = [], 0, 0
 
     def __enter__(self) -> _Writer:
         return self

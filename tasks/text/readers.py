@@ -66,45 +66,68 @@ def lines(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[i
 
 def blocks(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[int, bytes | Rejected]]:
     """The same, many whole lines at once, with the number of the first: ``lines_of`` tells which are too long."""
-    number, held, whole = before + 1, bytearray(), 0  # of the next line; what was read; how much of it is whole lines
     read = cast(io.BufferedIOBase, stream).read1  # never fails with something in hand, as it would if asked for more
+    number = before + 1
+    whole, begun = _Pieces(), _Pieces()  # lines that are not given yet, and the beginning of the next one
     try:
         while piece := read():
-            if end := piece.rfind(b"\n") + 1:
-                whole = len(held) + end
-            held += piece
-            is_overlong = len(held) - whole > max_bytes
-            if whole >= _BLOCK or (whole and is_overlong):
-                block, whole = bytes(held[:whole]), 0
-                del held[: len(block)]
+            end = piece.rfind(b"\n") + 1
+            if end:
+                whole.add(begun.joined())
+                whole.add(memoryview(piece)[:end])
+            begun.add(memoryview(piece)[end:])
+            is_overlong = begun.size > max_bytes
+            if whole.size >= _BLOCK or (whole.size and is_overlong):
+                block = whole.joined()
                 yield number, block
                 number += count_ends(block)
             if is_overlong:
-                head, number = bytes(held[:_EXCERPT]), number + 1
-                size, held = _skip_line(read, len(held))
-                whole = held.rfind(b"\n") + 1
-                yield number - 1, _overlong(number - 1, head, size, max_bytes)
-        if held:
-            yield number, bytes(held)
+                start, number = begun.joined(), number + 1
+                size, rest = _skip_line(read, len(start))
+                end = rest.rfind(b"\n") + 1
+                whole.add(rest[:end])
+                begun.add(rest[end:])
+                yield number - 1, _overlong(number - 1, start, size, max_bytes)
+        if whole.size or begun.size:
+            yield number, whole.joined() + begun.joined()
     except DAMAGED as error:
-        if whole:
-            yield number, bytes(held[:whole])
-            number += count_ends(held[:whole])
+        if whole.size:
+            block = whole.joined()
+            yield number, block
+            number += count_ends(block)
         yield number, Rejected(number, f"the file is cut short or damaged after line {number - 1}: {error}")
 
 
-def count_ends(data: bytes | bytearray) -> int:
-    """Line ends in data, which numpy counts some times faster than ``data.count``."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+class _Pieces:
+    """Bytes that come piece by piece, each copied only once."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes | memoryview] = []
+        self.size = 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self._held.append(piece)
+        self.size += len(piece)
+
+    def joined(self) -> bytes:
+        """All of them, which it no longer holds."""
+        joined = b"".join(self._held)
+        self._held, self.size = [], 0
+        return joined
 
 
-def _skip_line(read: Callable[[], bytes], size: int) -> tuple[int, bytearray]:
+def _skip_line(read: Callable[[], bytes], size: int) -> tuple[int, bytes]:
     """The size of a line of which so much was read, and what was read of the next ones."""
     while piece := read():
         if end := piece.find(b"\n") + 1:
-            return size + end, bytearray(piece[end:])
+            return size + end, piece[end:]
         size += len(piece)
-    return size, bytearray()
+    return size, b""
+
+
+def count_ends(data: bytes) -> int:
+    """Line ends in data, which numpy counts some times faster than ``data.count``."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
 
 
 def lines_of(block: bytes, first: int, max_bytes: int) -> Iterator[tuple[int, bytes | Rejected]]:

@@ -106,21 +106,21 @@ def _plain_objects(block: bytes, max_bytes: int) -> list[dict[str, Any]] | None:
     """What ``_plain_object`` gives of each line of a block, read at once; None if it gives None of one of them, or if
     one is longer than ``max_bytes``.
 
-    The lines are read as one list with a 0 between any two. No text holds a line end, and no container does if the
-    elements are plain objects and zeros in turn. So each 0 stands between two lines, and if there are no others, each
-    line is one object.
+    The lines are read as one list with a 0 after each. No text holds a line end, and no container does if the elements
+    are plain objects and zeros in turn. So each 0 stands after a line, and if there are no others, each line is one
+    object.
     """
     if _plain_object(block[: block.find(b"\n") + 1 or None]) is None or _has_controls(block):
         return None
-    lines = block.removesuffix(b"\n")
+    lines = block if block.endswith(b"\n") else block + b"\n"
     joined = lines.replace(b"\n", b",0,\n")
-    number = (len(joined) - len(lines)) // 3 + 1
+    number = (len(joined) - len(lines)) // 3
     try:
-        found = orjson.loads(b"".join((b"[", joined, b"]")))
+        *found, _ = orjson.loads(b"".join((b"[", joined, b"0]")))
     except ValueError:
         return None
     objects = found[::2]
-    if len(found) != 2 * number - 1 or any(found[1::2]) or {*map(type, objects)} != {dict}:
+    if len(found) != 2 * number or any(found[1::2]) or {*map(type, objects)} != {dict}:
         return None
     if not _PLAIN.issuperset(map(type, chain.from_iterable(map(dict.values, objects)))):
         return None
