@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -169,8 +168,11 @@ def _write(
     ):
         for one, table in ahead(admission.tables(), workers):
             ledger.add_table(_ledger_rows(table))
-            table = decide.with_splits(table.filter(pc.is_null(table["reason"])), one.source)
-            by_split.update(table["split"].to_pylist())
+            if table["reason"].null_count < table.num_rows:
+                table = table.filter(pc.is_null(table["reason"]))
+            table = decide.with_splits(table, one.source)
+            for entry in table["split"].value_counts().to_pylist():
+                by_split[entry["values"]] += entry["counts"]
             corpus.write(table)
     counts = ledger.close()
     run.log_metrics({
@@ -218,14 +220,16 @@ class _Sides:
 
     def with_splits(self, table: pa.Table, source: Source) -> pa.Table:
         """The table with its split and collector columns filled in."""
-        by_origin = self._by_origin.get(source.model_dump_json())
-        rows: list[dict[str, Any]] = table.select(["doc_id", "origin", "split"]).to_pylist()
-        split = [row["split"] or self._side(row, by_origin) for row in rows]
-        table = table.set_column(table.column_names.index("split"), "split", pa.array(split, pa.string()))
+        given = table["split"]
+        if given.null_count:
+            given = pc.coalesce(given, self._sides(table, self._by_origin.get(source.model_dump_json())))
+        table = table.set_column(table.column_names.index("split"), "split", given)
         collector = pc.if_else(pc.equal(table["collector"], ""), source.kind, table["collector"])
         return table.set_column(table.column_names.index("collector"), "collector", collector)
 
-    def _side(self, row: dict[str, Any], by_origin: dict[str, str] | None) -> str:
-        if by_origin is not None:
-            return by_origin[row["origin"]]
-        return side(self._seed, self._share, row["doc_id"])
+    def _sides(self, table: pa.Table, by_origin: dict[str, str] | None) -> pa.Array:
+        if by_origin is None:
+            found = [side(self._seed, self._share, doc_id) for doc_id in table["doc_id"].to_pylist()]
+            return pa.array(found, pa.string())
+        origins = table["origin"].combine_chunks().dictionary_encode()
+        return pa.array([by_origin[name] for name in origins.dictionary.to_pylist()], pa.string()).take(origins.indices)

@@ -80,7 +80,7 @@ def benchmark_items(
 
 def _entries(item: Item, part: Part) -> Iterator[EvaluationItem | Rejected]:
     if item.kind in TABLES or item.kind == "dataset":
-        for row in rows_of(item, part.source, LIMITS.max_document_bytes, every_column=True):
+        for row in rows_of(item, LIMITS.max_document_bytes):
             if isinstance(row, Rejected):
                 yield row
                 continue

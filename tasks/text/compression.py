@@ -36,7 +36,7 @@ def open_plain(path: Path) -> BinaryIO:
         return cast(BinaryIO, gzip.open(path, "rb"))
     if path.suffix.lower() == _ZSTD:
         return io.BufferedReader(_ZstdStream(path), _CHUNK)
-    return path.open("rb")
+    return path.open("rb", _CHUNK)
 
 
 def as_utf8(stream: BinaryIO, encoding: str) -> BinaryIO:

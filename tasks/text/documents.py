@@ -1,7 +1,12 @@
 """What everything that is read becomes: a ``Draft``, which is a document, or the reason why there is none."""
 
-import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.text.decoding import without_surrogates
 from tasks.text.readers import Rejected
@@ -11,6 +16,7 @@ QUARANTINED = "quarantined"
 EMPTY = "empty"
 TRIVIAL = "trivial_docstring"
 TEX = "tex_source"
+_HELD_CHARS, _HELD_ROWS = 4 << 20, 8192  # of plain rows
 
 
 @dataclass(frozen=True)
@@ -65,26 +71,52 @@ class PlainRows:
     numbers: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
+    chars: int = 0  # of the texts
+
+    def add(self, numbers: Iterable[int], texts: list[str], origins: list[str]) -> None:
+        """Append rows."""
+        self.numbers += numbers
+        self.texts += texts
+        self.origins += origins
+        self.chars += sum(map(len, texts))
 
     @property
-    def doc_ids(self) -> list[str]:
-        """As of drafts."""
-        return [doc_id_of(self.blank.source, text) for text in self.texts]
+    def is_full(self) -> bool:
+        """Whether they are many enough to be worked on, and too many to hold more."""
+        return self.chars > _HELD_CHARS or len(self.texts) >= _HELD_ROWS
 
     @property
-    def places(self) -> list[str]:
+    def doc_ids(self) -> pa.Array:
         """As of drafts."""
-        return [place_of(self.place, number) for number in self.numbers]
+        start = f"{self.blank.source}\0".encode()
+        digests = b"".join([sha256(start + text.encode()).digest() for text in self.texts])
+        halves = np.frombuffer(digests, np.uint8).reshape(-1, 32)[:, :16]
+        ends = np.arange(len(halves) + 1, dtype=np.int32) * 32
+        return pa.Array.from_buffers(
+            pa.string(), len(halves), [None, pa.py_buffer(ends), pa.py_buffer(halves.tobytes().hex().encode())]
+        )
 
     @property
-    def reasons(self) -> list[str | None]:
+    def places(self) -> pa.Array:
         """As of drafts."""
-        return [unfit(text, self.blank.kind) for text in self.texts]
+        numbers = np.array(self.numbers, np.int64)
+        named = pa.array(numbers).cast(pa.string())
+        if self.place != "line":
+            return pc.binary_join_element_wise("row=", named, "")
+        before = pa.array(numbers - 1).cast(pa.string())
+        return pc.binary_join_element_wise(pc.binary_join_element_wise("line=", before, ""), named, ",")
+
+    @property
+    def reasons(self) -> pa.Array:
+        """As of drafts."""
+        kind = self.blank.kind
+        looked_at = [unfit(text, kind) if not text or "\\" in text or text.isspace() else None for text in self.texts]
+        return pa.array(looked_at, pa.string())
 
 
 def doc_id_of(source: str, content: str) -> str:
     """32 hex digits of sha256(source URI \\0 content)."""
-    return hashlib.sha256(f"{source}\0{content}".encode()).hexdigest()[:32]
+    return sha256(f"{source}\0{content}".encode()).hexdigest()[:32]
 
 
 def place_of(counted_in: str, number: int) -> str:

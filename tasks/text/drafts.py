@@ -34,6 +34,15 @@ SCHEMA = pa.schema(
         ("encoding", pa.string()),  # null: UTF-8
     ]
 )
+# Drafts are read twice and seldom kept for long: what is quick counts for more than what is small.
+_QUICK: dict[str, Any] = {
+    "compression": "lz4",
+    "write_statistics": False,
+    "use_dictionary": [  # columns that say the same again and again
+        *("source", "origin", "license", "kind", "language", "collector", "split", "reason", "rejected", "encoding"),
+        *(f"collected_from.{name}" for name in ("file", "sha256", "date", "digest")),
+    ],
+}
 _HELD_BYTES = 8 << 20  # of text before it is written out
 _HELD_ROWS = 8192
 
@@ -124,9 +133,7 @@ class _Writer:
     """Writes drafts, a few megabytes at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._parquet = pq.ParquetWriter(
-            path, SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
-        )
+        self._parquet = pq.ParquetWriter(path, SCHEMA, write_page_checksum=True, **_QUICK)
         self._held: list[tuple[Draft, Item]] = []
         self._tables: list[pa.Table] = []  # of what came before
         self._rows = self._size = 0
@@ -138,20 +145,25 @@ class _Writer:
             self._size += len(draft.text)
             rows = 1
         else:
-            self._tables += [_table(self._held), plain_table(draft, item)]
-            self._held = []
-            self._size += sum(map(len, draft.texts))
+            self._settle()
+            self._tables.append(plain_table(draft, item))
+            self._size += draft.chars
             rows = len(draft.texts)
         self._rows += rows
         self.rows += rows
         if self._size >= _HELD_BYTES or self._rows >= _HELD_ROWS:
             self._flush()
 
+    def _settle(self) -> None:
+        if self._held:
+            self._tables.append(_table(self._held))
+            self._held = []
+
     def _flush(self) -> None:
-        tables = [table for table in (*self._tables, _table(self._held)) if table.num_rows]
-        if tables:
-            self._parquet.write_table(pa.concat_tables(tables).combine_chunks())
-        self._held, self._tables, self._rows, self._size = [], [], 0, 0
+        self._settle()
+        if self._tables:
+            self._parquet.write_table(pa.concat_tables(self._tables))
+        self._tables, self._rows, self._size = [], 0, 0
 
     def __enter__(self) -> _Writer:
         return self
@@ -189,18 +201,18 @@ def plain_table(rows: PlainRows, item: Item) -> pa.Table:
     texts = pa.array(rows.texts, pa.large_string())
     same = {"source": blank.source, "license": blank.license, "kind": blank.kind, "split": blank.split, "collector": ""}
     columns = {name: pa.repeat(pa.scalar(value, pa.string()), count) for name, value in same.items()}
-    unfit = pa.array([reason is not None for reason in reasons])
     where = {"file": item.uri, "sha256": item.sha256, "date": None, "digest": None}
     known = {name: pa.repeat(pa.scalar(value, pa.string()), count) for name, value in where.items()}
-    known["place"] = pa.array(rows.places, pa.string())
+    known["place"] = rows.places
+    unfit = pc.is_valid(reasons)
     columns |= {
-        "doc_id": pa.array(rows.doc_ids, pa.string()),
-        "text": pc.if_else(unfit, pa.scalar(None, pa.large_string()), texts) if any(reasons) else texts,
+        "doc_id": rows.doc_ids,
+        "text": pc.if_else(unfit, pa.scalar(None, pa.large_string()), texts) if reasons.null_count < count else texts,
         "origin": pa.array(rows.origins, pa.string()),
         "collected_from": pa.StructArray.from_arrays(
             [known[field.name] for field in COLLECTED_FROM], fields=list(COLLECTED_FROM)
         ),
-        "reason": pa.array(reasons, pa.string()),
+        "reason": reasons,
         "bytes_in": pc.cast(pc.binary_length(texts), pa.int64()),
     }
     return pa.table([

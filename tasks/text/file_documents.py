@@ -6,6 +6,7 @@ page's licence link, a row's field ``license``), and that before the licence fil
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -22,13 +23,13 @@ from tasks.text.items import Item, on_disk
 from tasks.text.passages import read_passages
 from tasks.text.pdf import read_pdf
 from tasks.text.ranges import LineRange
-from tasks.text.readers import Passage, Rejected, Row, read_rows, read_whole
+from tasks.text.readers import Passage, Rejected, Row, read_whole
+from tasks.text.rows import PlainLines, one_by_one, read_rows_in_blocks
 from tasks.text.sources import Source
 from tasks.text.webarchive import Page, read_pages
 
 _LANGUAGES, _DATES = ("language", "lang"), ("date", "timestamp", "created")
 _SAYING = frozenset({"id", "license", *_LANGUAGES, *_DATES})
-_HELD_CHARS, _HELD_ROWS = 4 << 20, 8192  # of plain rows
 _MOST_CHARS = 100  # of a licence, language or date that a row states
 
 
@@ -42,7 +43,9 @@ def file_documents(
     blank = Draft("", item.uri, item.origin, item.license, source.text_kind or item.kind, item.split)
     if item.kind in TABLES or item.kind == "dataset":
         blank.kind = source.text_kind or "text"
-        drafts = _of_rows(rows_of(item, source, limits.max_document_bytes, only=only), item, source, blank)
+        named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
+        columns = [name for name in named if name]
+        drafts = _of_rows(_blocks_of(item, limits.max_document_bytes, columns, only), item, source, blank)
     else:
         drafts = _drafts(item, blank, limits) if item.kind != "warc" else _of_pages(item, source, blank, limits)
     nothing = only is None  # of a range, another may hold something
@@ -57,53 +60,77 @@ def file_documents(
         yield replace(blank, reason=EMPTY)
 
 
-def rows_of(
-    item: Item, source: Source, max_bytes: int, every_column: bool = False, only: LineRange | None = None
-) -> Iterator[Row | Rejected]:
-    """Rows of a table-like item, or of some of its lines. Of a Parquet file only the columns for text documents, unless
-    ``every_column``."""
+def rows_of(item: Item, max_bytes: int) -> Iterator[Row | Rejected]:
+    """Rows of a table-like item, with all that they hold."""
+    return one_by_one(_blocks_of(item, max_bytes))
+
+
+def _blocks_of(
+    item: Item, max_bytes: int, columns: list[str] | None = None, only: LineRange | None = None
+) -> Iterator[Row | Rejected | PlainLines]:
     if item.kind == "dataset":
         yield from read_dataset(item, max_bytes)
         return
-    named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
-    columns = None if every_column else [name for name in named if name]
     file_format: Any = item.kind
     with on_disk(item, only.state if only else None) as path:
-        yield from read_rows(path, file_format, max_bytes, columns, only)
+        yield from read_rows_in_blocks(path, file_format, max_bytes, columns, only)
 
 
-def origin_of(row: Row, source: Source, otherwise: str) -> str:
+def origin_of(fields: dict[str, Any], source: Source, otherwise: str) -> str:
     """Where a row came from: its origin field if the source names one, else its file."""
-    named = row.fields.get(source.origin_field) if source.origin_field else None
+    named = fields.get(source.origin_field) if source.origin_field else None
     return otherwise if named is None or named == "" else without_surrogates(str(named))
 
 
-def _of_rows(rows: Iterator[Row | Rejected], item: Item, source: Source, blank: Draft) -> Iterator[Draft | PlainRows]:
+def _of_rows(
+    blocks: Iterator[Row | Rejected | PlainLines], item: Item, source: Source, blank: Draft
+) -> Iterator[Draft | PlainRows]:
     counted_in = "line" if item.kind == "jsonl" else "row"
     told = replace(blank, license=blank.license if source.license is None else source.license)
-    plain, size = PlainRows(told, counted_in), 0
-    for row in rows:
-        draft = None
-        if isinstance(row, Rejected):
-            draft = rejected_draft(blank, row)
-        elif (
-            row.encoding is None
-            and _SAYING.isdisjoint(row.fields)
-            and isinstance(text := row.fields.get(source.text_field), str)
-        ):
-            plain.numbers.append(row.line)
-            plain.texts.append(without_surrogates(text))
-            plain.origins.append(origin_of(row, source, blank.origin))
-            size += len(text)
-        else:
-            draft = _of_row(row, source, blank, counted_in)
-        if plain.texts and (draft is not None or size > _HELD_CHARS or len(plain.texts) >= _HELD_ROWS):
-            yield plain
-            plain, size = PlainRows(told, counted_in), 0
-        if draft is not None:
-            yield draft
+    plain = PlainRows(told, counted_in)
+    for block in blocks:
+        lines = block if isinstance(block, PlainLines) else None
+        if lines and (found := _columns_of(lines.objects, source, blank.origin)):
+            plain.add(range(lines.first, lines.first + len(lines.objects)), *found)
+            if plain.is_full:
+                yield plain
+                plain = PlainRows(told, counted_in)
+            continue
+        for row in one_by_one([block]):
+            draft = None
+            if isinstance(row, Rejected):
+                draft = rejected_draft(blank, row)
+            elif (
+                row.encoding is None
+                and _SAYING.isdisjoint(row.fields)
+                and isinstance(text := row.fields.get(source.text_field), str)
+            ):
+                plain.add([row.line], [without_surrogates(text)], [origin_of(row.fields, source, blank.origin)])
+            else:
+                draft = _of_row(row, source, blank, counted_in)
+            if plain.texts and (draft is not None or plain.is_full):
+                yield plain
+                plain = PlainRows(told, counted_in)
+            if draft is not None:
+                yield draft
     if plain.texts:
         yield plain
+
+
+def _columns_of(objects: list[dict[str, Any]], source: Source, otherwise: str) -> tuple[list[str], list[str]] | None:
+    """The texts and origins of plain lines, unless one of them has no text or says something of itself."""
+    if not _SAYING.isdisjoint(chain.from_iterable(objects)):
+        return None
+    name = source.text_field
+    texts: list[Any] = [fields.get(name) for fields in objects]
+    if {*map(type, texts)} != {str}:
+        return None
+    if source.origin_field is None:
+        return texts, [otherwise] * len(texts)
+    origins: list[Any] = [fields.get(source.origin_field) for fields in objects]
+    if {*map(type, origins)} == {str}:
+        return texts, [origin or otherwise for origin in origins]
+    return texts, [origin_of(fields, source, otherwise) for fields in objects]
 
 
 def _of_pages(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator[Draft]:
@@ -161,7 +188,7 @@ def _of_row(row: Row, source: Source, blank: Draft, counted_in: str) -> Draft:
     if not isinstance(text, str):
         return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
     draft = Draft(
-        without_surrogates(text), blank.source, origin_of(row, source, blank.origin), blank.license, blank.kind,
+        without_surrogates(text), blank.source, origin_of(fields, source, blank.origin), blank.license, blank.kind,
         blank.split, place=place_of(counted_in, row.line), encoding=row.encoding,
     )  # fmt: skip
     identifier = fields.get("id")

@@ -137,7 +137,7 @@ def _questions(part: Part, limits: AnswerLimits) -> Iterator[dict[str, Any]]:
 
 
 def _user_pairs(item: Item, part: Part, limits: PairLimits) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    for row in rows_of(item, part.source, limits.max_document_bytes, every_column=True):
+    for row in rows_of(item, limits.max_document_bytes):
         if isinstance(row, Rejected):
             yield _rejected(item, row)
             continue
@@ -150,7 +150,7 @@ def _user_pairs(item: Item, part: Part, limits: PairLimits) -> Iterator[tuple[di
         source = f"{item.uri}#{quote(without_surrogates(str(identifier)))}" if has_id else item.uri
         for prompt, response in found:
             reason = TOO_LONG if len(prompt) + len(response) > limits.max_pair_chars else None
-            origin = origin_of(row, part.source, item.origin)
+            origin = origin_of(row.fields, part.source, item.origin)
             texts = without_surrogates(prompt), without_surrogates(response)
             yield _row(item, source, origin, *texts, reason=reason), None
 

@@ -16,6 +16,7 @@ from tasks.text.compression import is_compressed
 from tasks.text.decoding import wide_encoding
 from tasks.text.items import FileState, Item, path_of, state_of
 from tasks.text.json_documents import begins_document, may_be_document
+from tasks.text.readers import count_ends
 from tasks.text.remote import is_remote
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
             for _ in range(1, count):
                 blank = blank and (not data or data.isspace())
                 digest.update(data)
-                lines += data.count(b"\n")
+                lines += count_ends(data)
                 data = file.read(share)
                 found = data.find(b"\n")
                 starts.append(None if found < 0 else offset + found + 1)

@@ -1,32 +1,25 @@
-"""Rows and texts of users' files, one at a time and in bounded memory.
+"""Lines and texts of users' files in bounded memory, and what a reader gives of them.
 
 A reader yields what it could read and, in their place among the rest, what it could not: a malformed row is a value
 (``Rejected``), never an exception. Only a whole file that cannot be opened raises, an OSError.
 """
 
-import json
+import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 
 from tasks.text.compression import DAMAGED, as_utf8, open_plain
 from tasks.text.decoding import decode_from, wide_encoding
 from tasks.text.encodings import NotText, encoding_of, sample_of, stated_in
-from tasks.text.formats import Format
-from tasks.text.json_documents import NotOneDocument, begins_document, elements_of, may_be_document
-from tasks.text.ranges import LineRange, open_range
 
-_BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _EXCERPT = 80
-_PLAIN = frozenset({str, int, bool, type(None)})
-_PARQUET_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
+_BLOCK = 1 << 17  # bytes of lines read at once: few enough to stay in the processor's cache until they are parsed
 _START = 4096  # bytes that tell binary data from text
 
 
@@ -61,96 +54,91 @@ class Passage:
     encoding: str | None = None  # None: UTF-8
 
 
-def read_rows(
-    path: Path,
-    file_format: Format,
-    max_bytes: int,
-    columns: list[str] | None = None,
-    only: LineRange | None = None,
-) -> Iterator[Row | Rejected]:
-    """Rows of a JSON-lines or Parquet file. ``max_bytes`` bounds a row. ``columns`` limits what is read of a table, and
-    ``only`` what is read of a file of lines."""
-    return _parquet_rows(path, max_bytes, columns) if file_format == "parquet" else _json_rows(path, max_bytes, only)
-
-
 def lines(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[int, bytes | Rejected]]:
     """Lines with their ends, numbered on from ``before``. A line above ``max_bytes`` is skipped without being held in
     memory."""
-    number = before
+    for number, block in blocks(stream, max_bytes, before):
+        if isinstance(block, Rejected):
+            yield number, block
+        else:
+            yield from lines_of(block, number, max_bytes)
+
+
+def blocks(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[int, bytes | Rejected]]:
+    """The same, many whole lines at once, with the number of the first: ``lines_of`` tells which are too long."""
+    read = cast(io.BufferedIOBase, stream).read1  # never fails with something in hand, as it would if asked for more
+    number = before + 1
+    whole, begun = _Pieces(), _Pieces()  # lines that are not given yet, and the beginning of the next one
     try:
-        while line := stream.readline(max_bytes + 1):
-            number += 1
-            if len(line) <= max_bytes:
-                yield number, line
-                continue
-            head, size = line[:_EXCERPT], len(line)
-            while not line.endswith(b"\n") and (line := stream.readline(1 << 20)):
-                size += len(line)
-            reason = f"a line of {size:,} bytes is longer than max_document_bytes ({max_bytes:,})"
-            yield number, Rejected(number, reason, excerpt_of(head), size)
+        while piece := read():
+            end = piece.rfind(b"\n") + 1
+            if end:
+                whole.add(begun.joined())
+                whole.add(memoryview(piece)[:end])
+            begun.add(memoryview(piece)[end:])
+            is_overlong = begun.size > max_bytes
+            if whole.size >= _BLOCK or (whole.size and is_overlong):
+                block = whole.joined()
+                yield number, block
+                number += count_ends(block)
+            if is_overlong:
+                start, number = begun.joined(), number + 1
+                size, rest = _skip_line(read, len(start))
+                end = rest.rfind(b"\n") + 1
+                whole.add(rest[:end])
+                begun.add(rest[end:])
+                yield number - 1, _overlong(number - 1, start, size, max_bytes)
+        if whole.size or begun.size:
+            yield number, whole.joined() + begun.joined()
     except DAMAGED as error:
-        yield number + 1, Rejected(number + 1, f"the file is cut short or damaged after line {number}: {error}")
+        if whole.size:
+            block = whole.joined()
+            yield number, block
+            number += count_ends(block)
+        yield number, Rejected(number, f"the file is cut short or damaged after line {number - 1}: {error}")
 
 
-def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[Row | Rejected]:
-    if only is None and _is_document(path, max_bytes):
-        yield from _document_rows(path, max_bytes)
-        return
-    stream, wide = (open_range(path, only), None) if only else opened(path)
-    with stream:
-        legacy = legacy_of(path, max_bytes)
-        for number, line in lines(stream, max_bytes, only.before if only else 0):
-            if isinstance(line, Rejected):
-                yield line
-            elif (fields := _plain_object(line)) is not None:
-                yield Row(number, fields, len(line), wide)
-            elif line.strip():
-                yield from _unusual_rows(number, line, legacy, wide)
+class _Pieces:
+    """Bytes that come piece by piece, each copied only once."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes | memoryview] = []
+        self.size = 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        self._held.append(piece)
+        self.size += len(piece)
+
+    def joined(self) -> bytes:
+        """All of them, which it no longer holds."""
+        joined = b"".join(self._held)
+        self._held, self.size = [], 0
+        return joined
 
 
-def _is_document(path: Path, max_bytes: int) -> bool:
-    if not may_be_document(path):
-        return False
-    stream, _ = opened(path)
-    with stream:
-        return begins_document(stream, max_bytes)
+def _skip_line(read: Callable[[], bytes], size: int) -> tuple[int, bytes]:
+    """The size of a line of which so much was read, and what was read of the next ones."""
+    while piece := read():
+        if end := piece.find(b"\n") + 1:
+            return size + end, piece[end:]
+        size += len(piece)
+    return size, b""
 
 
-def _document_rows(path: Path, max_bytes: int) -> Iterator[Row | Rejected]:
-    stream, wide = opened(path)
-    with stream:
-        try:
-            for line, fields, size, encoding in elements_of(stream, max_bytes):
-                yield Row(line, fields, size, wide or encoding)
-        except (NotOneDocument, *DAMAGED) as error:
-            yield Rejected(None, f"not one JSON document, nor JSON lines: {error}", "", path.stat().st_size)
+def count_ends(data: bytes) -> int:
+    """Line ends in data, which numpy counts some times faster than ``data.count``."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
 
 
-def _unusual_rows(number: int, line: bytes, legacy: Callable[[], str], wide: str | None) -> Iterator[Row | Rejected]:
-    row = _unusual_row(number, line, legacy, wide)
-    if isinstance(row, Rejected) and b"\r" in line.rstrip(b"\r\n"):  # the line ends of old Macintoshes
-        yield from (_unusual_row(number, part, legacy, wide) for part in line.split(b"\r") if part.strip())
-    else:
-        yield row
+def lines_of(block: bytes, first: int, max_bytes: int) -> Iterator[tuple[int, bytes | Rejected]]:
+    """The lines of a block, numbered on from ``first``."""
+    for number, line in enumerate(io.BytesIO(block), first):
+        yield number, line if len(line) <= max_bytes else _overlong(number, line, len(line), max_bytes)
 
 
-def _unusual_row(number: int, line: bytes, legacy: Callable[[], str], wide: str | None) -> Row | Rejected:
-    def rejected(reason: str) -> Rejected:
-        return Rejected(number, reason, excerpt_of(line), len(line))
-
-    try:
-        text, encoding = decode_from(line, legacy)
-        value = json.loads(text)
-    except NotText as error:
-        return rejected(str(error))
-    except RecursionError:
-        return rejected("nested too deeply")
-    except ValueError as error:
-        return rejected(f"not valid JSON: {error}")
-    if isinstance(value, dict):
-        return Row(number, value, len(line), wide or encoding)
-    hint = "; write one object a line, not one array" if isinstance(value, list) else ""
-    return rejected(f"not an object but {type(value).__name__}{hint}")
+def _overlong(number: int, start: bytes, size: int, max_bytes: int) -> Rejected:
+    reason = f"a line of {size:,} bytes is longer than max_document_bytes ({max_bytes:,})"
+    return Rejected(number, reason, excerpt_of(start), size)
 
 
 def opened(path: Path) -> tuple[BinaryIO, str | None]:
@@ -177,55 +165,6 @@ def legacy_of(path: Path, max_bytes: int) -> Callable[[], str]:
             return encoding_of(sample_of(line for _, line in lines(stream, max_bytes) if isinstance(line, bytes)))
 
     return told
-
-
-def _plain_object(line: bytes) -> dict[str, Any] | None:
-    """What `json.loads` gives of an object in UTF-8 whose values are texts, whole numbers, truth values and null; None
-    for everything else, which orjson reads otherwise or refuses, as it does most control characters."""
-    if b"\x7f" in line or b"\xc2" in line:  # the other ones: whether there are too many, `decode` says
-        return None
-    try:
-        value = orjson.loads(line)
-    except ValueError:
-        return None
-    if type(value) is not dict or not _PLAIN.issuperset(map(type, value.values())):
-        return None
-    return value
-
-
-def _parquet_rows(path: Path, max_bytes: int, columns: list[str] | None) -> Iterator[Row | Rejected]:
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            present = file.schema_arrow.names
-            wanted = None if columns is None else [name for name in columns if name in present]
-            for group in range(file.num_row_groups):
-                begin = number
-                try:
-                    for batch in file.iter_batches(
-                        _batch_rows(file, group), [group], wanted or None, use_threads=False
-                    ):
-                        for fields in batch.to_pylist():
-                            number += 1
-                            yield checked_row(number, fields, max_bytes)
-                except _PARQUET_DAMAGE as error:
-                    yield _damaged(number, error)
-                number = begin + file.metadata.row_group(group).num_rows
-    except _PARQUET_DAMAGE as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        yield _damaged(number, error)
-
-
-def _damaged(number: int, error: Exception) -> Rejected:
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return Rejected(number + 1, f"the Parquet file is damaged after row {number}: {first_line}")
-
-
-def _batch_rows(file: pq.ParquetFile, group: int) -> int:
-    """Rows to read at once, so that long texts take no more memory than short ones."""
-    about = file.metadata.row_group(group)
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * about.num_rows // max(about.total_byte_size, 1)))
 
 
 def checked_row(number: int, fields: dict[str, Any], max_bytes: int) -> Row | Rejected:

@@ -199,16 +199,16 @@ def test_a_file_changed_or_gone_after_the_snapshot_is_quarantined_and_the_output
 def test_a_file_changed_while_it_is_read_gives_nothing(tmp_path, monkeypatch):
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": f"row {number}"} for number in range(10)])
     other = write_jsonl(tmp_path / "b.jsonl", [{"text": "other"}])
-    read_rows = file_documents.read_rows
+    read_rows = file_documents.read_rows_in_blocks
 
     def growing(place, *rest):
-        for row in read_rows(place, *rest):
-            if place == path and row.line == 5:
+        for block in read_rows(place, *rest):
+            if place == path:
                 with path.open("a") as file:
                     file.write('{"text": "more"}\n')
-            yield row
+            yield block
 
-    monkeypatch.setattr(file_documents, "read_rows", growing)
+    monkeypatch.setattr(file_documents, "read_rows_in_blocks", growing)
     corpus = run(files(tmp_path / "*.jsonl"))
     assert texts(corpus) == ["other"] and other.exists()
     [entry] = quarantine(corpus)

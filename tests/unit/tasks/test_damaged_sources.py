@@ -17,8 +17,9 @@ from tasks.collect import CollectConfig, collect
 from tasks.lineage.errors import DataError
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Artifact, Resources
-from tasks.text.readers import Rejected, Row, read_rows
+from tasks.text.readers import Rejected, Row
 from tasks.text.remote import NotFetched, copied
+from tasks.text.rows import read_rows
 from tasks.text.sources import Source
 from tests.unit.tasks.corpora import ledger, read
 from tests.unit.tasks.specimens import ARTICLE

@@ -8,7 +8,8 @@ import pytest
 from tasks.text.decoding import decode
 from tasks.text.encodings import NotText, encoding_of
 from tasks.text.passages import read_passages
-from tasks.text.readers import Passage, Rejected, Row, read_rows, read_whole
+from tasks.text.readers import Passage, Rejected, Row, read_whole
+from tasks.text.rows import read_rows
 
 RUSSIAN = "Река берёт начало в северных холмах и течёт на юг через старый город к морю."
 JAPANESE = "川は北の山から流れ出し、古い町を通って海へ注ぐ。春には低い畑が水に浸かる。"

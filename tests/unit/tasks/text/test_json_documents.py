@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tasks.text import json_documents
-from tasks.text.readers import Rejected, Row, read_rows
+from tasks.text.readers import Rejected, Row
+from tasks.text.rows import read_rows
 
 ROWS = [{"text": f"row {n} é", "deep": {"n": [n]}} for n in range(30)]
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tasks.text.decoding import decode
 from tasks.text.formats import format_of
 from tasks.text.passages import read_passages
-from tasks.text.readers import Passage, Rejected, Row, _plain_object, read_rows, read_whole
+from tasks.text.readers import Passage, Rejected, Row, read_whole
+from tasks.text.rows import _plain_object, read_rows
 
 LIMIT = 10_000
 
