@@ -109,7 +109,7 @@ class PlainRows:
     @property
     def reasons(self) -> pa.Array:
         """As of drafts."""
-        kind = self.blank.kind
+        kind = self.blank.kind  # what is neither blank nor has a backslash is fit, which is quickly seen
         looked_at = [unfit(text, kind) if not text or "\\" in text or text.isspace() else None for text in self.texts]
         return pa.array(looked_at, pa.string())
 

@@ -70,9 +70,9 @@ def blocks(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[
     number = before + 1
     whole, begun = _Pieces(), _Pieces()  # lines that are not given yet, and the beginning of the next one
     try:
-        while piece := read():
-            end = piece.rfind(b"\n") + 1
-            if end:
+        piece = read()
+        while piece:
+            if end := piece.rfind(b"\n") + 1:
                 whole.add(begun.joined())
                 whole.add(memoryview(piece)[:end])
             begun.add(memoryview(piece)[end:])
@@ -81,13 +81,12 @@ def blocks(stream: BinaryIO, max_bytes: int, before: int = 0) -> Iterator[tuple[
                 block = whole.joined()
                 yield number, block
                 number += count_ends(block)
+            rest = b""
             if is_overlong:
                 start, number = begun.joined(), number + 1
                 size, rest = _skip_line(read, len(start))
-                end = rest.rfind(b"\n") + 1
-                whole.add(rest[:end])
-                begun.add(rest[end:])
                 yield number - 1, _overlong(number - 1, start, size, max_bytes)
+            piece = rest or read()
         if whole.size or begun.size:
             yield number, whole.joined() + begun.joined()
     except DAMAGED as error:

@@ -110,8 +110,12 @@ def _plain_objects(block: bytes, max_bytes: int) -> list[dict[str, Any]] | None:
     are plain objects and zeros in turn. So each 0 stands after a line, and if there are no others, each line is one
     object.
     """
-    if _plain_object(block[: block.find(b"\n") + 1 or None]) is None or _has_controls(block):
+    end = block.find(b"\n") + 1 or len(block)
+    first = _plain_object(block[:end])
+    if first is None or _has_controls(block):
         return None
+    if end == len(block):
+        return [first] if end <= max_bytes else None
     lines = block if block.endswith(b"\n") else block + b"\n"
     joined = lines.replace(b"\n", b",0,\n")
     number = (len(joined) - len(lines)) // 3

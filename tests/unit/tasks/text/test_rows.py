@@ -97,7 +97,7 @@ class Pieces(io.RawIOBase):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.sampled_from([b"a", b"\n", b"\n", b"\r", b"bc\nd", b"x" * 30]), max_size=30),
+    st.lists(st.sampled_from([b"a", b"\n", b"\n", b"\r", b"bc\nd", b"x" * 30, b"y\n" + b"z" * 50]), max_size=30),
     st.integers(1, 40),
     st.sampled_from([1, 10, 1000]),
     st.booleans(),
@@ -113,7 +113,7 @@ def test_lines_do_not_depend_on_how_they_are_read(pieces: list[bytes], max_bytes
         expected.append(f"the file is cut short or damaged after line {numbers[-1] - 1}: cut")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(readers, "_BLOCK", size)
-        found = list(lines(io.BufferedReader(Pieces(pieces, fails), 64), max_bytes, 7))
+        found = list(lines(io.BufferedReader(Pieces(pieces, fails), 100), max_bytes, 7))
     assert [number for number, _ in found] == numbers
     assert [told(line) if isinstance(line, Rejected) else line for _, line in found] == expected
 
