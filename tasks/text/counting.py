@@ -90,7 +90,7 @@ def count(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
     num_texts, longest = len(offsets) - 1, 0
     for text in range(num_texts):
         longest = max(longest, offsets[text + 1] - offsets[text])
-    edges, lettered = np.empty(longest + 3, np.uint64), np.empty(longest + 3, np.uint64)
+    edges, lettered = np.empty(longest + 3, np.uint64), np.empty(longest + 3, np.uint32)
     counts = np.zeros((num_texts, 7), np.int64)
     hashes = np.empty(offsets[-1] // 2 + num_texts, np.uint64)
     long_words = np.empty((offsets[-1] // VERY_LONG + 1, 3), np.int64)

@@ -164,12 +164,14 @@ class Texts:
 
     def where(self, chosen: np.ndarray) -> pa.Array:
         """The texts where `chosen`, (N,), holds, as they are now."""
+        if len(self._pieces) == 1 and chosen.all():
+            return self._pieces[0]
         return pa.chunked_array(self._pieces).take(pa.array(self._order[chosen])).combine_chunks()
 
     @property
     def column(self) -> pa.Array:
         """All texts as they are now."""
-        return self.where(np.ones(len(self._order), bool)) if len(self._pieces) > 1 else self._pieces[0]
+        return self.where(np.ones(len(self._order), bool))
 
     def rewrite(self, chosen: np.ndarray, function: Callable[[pa.Array], pa.Array]) -> None:
         """Put what a function makes of the texts where `chosen`, (N,), holds in their place."""

@@ -42,7 +42,7 @@ def prepared(cleaner: Cleaner, rows: list[tuple[str, str]]) -> list[object]:
     return [found.texts.to_pylist(), found.mended, finds, found.undesirable.tolist(), lost]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["docstring", "markdown", "rst", "html", "text", "code"]), texts), min_size=1)
 )
