@@ -1,5 +1,5 @@
-"""What `clean` does to a batch of documents, and its settings. What becomes of a document depends on no other of its
-batch; the lines that many documents share are counted before."""
+"""What `clean` does to a batch of documents. What becomes of a document depends on no other of its batch; the lines
+that many documents share are counted before."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
-from pydantic import Field, field_validator
 
-from tasks.stage import StageConfig, neutral
+from tasks.clean_config import CODE_KIND, CleanConfig
 from tasks.text.classifier import Classifier
 from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.encoding import LINE_SIGNS, MEND_SIGNS, even_lines, mend, trim
 from tasks.text.features import Features
-from tasks.text.language import UNDETERMINED, identifier, identify
+from tasks.text.language import UNDETERMINED, identify
 from tasks.text.language_codes import declared_languages
 from tasks.text.lines import LostLines, SharedLines, drop_lines, may_lose_lines, rule_lines_out
 from tasks.text.markup import ROLE_SIGNS, WHOLLY_MARKED, strip_markup
-from tasks.text.personal_data import KINDS, PersonalData, PersonalDataMask
-from tasks.text.rule_presets import CODE, DOCSTRING, HTML, MARKDOWN, PAPERS, TEXT, Preset
+from tasks.text.personal_data import PersonalData, PersonalDataMask
 from tasks.text.rules import (
     LIMIT_OF,
     LOW_QUALITY,
@@ -41,103 +38,7 @@ from tasks.text.signs import Signs, Texts
 from tasks.text.spans import TextBatch
 from tasks.text.undesirable import UndesirableWords
 
-CODE_KIND = "code"
 MEND, STRIP, EVEN, COUNT = "mend", "strip", "even", "count"  # steps with signs of what they look for
-
-
-class CleanConfig(StageConfig):
-    """Mended, plain text of sufficient quality, by a preset of rules for each kind of text."""
-
-    rules: Preset = Field(
-        "by_kind",
-        title="Rules",
-        description="by_kind: the sections below. gopher, c4, fineweb: that paper's rules for web pages, for every "
-        "kind of text but code",
-        json_schema_extra=neutral("by_kind"),
-    )
-    docstring: RuleLimits = Field(DOCSTRING, title="Docstrings")
-    markdown: RuleLimits = Field(MARKDOWN, title="Markdown and reStructuredText")
-    html: RuleLimits = Field(HTML, title="Web pages")
-    text: RuleLimits = Field(TEXT, title="Plain text")
-    code: RuleLimits = Field(CODE, title="Code")
-    languages: list[str] = Field(
-        [],
-        title="Languages",
-        description="keep only these, as ISO 639-1 codes such as en or de; und stands for texts whose language cannot "
-        "be told. Code is kept. Empty: all",
-        json_schema_extra=neutral([]),
-    )
-    mask: list[PersonalData] = Field(
-        list(KINDS),
-        title="Personal data to mask",
-        description="email, ip_address (public ones), card_number, iban, secret (keys and tokens of services), phone",
-    )
-    shared_line_documents: int | None = Field(
-        None,
-        ge=2,
-        title="Lines that many documents share",
-        description="drop a line that stands in at least so many documents; reads the text twice. Empty: off",
-        json_schema_extra=neutral(None),
-    )
-    shared_line_scope: str = Field(
-        "origin",
-        pattern="^(origin|corpus)$",
-        title="Shared within",
-        description="origin: documents of one origin (a package, a site). corpus: all documents",
-        json_schema_extra=neutral("origin"),
-    )
-    shared_line_chars: int = Field(
-        30,
-        ge=1,
-        title="Shortest shared line",
-        description="bytes; shorter lines are headings more often than boilerplate",
-        json_schema_extra=neutral(30),
-    )
-    undesirable_words: list[str] = Field(
-        [],
-        max_length=10_000,
-        title="More undesirable words",
-        description="words or phrases added to the built-in list; any case",
-    )
-    min_quality: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        title="Lowest quality",
-        description="by the classifier that classifiers.quality names. Empty: the threshold it was trained with",
-        json_schema_extra=neutral(None),
-    )
-    max_undesirable_content: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        title="Most undesirable",
-        description="by the classifier that classifiers.undesirable names. Empty: the threshold it was trained with",
-        json_schema_extra=neutral(None),
-    )
-    rejects_per_rule: int = Field(5, ge=0, le=1000, title="Rejects to show", description="in samples.jsonl, per rule")
-
-    @field_validator("docstring", "markdown", "html", "text", "code", mode="before")
-    @classmethod
-    def _over_preset(cls, value: Any, info: Any) -> Any:
-        """Limits given in part differ from the kind's preset, not from no rules at all."""
-        preset = cls.model_fields[info.field_name].default
-        return {**preset.model_dump(), **value} if isinstance(value, Mapping) else value
-
-    @field_validator("languages")
-    @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        known = [*identifier().languages, UNDETERMINED] if value else []
-        if unknown := sorted(set(value) - set(known)):
-            raise ValueError(f"no language that can be identified has the code {unknown[0]!r}; there are {known}")
-        return value
-
-    def limits(self, kind: str) -> RuleLimits:
-        """The preset for a kind of text; unknown kinds count as plain text."""
-        if self.rules in PAPERS and kind != CODE_KIND:
-            return PAPERS[self.rules]
-        return {"docstring": self.docstring, "markdown": self.markdown, "rst": self.markdown, "html": self.html,
-                CODE_KIND: self.code}.get(kind, self.text)  # fmt: skip
 
 
 @dataclass(frozen=True)

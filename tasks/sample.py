@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from tasks.cleaner import CleanConfig, Cleaner
+from tasks.clean_config import CleanConfig
+from tasks.cleaner import Cleaner
 from tasks.lineage.ledger import Ledger
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.forgotten import FORGOTTEN, Forgotten

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import xxhash
 from pydantic import Field
 
-from tasks.cleaner import CleanConfig, Cleaner
+from tasks.clean_config import CleanConfig
+from tasks.cleaner import Cleaner
 from tasks.lineage.errors import DataError
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, stage
 from tasks.text.classifier import Classifier, best_threshold, curve, fit, matrix, terms

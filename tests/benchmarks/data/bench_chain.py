@@ -40,12 +40,11 @@ def rows() -> list[Row]:
         files = {size: part(text, size, folder / f"{size:g}.jsonl") for size in (MEGABYTES, THEIR_MEGABYTES)}
         home = {"PEDIGREE_HOME": str(folder / "home")}
         tokenizer = str(folder / "tokenizer" / "tokenizer.json")
-        settings = ONE_THREAD
         asked_of_ours = [*own, "--tokenizer", tokenizer]
-        in_process([*asked_of_ours, "--compile", str(text)], {**settings, **home})
-        ours, _ = in_process([*asked_of_ours, "--chain", str(files[MEGABYTES])], {**settings, **home})
+        in_process([*asked_of_ours, "--compile", str(text)], {**ONE_THREAD, **home})
+        ours, _ = in_process([*asked_of_ours, "--chain", str(files[MEGABYTES])], {**ONE_THREAD, **home})
         asked = json.dumps({"text": str(files[THEIR_MEGABYTES]), "tokenizer": tokenizer, "work": str(folder / "work")})
-        theirs, _ = in_process([python, str(OTHER), asked], {**settings, "TOKENIZERS_PARALLELISM": "false"})
+        theirs, _ = in_process([python, str(OTHER), asked], {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"})
     rate, other = (side["bytes"] / 1e6 / side["seconds"] for side in (ours, theirs))
     note = (
         f"{ours['bytes'] / 1e6:.0f} and {theirs['bytes'] / 1e6:.0f} MB of docstrings; kept {ours['kept']} of "
@@ -76,7 +75,8 @@ def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
     import pyarrow as pa
 
     from model.tokenizer import Tokenizer
-    from tasks.cleaner import CleanConfig, Cleaner
+    from tasks.clean_config import CleanConfig
+    from tasks.cleaner import Cleaner
     from tasks.text.encoder import encoder_of
     from tests.benchmarks.data.bench_dedup import ours
 

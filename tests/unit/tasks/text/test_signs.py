@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.cleaner import CleanConfig, Cleaner
+from tasks.clean_config import CleanConfig
+from tasks.cleaner import Cleaner
 from tasks.text.personal_data import DETECTORS, Detector
 from tasks.text.signs import MOST_PLACES, Signs, Texts
 from tasks.text.undesirable import WORDS
