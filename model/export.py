@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def save_pretrained(
     else:
         _write_json(target / "config.json", {**content, "architectures": [family + CAUSAL]})
         _write_json(target / "generation_config.json", generation_settings(tokenizer, config))
+    shutil.copymode(target / "config.json", target / WEIGHTS)  # safetensors lets nobody else read what it writes
     tokenizer.save(target / "tokenizer.json")
     _write_json(target / "tokenizer_config.json", tokenizer_settings(tokenizer, config, chat_template))
 

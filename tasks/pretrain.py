@@ -23,10 +23,11 @@ from model.ngram import KneserNey
 from model.precision import resolve_device, resolve_precision, use_threads
 from model.sampling import Sampling
 from model.seeding import derive, generator
+from model.tokenizer import SMALLEST_VOCABULARY
 from model.training import TrainingConfig, train
 from model.transformer import Transformer
 from tasks.batch_parts import check_parts
-from tasks.lineage.errors import ConfigError, DataError
+from tasks.lineage.errors import DataError
 from tasks.lineage.fates import LEDGER
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.tokens import HeldOut, Tokens
@@ -90,6 +91,11 @@ class PretrainConfig(StageConfig):
         check_parts("accumulation", self.accumulation, self.batch_size, "a part needs a row")
         return self
 
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        model_config(self, SMALLEST_VOCABULARY)  # now, not once there are tokens
+        return self
+
     def resolved(self) -> Self:
         return self.model_copy(update={"precision": resolve_precision(self.precision)})
 
@@ -104,7 +110,7 @@ class PretrainConfig(StageConfig):
 
 
 def model_config(config: PretrainConfig, vocab_size: int) -> ModelConfig:
-    """The model's sizes. Raises ConfigError where they do not fit together."""
+    """The model's sizes. Raises ValueError where they do not fit together."""
     names = (
         "hidden_size",
         "num_hidden_layers",
@@ -113,18 +119,15 @@ def model_config(config: PretrainConfig, vocab_size: int) -> ModelConfig:
         "intermediate_size",
         "tie_word_embeddings",
     )
-    try:
-        return ModelConfig(
-            vocab_size=vocab_size,
-            max_position_embeddings=config.context_length,
-            **{name: getattr(config, name) for name in names},
-        )
-    except ValueError as error:
-        raise ConfigError(f"pretrain: {error}") from error
+    return ModelConfig(
+        vocab_size=vocab_size,
+        max_position_embeddings=config.context_length,
+        **{name: getattr(config, name) for name in names},
+    )
 
 
 def build_model(config: PretrainConfig, vocab_size: int) -> Transformer:
-    """The untrained model. Raises ConfigError for sizes that do not fit together."""
+    """The untrained model. Raises ValueError for sizes that do not fit together."""
     return Transformer(model_config(config, vocab_size), generator=generator(config.seed, "pretrain", "weights"))
 
 

@@ -237,7 +237,9 @@ def explain(error: Exception) -> str | None:
         return ""
     full = isinstance(error, OSError) and error.errno in FULL
     if full or (kind == "SafetensorError" and ("No space left" in str(error) or "StorageFull" in str(error))):
-        return "the disk is full: free some and run the same command again; training goes on from its last checkpoint"
+        return (
+            "the disk is full: free some and run the same command again (a training goes on from its last checkpoint)"
+        )
     if kind == "OutOfMemoryError":
         return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
     if isinstance(error, MemoryError) or (kind == "RuntimeError" and "can't allocate memory" in str(error)):

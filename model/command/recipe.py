@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from model.command.errors import CommandError
 from model.tokenizer import SMALLEST_VOCABULARY
 
 LARGEST_INTEGER = 2**63 - 1  # that PyTorch takes, for a seed and for a size
@@ -135,12 +136,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_recipe(options: argparse.Namespace) -> Recipe:
-    """The preset with the options that were given, and with what follows from them filled in."""
+    """The preset with the options that were given, and with what follows from them filled in. Raises CommandError where
+    they do not fit together."""
     names = [field.name for field in dataclasses.fields(Recipe)]
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if "steps" in given:
         given.setdefault("max_epochs", None)
-    return complete(dataclasses.replace(PRESETS[options.preset], **given))
+    recipe = complete(dataclasses.replace(PRESETS[options.preset], **given))
+    if recipe.accumulation > recipe.batch_size:
+        raise CommandError(
+            f"--accumulation {recipe.accumulation} is more than --batch-size {recipe.batch_size}: a part needs a row."
+        )
+    return recipe
 
 
 def complete(recipe: Recipe) -> Recipe:

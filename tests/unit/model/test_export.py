@@ -109,6 +109,11 @@ def test_what_transformers_saves_is_read(tokenizer, tmp_path, tied):
     assert torch.equal(model(ids(1, 5)), ours(ids(1, 5)))
 
 
+def test_whoever_may_read_the_settings_may_read_the_weights(tokenizer, tmp_path):
+    save_pretrained(Transformer(config(tokenizer)), tokenizer, tmp_path)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
 def test_equal_models_give_equal_bytes(tokenizer, tmp_path):
     for name in ("a", "b"):
         save_pretrained(Transformer(config(tokenizer)), tokenizer, tmp_path / name)

@@ -5,13 +5,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from flows.course import train_course
+from flows.settings import Settings
 from model.data import Span
 from model.export import load_causal
 from model.precision import resolve_precision
 from tasks.finetune import FinetuneConfig
 from tasks.lineage.errors import ConfigError, DataError
 from tasks.lineage.store import Store
-from tasks.pretrain import PretrainConfig, build_model, pretrain
+from tasks.pretrain import PretrainConfig, pretrain
 from tasks.stage import Resources
 from tasks.tokens import Tokens
 from tests.tiny_artifacts import tokens_artifact
@@ -107,9 +109,15 @@ def test_documents_of_a_span_are_named():
     assert source.documents_in([Span(0, end, end + 2)]) == ["train-0", "train-1"]
 
 
-def test_sizes_that_do_not_fit_name_the_stage():
-    with pytest.raises(ConfigError, match=r"pretrain: .*num_attention_heads"):
-        build_model(PretrainConfig(hidden_size=30, num_attention_heads=4), 300)
+def test_sizes_that_do_not_fit_are_refused_before_anything_runs():
+    with pytest.raises(ValidationError, match="hidden_size 30 is not a multiple of num_attention_heads 4"):
+        PretrainConfig(hidden_size=30, num_attention_heads=4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_missed_before_anything_runs():
+    with pytest.raises(ConfigError, match=r"resources\.device is cuda"):
+        train_course(Settings(resources=Resources(device="cuda")))
 
 
 @pytest.mark.parametrize("config", [PretrainConfig, FinetuneConfig])
