@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.home import home
+from tasks.text import shards
 from tasks.text.shards import SCHEMA, CorpusWriter
 
 
@@ -34,7 +35,8 @@ def corpus(rows: list[dict[str, str | None]]) -> Artifact:
     if not folder.exists():
         folder.mkdir(parents=True)
         with CorpusWriter(folder) as writer:
-            writer.write(pa.Table.from_pylist(rows, schema=SCHEMA))
+            for table in shards.slices_by_bytes(pa.Table.from_pylist(rows, schema=SCHEMA), shards.BATCH_BYTES):
+                writer.write(table)
     return Artifact(kind="corpus", digest=digest, key=digest)
 
 

@@ -125,8 +125,8 @@ def test_a_mixture_over_several_shards_and_batches(monkeypatch):
     plain = texts_of(made()[2], "train")
     monkeypatch.setattr(token_shards.ShardWriter.__init__, "__defaults__", (100,))
     monkeypatch.setattr("tasks.mix.BATCH_TOKENS", 64)
-    monkeypatch.setattr(shards.read_corpus, "__defaults__", (None, 1000))
-    texts = corpus(rows())
+    monkeypatch.setattr(shards, "BATCH_BYTES", 1000)
+    texts = corpus(rows(99))
     tokens = tokenize(corpus=texts, config=TOKENIZE.model_copy(update={"seed": 7}), resources=RESOURCES)
     mixed = mix(tokens=tokens, corpus=texts, config=MixConfig(sources=[BOOKS, CODE], seed=5), resources=RESOURCES)
     assert len(list(tokens.path.glob("train-*.bin"))) > 1 and len(list(mixed.path.glob("train-*.bin"))) > 5
