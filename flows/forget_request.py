@@ -17,11 +17,15 @@ from tasks.impact.census import StoreView
 from tasks.impact.selector import Selection, Selector, find
 from tasks.impact.similar import copies_of
 from tasks.lineage import journal
+from tasks.lineage.errors import NotFound
 from tasks.lineage.gc import Doomed, size_of
 from tasks.lineage.store import Store
 
 REBUILT = {"train": "train", "retrain": "train", "forget": "train", "data": "data"}
 """Flow whose settings can be taken again → what is rebuilt with them."""
+
+SHOWN = 40  # characters of a text, to tell which is meant
+REMEDY = "So nothing was forgotten; `pedigree impact` shows what a document, text or source is held by."
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,23 @@ class Request:
 
 
 def request(store: Store, selector: Selector, exact: bool) -> Request:
-    """Raises NotFound or ConfigError where a document is not known."""
+    """Raises NotFound or ConfigError where a document is not known, a text is like no stored one, or nothing is meant:
+    a certificate over nothing would be read as one over what was looked for."""
     view = StoreView(store)
     threshold = copies_of(view).threshold
-    found = find(view, selector, near="none" if exact else "all").selection
+    searched = find(view, selector, near="none" if exact else "all")
+    found = searched.selection
+    for number in searched.unmatched:
+        begin = " ".join(selector.texts[number].split())[:SHOWN]
+        raise NotFound(f"No stored document says what the text {begin!r}… says, exactly, nearly or in part. {REMEDY}")
+    if not found.documents:
+        raise NotFound(f"Nothing stored answers to that. {REMEDY}")
     if not selector.texts:
         named = selector.model_dump(exclude={"texts"})
         return Request(ExcludeConfig(**named, exact=exact, threshold=threshold), found)
     meant = [document.doc_id for document in found.documents if not exact or document.similarity == 1.0]
+    if not meant:
+        raise NotFound(f"Nothing stored answers to all of that{' exactly' if exact else ''}. {REMEDY}")
     narrowed = selector.sources or selector.licenses or selector.annotators
     prints = () if narrowed else prints_of(list(selector.texts), threshold, exact)
     config = ExcludeConfig(docs=tuple(sorted(meant)), texts=prints, exact=exact, threshold=threshold)
