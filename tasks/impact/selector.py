@@ -78,6 +78,11 @@ class Selection:
     near_duplicates: list[FoundDocument]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def holding(self) -> frozenset[str]:
+        """Digests of the stored outputs that hold any of the documents meant."""
+        return frozenset(digest for document in self.documents for digest in document.held_by)
+
 
 @dataclass(frozen=True)
 class Found:

@@ -34,19 +34,30 @@ def paragraphs(seed: int, count: int) -> str:
 LETTER = f"{paragraphs(1, 60)}\n\n{END}\n"
 
 
-@pytest.fixture
-def collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Artifact]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("passages")
+
+
+@pytest.fixture(scope="module")
+def corpus(folder: Path) -> Iterator[Artifact]:
     """letter.txt and diary.txt, which ends with the same words, in passages of another size than the default."""
-    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    folder = tmp_path / "texts"
-    folder.mkdir()
     (folder / "letter.txt").write_text(LETTER)
     (folder / "diary.txt").write_text(f"{paragraphs(2, 20)}\n\n{END}\n")
     (folder / "note.txt").write_text(paragraphs(3, 1))
-    outside = snapshot(config=SnapshotConfig(sources=(Source(kind="files", path=str(folder)),), evaluation_share=0))
-    yield collect(snapshot=outside, config=CollectConfig(document_chars=2500), resources=Resources(workers=1))
-    remove_tree(tmp_path / "home")
+    config = SnapshotConfig(sources=(Source(kind="files", path=str(folder / "*.txt")),), evaluation_share=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEDIGREE_HOME", str(folder / "home"))
+        outside = snapshot(config=config)
+        yield collect(snapshot=outside, config=CollectConfig(document_chars=2500), resources=Resources(workers=1))
+    remove_tree(folder / "home")
+
+
+@pytest.fixture
+def collected(corpus: Artifact, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    monkeypatch.setenv("PEDIGREE_HOME", str(folder / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return corpus
 
 
 def sources(documents: Artifact) -> dict[str, str]:
@@ -84,9 +95,9 @@ def test_a_request_means_all_passages_and_exactly_those_that_stand_in_the_text(c
 
 
 def test_what_nothing_stored_answers_to_is_an_error(
-    collected: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    collected: Artifact, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known, unknown = tmp_path / "texts" / "letter.txt", tmp_path / "unknown.txt"
+    known, unknown = folder / "letter.txt", tmp_path / "unknown.txt"
     unknown.write_text(paragraphs(9, 60))
     for files in ([unknown], [known, unknown]):
         options = [option for file in files for option in ("--text", str(file))]
@@ -95,7 +106,7 @@ def test_what_nothing_stored_answers_to_is_an_error(
         assert cli.main(["forget", *options]) == 1
     with pytest.raises(NotFound, match="nothing was forgotten"):
         request(Store(), Selector(sources=("file:///nowhere/*",)), exact=False)
-    assert not (tmp_path / "home" / "certificates").exists()
+    assert not (folder / "home" / "certificates").exists()
 
 
 def test_a_file_in_another_encoding_is_read_as_collect_reads_it(

@@ -3,9 +3,19 @@ from pathlib import Path
 
 import pytest
 
+from flows import cli
 from flows.errors import SettingsError
-from flows.forget_request import latest_settings
+from flows.forget_request import dry_run, latest_settings, parameters, request
+from tasks.collect import CollectConfig, collect
+from tasks.impact.selector import Selector
 from tasks.lineage import journal
+from tasks.lineage.artifact import Artifact
+from tasks.lineage.files import remove_tree
+from tasks.lineage.store import Store
+from tasks.snapshot import SnapshotConfig, snapshot
+from tasks.stage import Resources
+from tasks.text.sources import Source
+from tests.unit.tasks.text.test_forgotten import text
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +50,62 @@ def test_where_none_completed_the_latest_has_to_do() -> None:
 def test_without_a_run_the_settings_have_to_be_named() -> None:
     with pytest.raises(SettingsError, match="--preset or --config"):
         latest_settings()
+
+
+def collected(flow: str, name: str, folder: Path) -> Artifact:
+    """A completed flow run that collected the texts of a folder."""
+    sources = (Source(kind="files", path=str(folder)),)
+    config = SnapshotConfig(sources=sources, evaluation_share=0)
+    made = {"snapshot": snapshot(config=config)}
+    made["collect"] = collect(snapshot=made["snapshot"], config=CollectConfig(), resources=Resources(workers=1))
+    journal.begin_flow(flow, name, settings={"snapshot": config.model_dump(mode="json")})
+    for stage, artifact in made.items():
+        journal.write_stage(name, stage, state="ran", key=artifact.key, output=artifact.digest)
+    journal.end_flow(name, "completed")
+    return made["collect"]
+
+
+def test_what_is_planned_and_rebuilt_is_the_run_that_holds_the_documents(tmp_path: Path) -> None:
+    """Though a whole course ran before it, and a run of other data after."""
+    corpora = {}
+    for flow, name in (("train", "course"), ("data", "held"), ("data", "later")):
+        folder = tmp_path / "texts" / name
+        folder.mkdir(parents=True)
+        (folder / "page.txt").write_text(text(len(name)))
+        corpora[name] = collected(flow, name, folder)
+    asked = request(Store(), Selector(texts=(text(len("held")),)), exact=False)
+    told = parameters(asked, None, None, [], data_only=False)
+    assert told["exclude"]["rebuild"] == "data"
+    assert told["snapshot"]["sources"][0]["path"] == str(tmp_path / "texts" / "held")
+    plan = dry_run(Store(), asked)
+    assert plan["rebuilds"]["flow_run_id"] == "held"
+    assert {row["stage"]: (row["digest"], row["changes"]) for row in plan["stages"] if row["stage"] != "snapshot"} == {
+        "collect": (corpora["held"].digest, True)
+    }
+    of_course = request(Store(), Selector(texts=(text(len("course")),)), exact=False)
+    assert parameters(of_course, None, None, [], data_only=False)["exclude"]["rebuild"] == "train"
+    remove_tree(tmp_path / "objects")
+
+
+def test_of_runs_that_hold_the_documents_the_course_is_rebuilt_and_the_other_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flow, name in (("train", "course"), ("data", "copy")):
+        folder = tmp_path / "texts" / name
+        folder.mkdir(parents=True)
+        (folder / "page.txt").write_text(text(1))
+        made = collected(flow, name, folder)
+    page = tmp_path / "page.txt"
+    page.write_text(text(1))
+    assert cli.main(["forget", "--text", str(page), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "stages of train run course" in shown
+    assert "1 outputs of other runs hold them or learnt from them and are not rebuilt" in shown
+    assert f"collect      {made.digest[:12]}, holds" in shown
+    remove_tree(tmp_path / "objects")
+
+
+def test_a_course_that_was_forgotten_from_is_rebuilt_as_it_was() -> None:
+    journal.begin_flow("forget", "data alone", settings={"exclude": {"rebuild": "data"}, "clean": {}})
+    journal.end_flow("data alone", "completed")
+    assert latest_settings() == ("data", {"clean": {}})
