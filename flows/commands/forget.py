@@ -25,9 +25,9 @@ def add(commands: Any) -> None:
     ), json_output=True)  # fmt: skip
     forget.description = (
         "Put documents on the exclusion list, which holds their digests and MinHash signatures and never their text, "
-        "and which every later collection obeys; run the latest course again, of which only what is downstream of "
-        "them is made anew; tag the models that had learnt from them, and write a deletion certificate. Of a ranking "
-        "(--annotator), the prompt is left out, so that it is not ranked again."
+        "and which every later collection obeys; run the latest course that holds them again, of which only what is "
+        "downstream of them is made anew; tag the models that had learnt from them, and write a deletion certificate. "
+        "Of a ranking (--annotator), the prompt is left out, so that it is not ranked again."
     )
     add_selectors(forget)
     forget.add_argument("--exact", action="store_true", help="keep near-duplicates, which are otherwise forgotten too")

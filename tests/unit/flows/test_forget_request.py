@@ -1,11 +1,17 @@
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows import cli
+from flows.course import data_alone
 from flows.errors import SettingsError
 from flows.forget_request import dry_run, latest_settings, parameters, request
+from flows.forgetting import forget_course
+from flows.presets import PRESETS
+from flows.settings import Settings
 from tasks.collect import CollectConfig, collect
 from tasks.impact.selector import Selector
 from tasks.lineage import journal
@@ -15,6 +21,7 @@ from tasks.lineage.store import Store
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Resources
 from tasks.text.sources import Source
+from tests.planted_course import PLANTED, docstrings
 from tests.unit.tasks.text.test_forgotten import text
 
 
@@ -109,3 +116,31 @@ def test_a_course_that_was_forgotten_from_is_rebuilt_as_it_was() -> None:
     journal.begin_flow("forget", "data alone", settings={"exclude": {"rebuild": "data"}, "clean": {}})
     journal.end_flow("data alone", "completed")
     assert latest_settings() == ("data", {"clean": {}})
+
+
+def test_a_run_of_text_alone_is_rebuilt_and_certified_though_a_course_ran_before_it(tmp_path: Path) -> None:
+    """The certificate says what became of each output of the run that held the text, and of no other's."""
+    told = [page for _, page in docstrings() if len(page) > 400][:80]
+    for name, pages in (("course", told[:40]), ("held", [*told[40:], PLANTED])):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        rows = "\n".join(json.dumps({"text": page}) for page in pages)
+        (tmp_path / "texts" / name / "rows.jsonl").write_text(rows)
+    collected("train", "course", tmp_path / "texts" / "course")
+    known = {record.key for record in Store().records()}
+    own: dict[str, Any] = {**PRESETS["test"], "resources": {"threads": 1, "workers": 1}}
+    source = {"kind": "files", "path": str(tmp_path / "texts" / "held"), "text_kind": "docstring"}
+    own["snapshot"] = {"sources": [source], "evaluation_share": 0}
+    data_alone(Settings.model_validate(own))
+    journal.begin_flow("data", "held", settings=own)
+    records = {record.stage: record for record in Store().records() if record.key not in known}
+    for stage, record in records.items():
+        journal.write_stage("held", stage, state="ran", key=record.key, output=record.output.digest)
+    asked = request(Store(), Selector(texts=(PLANTED,)), exact=False)
+    settings = Settings.model_validate(parameters(asked, None, None, [], data_only=False))
+    certificate = forget_course(settings, "only", None)
+    assert certificate["check"]["clean"] and len(certificate["removed"]) == 1
+    assert {row["stage"]: row["before"] for row in certificate["stages"]} == {
+        stage: record.output.digest for stage, record in records.items() if stage != "snapshot"
+    }
+    assert {row["state"] for row in certificate["stages"]} == {"made anew"}
+    remove_tree(tmp_path / "objects")
