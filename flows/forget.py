@@ -54,6 +54,7 @@ def forget(
 
     Give the settings of the course to rebuild; `pedigree forget` takes those of the latest.
     """
+    exclude.check_named()
     settings = Settings(
         exclude=exclude,
         adopted=adopted,

@@ -1,13 +1,13 @@
 """`pedigree forget` before the flow: what is asked for, what would come of it, and the settings to rebuild with."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flows import overrides
 from flows.errors import SettingsError
-from flows.latest import latest
+from flows.latest import course, met, rebuilt
 from flows.presets import DATA, FLOW_SECTIONS, STAGES
 from tasks.forget.cleaned_with import classifiers_of, foreseen
 from tasks.forget.derived import derived
@@ -16,12 +16,13 @@ from tasks.forget.fall import Fall, fall, models_of
 from tasks.impact.census import StoreView
 from tasks.impact.selector import Selection, Selector, find
 from tasks.impact.similar import copies_of
-from tasks.lineage import journal
+from tasks.lineage.errors import NotFound
 from tasks.lineage.gc import Doomed, size_of
+from tasks.lineage.record import Record
 from tasks.lineage.store import Store
 
-REBUILT = {"train": "train", "retrain": "train", "forget": "train", "data": "data"}
-"""Flow whose settings can be taken again → what is rebuilt with them."""
+SHOWN = 40  # characters of a text, to tell which is meant
+REMEDY = "So nothing was forgotten; `pedigree impact` shows what a document, text or source is held by."
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,23 @@ class Request:
 
 
 def request(store: Store, selector: Selector, exact: bool) -> Request:
-    """Raises NotFound or ConfigError where a document is not known."""
+    """Raises NotFound or ConfigError where a document is not known, a text is like no stored one, or nothing is meant:
+    a certificate over nothing would be read as one over what was looked for."""
     view = StoreView(store)
     threshold = copies_of(view).threshold
-    found = find(view, selector, near="none" if exact else "all").selection
+    searched = find(view, selector, near="none" if exact else "all")
+    found = searched.selection
+    for number in searched.unmatched:
+        begin = " ".join(selector.texts[number].split())[:SHOWN]
+        raise NotFound(f"No stored document says what the text {begin!r}… says, exactly, nearly or in part. {REMEDY}")
+    if not found.documents:
+        raise NotFound(f"Nothing stored answers to that. {REMEDY}")
     if not selector.texts:
         named = selector.model_dump(exclude={"texts"})
         return Request(ExcludeConfig(**named, exact=exact, threshold=threshold), found)
     meant = [document.doc_id for document in found.documents if not exact or document.similarity == 1.0]
+    if not meant:
+        raise NotFound(f"Nothing stored answers to all of that{' exactly' if exact else ''}. {REMEDY}")
     narrowed = selector.sources or selector.licenses or selector.annotators
     prints = () if narrowed else prints_of(list(selector.texts), threshold, exact)
     config = ExcludeConfig(docs=tuple(sorted(meant)), texts=prints, exact=exact, threshold=threshold)
@@ -54,6 +64,9 @@ def dry_run(store: Store, asked: Request) -> dict[str, Any]:
     fallen = fall(store, {*asked.config.of(asked.selection), *(document.doc_id for document in made_from)})
     models, registry = models_of(fallen.outputs)
     listed = current()
+    held_by = course(asked.selection.holding)
+    records = met(held_by)
+    classifiers = foreseen(classifiers_of(records.get("clean")), fallen)
     would_go = [
         Doomed(output.header.digest, size_of(store.object_path(output.header.digest)))
         for output in fallen.outputs
@@ -66,8 +79,9 @@ def dry_run(store: Store, asked: Request) -> dict[str, Any]:
         "made_from_them": [asdict(document) for document in made_from if document.held_by],
         "texts": [known.digest for known in asked.config.texts],
         "exclusions": listed.digest if listed else None,
-        "stages": would_run(fallen),
-        "classifiers": foreseen(classifiers_of(latest("clean")), fallen),
+        "rebuilds": {name: held_by[name] for name in ("flow", "flow_run_id", "started")} if held_by else None,
+        "stages": would_run(fallen, records, {entry["digest"] for entry in classifiers if entry["changes"]}),
+        "classifiers": classifiers,
         "tainted": [output.answer() for output in fallen.outputs],
         "models": models,
         "registry": registry,
@@ -75,18 +89,19 @@ def dry_run(store: Store, asked: Request) -> dict[str, Any]:
     }
 
 
-def would_run(fallen: Fall) -> list[dict[str, Any]]:
-    """For each stage of the latest course, whether forgetting would make it run.
+def would_run(fallen: Fall, records: Mapping[str, Record], classifiers: Collection[str]) -> list[dict[str, Any]]:
+    """For each stage of the course to rebuild, whether forgetting would make it run.
 
     [{"stage", "digest", "verdict": "would run" | "cached", "changes": whether its output would differ}]. The output of
     a data stage changes if it names any of the documents (a ledger names what it dropped, too); any other, if it is
-    made from one that changes. After a classifier that learned from them, everything may change, and counts as if.
+    made from one that changes. After one of the `classifiers` (digests) that learned from them, everything may change,
+    and counts as if.
     """
-    judged = {entry["digest"] for entry in foreseen(classifiers_of(latest("clean")), fallen) if entry["changes"]}
+    judged = set(classifiers)
     changed = set(judged)
     rows = []
     for stage in STAGES:
-        record = latest(stage)
+        record = records.get(stage)
         if record is None:
             continue
         inputs = {artifact.digest for artifact in record.inputs.values()}
@@ -104,9 +119,10 @@ def would_run(fallen: Fall) -> list[dict[str, Any]]:
 
 
 def parameters(
-    config: ExcludeConfig, preset: str | None, file: Path | None, assignments: Sequence[str], data_only: bool
+    asked: Request, preset: str | None, file: Path | None, assignments: Sequence[str], data_only: bool
 ) -> overrides.Settings:
-    """The flow's parameters: the settings of the latest course, or those that are given, and what to forget.
+    """The flow's parameters: the settings of the latest course that holds the documents, or those that are given, and
+    what to forget.
 
     Raises SettingsError where neither is known.
     """
@@ -114,33 +130,21 @@ def parameters(
     if preset or file:
         settings = overrides.parameters("forget", preset or "demo", file, assignments)
     else:
-        flow, settings = latest_settings()
-        rebuild = REBUILT[flow]
+        rebuild, settings = latest_settings(asked.selection.holding)
         settings = overrides.merge(settings, *(overrides.assignment(text) for text in assignments))
         if assignments:
             overrides.check(settings)
-    exclude = {**config.model_dump(mode="json"), "rebuild": "data" if data_only else rebuild}
+    exclude = {**asked.config.model_dump(mode="json"), "rebuild": "data" if data_only else rebuild}
     return {**settings, "exclude": exclude}
 
 
-def latest_settings() -> tuple[str, overrides.Settings]:
-    """The latest flow that made the data, and everything it was told.
-
-    A course goes before a run of the data alone, and one that completed before one that was broken off.
-    """
-    entries = [entry for entry in journal.flows().values() if entry.get("flow") in REBUILT and entry.get("settings")]
-    if not entries:
+def latest_settings(holding: Collection[str] = ()) -> tuple[str, overrides.Settings]:
+    """What is rebuilt, "train" or "data", and everything that the flow run was told which made it; see `course`."""
+    entry = course(holding)
+    if entry is None:
         raise SettingsError(
             "No flow run says with which settings to rebuild. Name them as for `pedigree run`: --preset or --config."
         )
-    entry = max(
-        entries,
-        key=lambda entry: (
-            REBUILT[entry["flow"]] == "train",
-            entry.get("state") == "completed",
-            entry.get("started") or "",
-        ),
-    )
     sections = {name: value for name, value in entry["settings"].items() if name in FLOW_SECTIONS["forget"]}
     sections.pop("exclude", None)
-    return entry["flow"], sections
+    return rebuilt(entry), sections

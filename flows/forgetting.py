@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from flows.classifiers import check_classifiers
-from flows.course import align_course, check_adopted, data_course, pretrain_course
-from flows.latest import latest
+from flows.course import Data, align_course, check_adopted, gives_pairs, pretrain_course, text_course
+from flows.latest import course, met
 from flows.presets import DATA, STAGES
 from flows.settings import Settings
 from tasks.forget import certificate as certificates
@@ -41,8 +41,9 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
     config = settings.exclude
     found = meant(store, config)
     made_from = derived(store, found.documents)
-    before = {stage: record.output.digest for stage in STAGES if (record := latest(stage)) is not None}
-    cleaned_with = classifiers_of(latest("clean"))
+    held_by = met(course(found.holding))
+    before = {stage: record.output.digest for stage, record in held_by.items()}
+    cleaned_with = classifiers_of(held_by.get("clean"))
     earlier = current()
     ids = {*config.of(found), *(document.doc_id for document in made_from)}
     would_fall = fall(store, ids)
@@ -101,21 +102,23 @@ def forget_course(settings: Settings, identifier: str, mlflow_run_id: str | None
 
 def _course(settings: Settings) -> dict[str, Artifact]:
     """Stage → what the course made or found."""
-    data = data_course(settings)
-    assert data.collected is not None and data.cleaned is not None
-    assert data.deduplicated is not None and data.tokenized is not None
+    data_only = settings.exclude.rebuild == "data"
+    text = text_course(settings, with_pairs=not data_only or gives_pairs(settings))
     made = {
-        "collect": data.collected,
-        "clean": data.cleaned,
-        "deduplicate": data.deduplicated,
-        "pair": data.pairs,
-        "decontaminate": data.corpus,
-        "tokenize": data.tokenized,
+        "collect": text.collected,
+        "clean": text.cleaned,
+        "deduplicate": text.deduplicated,
+        "decontaminate": text.corpus,
+        "tokenize": text.tokenized,
     }
+    if text.pairs is not None:
+        made["pair"] = text.pairs
     if settings.mix.sources:
-        made["mix"] = data.tokens
-    if settings.exclude.rebuild == "data":
+        made["mix"] = text.tokens
+    if data_only:
         return made
+    assert text.pairs is not None
+    data = Data(text.corpus, text.tokens, text.pairs)
     models = align_course(settings, pretrain_course(settings, data), data)
     return made | {
         "pretrain": models.pretrained,

@@ -1,8 +1,11 @@
-"""Finds what earlier flows made: the latest output of a stage, or the one whose digest a user names."""
+"""Finds what earlier flows made: the latest output of a stage, the one whose digest a user names, the latest course."""
 
+from collections.abc import Collection
 from operator import itemgetter
+from typing import Any
 
 from flows.errors import NothingFound
+from flows.presets import STAGES
 from tasks.lineage import journal
 from tasks.lineage.headers import Header, headers
 from tasks.lineage.record import Record
@@ -13,6 +16,45 @@ DONE = ("ran", "cached")
 SHOWN = 5
 MODEL_PREFIX = "pedigree-"
 MODEL_STAGES = {name.removeprefix(MODEL_PREFIX): stage for stage, name in MODEL_NAMES.items()}
+
+REBUILT = {"train": "train", "retrain": "train", "forget": "train", "data": "data"}
+"""Flow whose settings can be taken again → what is rebuilt with them."""
+
+
+def course(holding: Collection[str] = ()) -> dict[str, Any] | None:
+    """The journal's entry of the latest flow run that made the data and whose settings can be taken again.
+
+    holding: digests of outputs; a run that made or met one of them goes before all others. A course goes before a run
+    of the data alone, and one that completed before one that was broken off.
+    """
+    entries = [entry for entry in journal.flows().values() if entry.get("flow") in REBUILT and entry.get("settings")]
+    return max(
+        entries,
+        key=lambda entry: (
+            not {stage.get("output") for stage in entry["stages"].values()}.isdisjoint(holding),
+            rebuilt(entry) == "train",
+            entry.get("state") == "completed",
+            entry.get("started") or "",
+        ),
+        default=None,
+    )
+
+
+def rebuilt(entry: dict[str, Any]) -> str:
+    """What is rebuilt with a flow run's settings: "train", the whole course, or "data". After `forget`, as it did."""
+    told = entry["settings"].get("exclude", {}) if entry["flow"] == "forget" else {}
+    return str(told.get("rebuild", REBUILT[entry["flow"]]))
+
+
+def met(entry: dict[str, Any] | None) -> dict[str, Record]:
+    """Stage → the record that a flow run made or found, where the stage was done; for None the latest of each stage."""
+    if entry is None:
+        return {stage: record for stage in STAGES if (record := latest(stage)) is not None}
+    store = Store()
+    keys = {
+        name: stage["key"] for name, stage in entry["stages"].items() if stage["state"] in DONE and stage.get("key")
+    }
+    return {stage: record for stage in STAGES if stage in keys and (record := store.record(keys[stage])) is not None}
 
 
 def latest(stage: str) -> Record | None:

@@ -32,6 +32,10 @@ def run(flow: str, preset: str, config: Path | None, assignments: list[str], as_
     Raises FlowError when it did not end well.
     """
     parameters = overrides.parameters(flow, preset, config, assignments)
+    if flow == "forget":
+        from tasks.forget.exclusions import ExcludeConfig  # here, since it loads what other flows do without
+
+        ExcludeConfig.model_validate(parameters.get("exclude", {})).check_named()
     if Path.cwd() != PROJECT:  # where the flow runs; the user's relative paths start from here
         parameters = overrides.merge({"resources": {"root": str(Path.cwd())}}, parameters)
     console = console_for(as_json)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from flows.commands.base import agreed, command, print_json, printable, say, size
 from flows.commands.impact import add_selectors, selector
 from flows.errors import ServerUnreachable, SettingsError
+from flows.presets import STAGES
 from tasks.lineage.store import Store
 
 if TYPE_CHECKING:
-    from tasks.forget.exclusions import ExcludeConfig
+    from flows.forget_request import Request
 
 SHOWN = 20
 
@@ -24,9 +25,9 @@ def add(commands: Any) -> None:
     ), json_output=True)  # fmt: skip
     forget.description = (
         "Put documents on the exclusion list, which holds their digests and MinHash signatures and never their text, "
-        "and which every later collection obeys; run the latest course again, of which only what is downstream of "
-        "them is made anew; tag the models that had learnt from them, and write a deletion certificate. Of a ranking "
-        "(--annotator), the prompt is left out, so that it is not ranked again."
+        "and which every later collection obeys; run the latest course that holds them again, of which only what is "
+        "downstream of them is made anew; tag the models that had learnt from them, and write a deletion certificate. "
+        "Of a ranking (--annotator), the prompt is left out, so that it is not ranked again."
     )
     add_selectors(forget)
     forget.add_argument("--exact", action="store_true", help="keep near-duplicates, which are otherwise forgotten too")
@@ -56,7 +57,7 @@ def _forget(options: argparse.Namespace) -> int:
     certificate = None
     if not chosen.empty:
         asked = forget_request.request(store, chosen, options.exact)
-        certificate = _run(_parameters(asked.config, options), options.json)
+        certificate = _run(_parameters(asked, options), options.json)
     if options.purge:
         certificate = _purge(store, certificate, options)
     if options.json:
@@ -66,10 +67,10 @@ def _forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parameters(config: "ExcludeConfig", options: argparse.Namespace) -> dict[str, Any]:
+def _parameters(asked: "Request", options: argparse.Namespace) -> dict[str, Any]:
     from flows import forget_request
 
-    return forget_request.parameters(config, options.preset, options.config, options.assignments, options.data_only)
+    return forget_request.parameters(asked, options.preset, options.config, options.assignments, options.data_only)
 
 
 def _run(parameters: dict[str, Any], as_json: bool) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _dry_run(options: argparse.Namespace, store: Store) -> int:
     answer: dict[str, Any] = {"dry_run": True}
     if not chosen.empty:
         asked = forget_request.request(store, chosen, options.exact)
-        settings = Settings.model_validate(_parameters(asked.config, options))
+        settings = Settings.model_validate(_parameters(asked, options))
         check_adopted(settings.adopted)
         check_classifiers(settings.classifiers)
         answer = forget_request.dry_run(store, asked)
@@ -157,13 +158,16 @@ def _show_plan(answer: dict[str, Any]) -> None:
         _more(answer[name])
     if answer["texts"]:
         say(f"and {len(answer['texts'])} texts, wherever they come up")
-    say("stages:")
+    rebuilds = answer["rebuilds"]
+    say(f"stages of {rebuilds['flow']} run {rebuilds['flow_run_id']}, begun {rebuilds['started'][:16]}:" if rebuilds
+        else "stages:")  # fmt: skip
     for stage in answer["stages"]:
         outcome = "" if stage["changes"] or stage["verdict"] == "cached" else ", with the same output"
         say(f"  {stage['stage']:<12} {stage['verdict']}{outcome}")
     for entry in answer["classifiers"]:
         outcome = "" if entry["changes"] else ", to the same bytes"
         say(f"the classifier of {entry['setting']} would be trained anew{outcome}{_learned_from_them(entry)}")
+    _say_not_rebuilt(answer, {stage["digest"] for stage in answer["stages"]})
     say(f"{len(answer['models']):,} models would be tainted (registry {answer['registry']})")
     for model in answer["models"]:
         version = f" version {model['version']}" if model["version"] else ""
@@ -198,9 +202,25 @@ def _show_certificate(certificate: dict[str, Any]) -> None:
     for model in certificate["models"]:
         instead = f"; use {model['replaced_by']}" if model["replaced_by"] else ""
         say(f"  {model['name']} version {model['version'] or '–'} is tainted ({model['relation']}){instead}")
+    _say_not_rebuilt(certificate, {stage["before"] for stage in certificate["stages"]})
     decoded = sum(entry["decoded"] for entry in certificate["check"]["searched"])
     say(f"Searched {decoded:,} documents of the new token shards: nothing of them is left.")
     say(f"Certificate: {certificates.folder() / certificate['id']}.html")
+
+
+def _say_not_rebuilt(answer: dict[str, Any], rebuilt: set[str | None]) -> None:
+    """Names the outputs of other runs that hold the documents or learnt from them, in whose place nothing comes."""
+    others = [
+        output
+        for output in answer["tainted"]
+        if output["stored"] and output["stage"] in STAGES and output["digest"] not in rebuilt
+    ]
+    if others:
+        say(f"{len(others):,} outputs of other runs hold them or learnt from them and are not rebuilt; --purge deletes "
+            "them:")  # fmt: skip
+    for output in others[:SHOWN]:
+        say(f"  {output['stage']:<12} {output['digest'][:12]}, {output['relation']}")
+    _more(others)
 
 
 def _learned_from_them(classifier: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def add_selectors(parser: argparse.ArgumentParser) -> None:
     )
     for name, metavar, about in (
         ("doc", "ID", "doc_id or pair_id, or its first digits"),
-        ("text", "FILE", "documents that say what this file says, exactly or nearly"),
+        ("text", "FILE", "documents that say what this file says, exactly or nearly, or are passages of it"),
         ("source", "GLOB", "of this source URI, origin or file"),
         ("license", "SPDX", "under this licence; 'unknown' for none"),
         ("annotator", "ID", "rankings by this annotator"),
@@ -62,10 +62,15 @@ def selector(options: argparse.Namespace) -> "Any":
 
 
 def _content(path: Path) -> str:
+    """The file's text, in whichever encoding, as `collect` reads it."""
+    from tasks.text.decoding import NotText, decode
+
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return decode(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"--text {path}: {error.strerror}. Give a file that holds the text.") from error
+    except NotText as error:
+        raise SettingsError(f"--text {path}: {error}. Give a file that holds the text.") from error
 
 
 def _impact(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from tasks.forget.derived import derived
 from tasks.forget.texts import wordings
 from tasks.impact.selector import RANKING, Selection, Selector, select
 from tasks.lineage.artifact import Artifact
-from tasks.lineage.errors import DataError, StoreError
+from tasks.lineage.errors import ConfigError, DataError, StoreError
 from tasks.lineage.files import write_atomically
 from tasks.lineage.home import home
 from tasks.lineage.store import Store
@@ -61,6 +61,14 @@ class ExcludeConfig(StageConfig):
     def selector(self) -> Selector:
         """Which documents of the store are meant; texts are known by their prints alone."""
         return Selector(docs=self.docs, sources=self.sources, licenses=self.licenses, annotators=self.annotators)
+
+    def check_named(self) -> None:
+        """Raises ConfigError where nothing is named, so that no course is rebuilt for nothing."""
+        if self.selector.empty and not self.texts:
+            raise ConfigError(
+                "name documents to forget: `pedigree forget` with --doc, --text, --source, --license or --annotator, "
+                "or exclude.docs, exclude.sources, exclude.licenses or exclude.annotators of the flow"
+            )
 
     def of(self, found: Selection) -> dict[str, float | None]:
         """The ids to be forgotten of a selection, each with the similarity from which other texts count as the same:
@@ -120,7 +128,7 @@ def exclude(run: StageRun, config: ExcludeConfig, resources: Resources, earlier:
     """
     rows = rows_to_exclude(Store(), config)
     before = read_rows(earlier.path) if earlier else []
-    if not rows and not before:
+    if not rows:
         raise DataError("nothing in the store answers to what is to be forgotten, so there is nothing to exclude")
     count = write_list([*before, *rows], run.output)
     run.log_metrics({"wordings": count, "wordings_before": len(before), "ids": len({row["id"] for row in rows})})

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.impact import scan
 from tasks.impact.census import DESCRIPTION, NOT_NAMED, TRAINED_FROM, Said, StoreView, as_flags
-from tasks.impact.similar import Report, copies_of, likeness, similar, unsorted_texts
+from tasks.impact.passages import passages
+from tasks.impact.similar import Copies, Match, Report, copies_of, likeness, similar, unsorted_texts
 from tasks.lineage.errors import ConfigError, NotFound
 from tasks.lineage.fates import fates_of
 from tasks.lineage.sorted_ids import ID_DIGITS, Ids, prefix_range, short_id
@@ -38,7 +39,7 @@ class Selector(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     docs: tuple[str, ...] = Field((), description="doc_ids or pair_ids, or beginnings of four digits and more")
-    texts: tuple[str, ...] = Field((), description="contents: exact and near copies are meant")
+    texts: tuple[str, ...] = Field((), description="contents: exact and near copies are meant, and passages of them")
     sources: tuple[str, ...] = Field((), description="globs on source URI, origin or, without a scheme, file path")
     licenses: tuple[str, ...] = Field((), description="SPDX identifiers, any case; 'unknown' for none")
     annotators: tuple[str, ...] = Field((), description="ids of those who ranked; rankings by them are meant")
@@ -52,7 +53,8 @@ class Selector(BaseModel):
 class FoundDocument:
     """A text, a prompt with its answer, or a ranking of answers, and where it is.
 
-    similarity: Jaccard, to what was asked for; 1.0 for exact. held_by: digests of the stored outputs that hold it.
+    similarity: Jaccard, to what was asked for, or of a passage of it the share that is in it; 1.0 for exact. held_by:
+    digests of the stored outputs that hold it.
     kind: "text", "pair" or "ranking". doc_id of a pair is its pair_id, of a ranking the pair_id of its prompt.
     replaces: of a near-duplicate, the doc_id of a matched document that it was dropped for, and would stand in for.
     """
@@ -76,17 +78,24 @@ class Selection:
     near_duplicates: list[FoundDocument]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def holding(self) -> frozenset[str]:
+        """Digests of the stored outputs that hold any of the documents meant."""
+        return frozenset(digest for document in self.documents for digest in document.held_by)
+
 
 @dataclass(frozen=True)
 class Found:
     """A selection with what the walk through the store needs. said: by digest, the fates of the documents (M,).
 
-    said of rankings tells of the outputs that hold rankings by the annotators asked for, and of no others.
+    said of rankings tells of the outputs that hold rankings by the annotators asked for, and of no others. unmatched:
+    which of the texts asked for nothing is like.
     """
 
     view: StoreView
     selection: Selection
     said: Mapping[str, Said]
+    unmatched: Sequence[int] = ()
 
 
 def select(store: Store, selector: Selector, *, near: Near = "all", report: Report = logger.info) -> Selection:
@@ -106,13 +115,15 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
         documents, said = _rankings(view, selector, globs)
         return Found(view, Selection(documents, []), said)
     notes: list[str] = []
+    unmatched = set(range(len(selector.texts)))
     if selector.docs or selector.texts:
         named = _by_id(view, selector.docs)
         similarity = dict.fromkeys(named.values(), 1.0)
         copies = copies_of(view) if selector.texts else None
-        for match in similar(view, selector.texts, copies, report, notes) if copies else ():
+        for match in _like(view, selector.texts, copies, report, notes) if copies else ():
             short = short_id(match.doc_id)
             similarity[short] = max(match.similarity, similarity.get(short, 0.0))
+            unmatched.discard(match.asked)
         ids = np.array(sorted(similarity), np.uint64)
         said = view.census(ids)
         _check_named(named, ids, said)
@@ -130,7 +141,13 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
         found_so_far = [_found(rows[int(short)], 1.0) for short in ids]
         documents = _with_holders(view, said, found_so_far)
     others = [] if near == "none" or not len(ids) else _near(view, ids, documents, said, near, report, notes)
-    return Found(view, Selection(documents, others, notes), said)
+    return Found(view, Selection(documents, others, notes), said, sorted(unmatched))
+
+
+def _like(view: StoreView, texts: Sequence[str], copies: Copies, report: Report, notes: list[str]) -> Iterator[Match]:
+    """What says the same as one of the texts, whole or cut."""
+    yield from similar(view, texts, copies, report, notes)
+    yield from passages(view, texts, copies)
 
 
 def _licensed(found: str | None, wanted: Iterable[str]) -> bool:

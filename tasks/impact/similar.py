@@ -88,7 +88,7 @@ def similar(
     if not texts:
         return
     asked = _Asked(texts, copies)
-    for digest in _outputs(view, raw):
+    for digest in text_outputs(view, raw):
         yield from _similar_in(view, digest, asked, report, notes)
 
 
@@ -96,13 +96,13 @@ def unsorted_texts(view: StoreView, copies: Copies) -> int:
     """How many texts (a pair counts once) a search for near-duplicates would have to sort first."""
     return sum(
         count
-        for digest in _outputs(view, raw=False)
+        for digest in text_outputs(view, raw=False)
         if _opened(view, digest, copies) is None
         for _, count in view.texts[digest]
     )
 
 
-def _outputs(view: StoreView, raw: bool) -> list[str]:
+def text_outputs(view: StoreView, raw: bool) -> list[str]:
     """The outputs to look at, so that each text is met; not also where it stands word for word a second time."""
     passed_on = {"deduplicate": "inputs", "decontaminate": "inputs"}
     if not raw:
@@ -122,7 +122,7 @@ def _stands_elsewhere(view: StoreView, digest: str, passed_on: Mapping[str, str]
 
 def likeness(text: str, others: Sequence[str], copies: Copies) -> list[float]:
     """The similarity of a text to each of the others (N,)."""
-    shingles = _shingles(pc.utf8_lower(columns.texts([text, *others])), copies)
+    shingles = shingles_of(pc.utf8_lower(columns.texts([text, *others])), copies)
     return [_jaccard(shingles.of(0), shingles.of(number)) for number in range(1, len(others) + 1)]
 
 
@@ -133,7 +133,7 @@ class _Asked:
         self.copies = copies
         lowered = pc.utf8_lower(columns.texts(texts))
         self.normalised = [" ".join(text.split()) for text in lowered.to_pylist()]
-        self.shingles = _shingles(lowered, copies)
+        self.shingles = shingles_of(lowered, copies)
         self.worded = np.flatnonzero(np.diff(self.shingles.offsets))  # the rest are equal to others or like none
         self.keys = _keys(lowered, self.shingles, copies)
 
@@ -150,7 +150,8 @@ class _Asked:
         return np.concatenate(found)
 
 
-def _shingles(lowered: pa.Array, copies: Copies) -> Shingles:
+def shingles_of(lowered: pa.Array, copies: Copies) -> Shingles:
+    """Each text's shingles once, in rising order. lowered: texts in lower case."""
     return unique_shingles(shingle(TextBatch(lowered), copies.shingle_words))
 
 
@@ -167,7 +168,7 @@ def _keys(lowered: pa.Array, shingles: Shingles, copies: Copies) -> dict[str, np
 
 
 def _similar_in(view: StoreView, digest: str, asked: _Asked, report: Report, notes: list[str]) -> Iterator[Match]:
-    tables = _tables(view, digest)
+    tables = tables_of(view, digest)
     opened = _opened(view, digest, asked.copies)
     if opened is None:
         report(f"Sorting the texts of {digest[:12]} by likeness; this is done once …")
@@ -196,7 +197,7 @@ def _compared(path: Path, rows: NDArray[np.int64], whose: NDArray[np.int64], ask
     stored = list(rows_of(path, distinct, (*PART_COLUMNS, *DESCRIPTION)))
     variants = [_variants(row) for row in stored]
     lowered = pc.utf8_lower(columns.texts([text for texts in variants for text in texts]))
-    shingles, normalised = _shingles(lowered, asked.copies), [" ".join(text.split()) for text in lowered.to_pylist()]
+    shingles, normalised = shingles_of(lowered, asked.copies), [" ".join(text.split()) for text in lowered.to_pylist()]
     variant = 0
     for numbers, row, texts in zip(wanted, stored, variants, strict=True):
         for place in range(variant, variant + len(texts)):
@@ -225,7 +226,8 @@ def _variants(row: dict[str, Any]) -> list[str]:
     return parts if len(parts) < 2 else [*parts, "\n".join(parts)]
 
 
-def _tables(view: StoreView, digest: str) -> list[Path]:
+def tables_of(view: StoreView, digest: str) -> list[Path]:
+    """An output's tables that hold text."""
     return [view.store.object_path(digest) / name for name, _ in view.texts[digest]]
 
 
@@ -247,7 +249,7 @@ def _make(view: StoreView, digest: str, tables: list[Path], copies: Copies) -> I
         if texts >= SEGMENT_TEXTS:
             yield _keep(view, digest, copies, number, held, last=False)
             held, texts, number = [], 0, number + 1
-        held.append((rows, _keys(lowered, _shingles(lowered, copies), copies)))
+        held.append((rows, _keys(lowered, shingles_of(lowered, copies), copies)))
         texts += len(rows)
     yield _keep(view, digest, copies, number, held, last=True)
 
