@@ -147,7 +147,7 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
 def _like(view: StoreView, texts: Sequence[str], copies: Copies, report: Report, notes: list[str]) -> Iterator[Match]:
     """What says the same as one of the texts, whole or cut."""
     yield from similar(view, texts, copies, report, notes)
-    yield from passages(view, texts, copies)
+    yield from passages(view, texts, copies, report)
 
 
 def _licensed(found: str | None, wanted: Iterable[str]) -> bool:
