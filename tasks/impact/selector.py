@@ -124,6 +124,7 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
             short = short_id(match.doc_id)
             similarity[short] = max(match.similarity, similarity.get(short, 0.0))
             unmatched.discard(match.asked)
+        notes += [f"nothing stored says what text {number + 1} says, nearly or in part" for number in sorted(unmatched)]
         ids = np.array(sorted(similarity), np.uint64)
         said = view.census(ids)
         _check_named(named, ids, said)
