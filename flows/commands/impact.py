@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.commands.base import command, print_json_lines, printable, say
 from flows.errors import SettingsError
+from tasks.lineage.errors import NotFound
 from tasks.lineage.store import Store
 
 SHOWN = 20  # lines of a table on a terminal; --json has all
@@ -90,6 +91,8 @@ def _impact(options: argparse.Namespace) -> None:
         )  # fmt: skip
     finally:
         gc.enable()
+    if wanted.texts and not answer["documents"]:
+        raise NotFound("No stored document answers to that: none says what the text says, exactly, nearly or in part.")
     if options.json:
         print_json_lines(answer)
     else:

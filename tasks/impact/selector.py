@@ -124,6 +124,7 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
             short = short_id(match.doc_id)
             similarity[short] = max(match.similarity, similarity.get(short, 0.0))
             unmatched.discard(match.asked)
+        notes += [f"nothing stored says what text {number + 1} says, nearly or in part" for number in sorted(unmatched)]
         ids = np.array(sorted(similarity), np.uint64)
         said = view.census(ids)
         _check_named(named, ids, said)
@@ -147,7 +148,7 @@ def find(view: StoreView, selector: Selector, *, near: Near = "all", report: Rep
 def _like(view: StoreView, texts: Sequence[str], copies: Copies, report: Report, notes: list[str]) -> Iterator[Match]:
     """What says the same as one of the texts, whole or cut."""
     yield from similar(view, texts, copies, report, notes)
-    yield from passages(view, texts, copies)
+    yield from passages(view, texts, copies, report)
 
 
 def _licensed(found: str | None, wanted: Iterable[str]) -> bool:

@@ -104,6 +104,10 @@ def test_what_nothing_stored_answers_to_is_an_error(
         assert cli.main(["forget", *options, "--dry-run"]) == 1
         assert "No stored document says what the text" in capsys.readouterr().err
         assert cli.main(["forget", *options]) == 1
+    assert cli.main(["impact", "--text", str(unknown)]) == 1
+    capsys.readouterr()
+    assert cli.main(["impact", "--text", str(unknown), "--text", str(known)]) == 0
+    assert "nothing stored says what text 1 says" in capsys.readouterr().out
     with pytest.raises(NotFound, match="nothing was forgotten"):
         request(Store(), Selector(sources=("file:///nowhere/*",)), exact=False)
     assert not (folder / "home" / "certificates").exists()
