@@ -175,8 +175,8 @@ def _of_passage(item: Item, passage: Passage, blank: Draft) -> Draft:
 def _of_page(page: Page, blank: Draft) -> Draft:
     return replace(
         blank, text=page.text, source=without_surrogates(page.uri) or blank.source, reason=page.reason, size=page.size,
-        license=page.license or blank.license, language=page.language, place=f"offset={page.offset}", date=page.date,
-        digest=page.digest,
+        license=page.license or blank.license, language=page.language, date=page.date, digest=page.digest,
+        place=None if page.offset is None else f"offset={page.offset}",
     )  # fmt: skip
 
 
