@@ -143,13 +143,11 @@ def _check(run: StageRun, admission: Admission, max_bad_share: float, setting: s
         if count.rejected:
             run.logger.warning(
                 "%d of %d rows of %s are in quarantine (quarantine.jsonl says why); first: %s",
-                count.rejected, count.rows, count.described, count.examples[0],
+                count.rejected, count.rows, count.described, count.first,
             )  # fmt: skip
     check(admission.counts, max_bad_share, setting)
     if not admission.num_kept:
-        first = next(
-            (f" The first that could not: {count.examples[0]}." for count in admission.counts if count.examples), ""
-        )
+        first = next((f" The first that could not: {count.first}." for count in admission.counts if count.first), "")
         raise DataError(
             "the sources hold no document: nothing in them could be read as text "
             f"({_summary(admission.reasons)}). Check the sources' path and text_field.{first}"

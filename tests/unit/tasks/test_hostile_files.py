@@ -9,11 +9,13 @@ import socket
 import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from tasks.text.digests import DigestMemory
-from tasks.text.documents import QUARANTINED, Draft, Limits
+from tasks.text.documents import EMPTY, QUARANTINED, Draft, Limits
 from tasks.text.file_documents import file_documents
 from tasks.text.folders import Found, Unreadable, files_of
 from tasks.text.formats import format_of
@@ -114,6 +116,17 @@ def test_a_web_archive_in_one_member_is_whole_and_a_cut_one_is_told_of_once(tmp_
     frame = zstandard.ZstdCompressor().compress(records[0])
     (tmp_path / "b.warc.zst").write_bytes(frame + zstandard.ZstdCompressor().compress(b"".join(records[1:3])))
     assert [draft.place for draft in read(tmp_path / "b.warc.zst")] == ["offset=0", f"offset={len(frame)}", None]
+
+
+def test_null_is_an_empty_text_and_a_binary_column_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": null}\n{"text": ""}\n{"text": "one"}\n{"b": 1}\n')
+    pq.write_table(pa.table({"text": pa.array([None, "", "one"], pa.string())}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": pa.array([b"one"], pa.binary())}), tmp_path / "b.parquet")
+    assert [draft.reason for draft in read(tmp_path / "a.jsonl")] == [EMPTY, EMPTY, None, QUARANTINED]
+    assert [draft.reason for draft in read(tmp_path / "a.parquet")] == [EMPTY, EMPTY, None]
+    [draft] = read(tmp_path / "b.parquet")
+    assert draft.rejected is not None and "has to be text (string), not binary" in draft.rejected.reason
+    assert "set text_field" not in draft.rejected.reason
 
 
 def test_a_charset_that_does_not_exist_is_judged_by_content(tmp_path: Path) -> None:
