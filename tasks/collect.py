@@ -21,7 +21,7 @@ from tasks.text.drafting import Reading, SourceDrafts, read_items
 from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
 from tasks.text.items import Part, Snapshot, by_source
-from tasks.text.quarantine import check
+from tasks.text.quarantine import check, metrics
 from tasks.text.shards import CorpusWriter
 from tasks.text.sources import Source
 from tasks.text.splits import EVALUATION, side, sides
@@ -175,6 +175,7 @@ def _write(
     counts = ledger.close()
     run.log_metrics({
         **counts.metrics(), "bytes": corpus.bytes, "documents_evaluation": by_split[EVALUATION],
+        **metrics(admission.counts),
         **{f"encoding_{name}": number for name, number in sorted(admission.encodings.items())},
     })  # fmt: skip
     if admission.encodings:

@@ -72,3 +72,9 @@ def check(counts: Sequence[SourceCount], max_bad_share: float, setting: str) -> 
                 f"({max_bad_share:.0%}) allows. Mend or remove them, or raise {setting}. The commonest "
                 f"reasons:\n  {reasons}"
             )
+
+
+def metrics(counts: Sequence[SourceCount]) -> dict[str, int]:
+    """How many rows and whole files could not be read; empty if all could."""
+    rejected, files = sum(count.rejected for count in counts), sum(count.files for count in counts)
+    return {"quarantined_rows": rejected - files, "quarantined_files": files} if rejected else {}

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.lineage.errors import DataError
-from tasks.text.quarantine import SourceCount, check
+from tasks.text.quarantine import SourceCount, check, metrics
 
 
 def test_the_commonest_reasons_are_named_however_late_they_come() -> None:
@@ -19,6 +19,7 @@ def test_the_commonest_reasons_are_named_however_late_they_come() -> None:
         "  60 such as file:///n.parquet line 0: has no field 'text'",
         "  7 such as file:///a.jsonl line 0: a line of 10,000 bytes is too long",
     ]
+    assert metrics([count]) == {"quarantined_rows": 67, "quarantined_files": 1} and not metrics([SourceCount("a", 9)])
     assert count.first == "file:///a.jsonl line 0: a line of 10,000 bytes is too long"
 
 
