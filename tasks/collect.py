@@ -44,7 +44,7 @@ class CollectConfig(StageConfig):
     max_bad_share: float = Field(
         0.2, ge=0, le=1, title="Bad rows allowed",
         description="Share of a source's rows that may be malformed. Below it they are put into quarantine and "
-        "counted; above it (and above 20 rows) the stage fails and names the first of them. A file that cannot be read "
+        "counted; above it (and above 20 rows) the stage fails and names the reasons. A file that cannot be read "
         "at all is put into quarantine and counted, too, but is no row.",
     )  # fmt: skip
     max_documents: int | None = Field(

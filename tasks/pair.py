@@ -74,7 +74,7 @@ class PairConfig(StageConfig):
     )
     max_bad_share: float = Field(
         0.2, ge=0, le=1, title="Bad rows allowed",
-        description="Share of a source's rows that may be malformed; above it the stage fails and names the first.",
+        description="Share of a source's rows that may be malformed; above it the stage fails and says why.",
     )  # fmt: skip
     max_pairs: int | None = Field(
         None, ge=1, title="Most pairs", description="Keep only so many, chosen by their hash. Empty: all."

@@ -1,9 +1,18 @@
-"""Too many malformed rows are told by their commonest reasons."""
+"""Too many malformed rows are told by their commonest reasons, and the page explains the ledger's."""
+
+from pathlib import Path
 
 import pytest
 
 from tasks.lineage.errors import DataError
+from tasks.text.admission import ABOVE_MAX, LICENCE, REPEATED
+from tasks.text.documents import EMPTY, QUARANTINED, TEX, TRIVIAL
+from tasks.text.forgotten import FORGOTTEN
 from tasks.text.quarantine import SourceCount, check, metrics
+from tasks.text.webarchive import NOT_A_PAGE
+from tasks.tokenize import HELD_OUT
+
+PAGE = (Path(__file__).parents[4] / "docs" / "collect.md").read_text(encoding="utf-8")
 
 
 def test_the_commonest_reasons_are_named_however_late_they_come() -> None:
@@ -29,3 +38,10 @@ def test_reasons_that_all_differ_are_counted_in_bounded_memory() -> None:
         word = "".join(chr(ord("a") + int(digit)) for digit in str(number))
         count.reject("file:///a.jsonl", number, f"not {word}")
     assert count.commonest()[0].startswith("2,000 such as file:///a.jsonl line 1000: ")
+
+
+@pytest.mark.parametrize(
+    "reason", [ABOVE_MAX, EMPTY, FORGOTTEN, HELD_OUT, LICENCE, NOT_A_PAGE, QUARANTINED, REPEATED, TEX, TRIVIAL]
+)
+def test_each_reason_in_the_ledger_is_explained(reason: str) -> None:
+    assert f"\n| `{reason}` |" in PAGE
