@@ -29,8 +29,24 @@ def main_figure(stage: str, metrics: dict[str, float]) -> str:
         return f"{text}, {its_label} {metrics[baseline]:.3f}" if baseline in metrics else text
     if "documents_kept" in metrics:
         dropped = int(metrics.get("documents_dropped", 0))
-        return f"{int(metrics['documents_kept']):,} documents kept, {dropped:,} dropped"
-    return ""
+        return f"{int(metrics['documents_kept']):,} documents kept, {dropped:,} dropped{_left_out(metrics)}"
+    return f"{int(metrics['items']):,} files found{_left_out(metrics)}" if stage == "snapshot" and metrics else ""
+
+
+def _left_out(metrics: dict[str, float]) -> str:
+    """What could not be read, as quarantine.jsonl names it: `; in quarantine: 3 rows, 1 file`."""
+    counted = [
+        _counted(metrics.get("quarantined_rows", 0), "row"),
+        _counted(metrics.get("quarantined_files", 0), "file"),
+        _counted(metrics.get("quarantined", 0), "unreadable file"),
+        _counted(metrics.get("files_left_out", 0), "file") + " of unknown format",
+    ]
+    told = ", ".join(one for one in counted if not one.startswith("0 "))
+    return f"; in quarantine: {told}" if told else ""
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{int(number):,} {what}{'' if number == 1 else 's'}"
 
 
 def _interval(name: str, metrics: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml  # type: ignore[import-untyped]
 
@@ -51,12 +51,16 @@ def _with_collected(given: Settings) -> Settings:
         raise SettingsError("collect.path: say of what kind it is, too: collect.source=local for files or a folder.")
     # Here, not at the top: the command line reads settings without loading the stages.
     from tasks.collect import CollectConfig
-    from tasks.text.sources import Source
+    from tasks.text.sources import Source, SourceKind
 
     own = {name: value for name, value in collect.items() if name in CollectConfig.model_fields}
     source = {name: value for name, value in collect.items() if name in Source.model_fields and name not in own}
     unknown = collect.keys() - own.keys() - source.keys() - {"source"}
-    kind = {"local": "files"}.get(str(collect["source"]), collect["source"])
+    kinds = {"local": "files"} | {kind: kind for kind in get_args(SourceKind)}
+    if str(collect["source"]) not in kinds:
+        listed = ", ".join(map(repr, kinds))
+        raise SettingsError(f"collect.source = {collect['source']!r}: there is no such kind of source; use {listed}.")
+    kind = kinds[str(collect["source"])]
     if "sources" in given.get("snapshot", {}):
         raise SettingsError("collect.source and snapshot.sources both say where text comes from: give one of them.")
     collect = own | {name: collect[name] for name in unknown}
@@ -99,7 +103,7 @@ def check(settings: Settings) -> None:
     try:
         Typed.model_validate(settings)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explained(fault, Typed) for fault in error.errors())) from None
+        raise SettingsError("\n".join(_explained(fault, Typed) for fault in _causes(error.errors()))) from None
 
 
 def _sections(flow: str) -> tuple[str, ...]:
@@ -128,6 +132,13 @@ def _file(path: Path) -> Settings:
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
         raise SettingsError(f"--config {path} must hold sections of fields, such as `pretrain: {{steps: 100}}`.")
     return content
+
+
+def _causes(faults: Sequence[Any]) -> list[Any]:
+    """Faults without those of a whole whose part is at fault: a list of which no entry is right counts as too short."""
+    places = [tuple(fault["loc"]) for fault in faults]
+    wholes = {place[:length] for place in places for length in range(len(place))}
+    return [fault for fault, place in zip(faults, places, strict=True) if place not in wholes]
 
 
 def _explained(fault: Mapping[str, Any], root: Any) -> str:

@@ -21,7 +21,7 @@ from tasks.text.drafting import Reading, SourceDrafts, read_items
 from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
 from tasks.text.items import Part, Snapshot, by_source
-from tasks.text.quarantine import check
+from tasks.text.quarantine import check, metrics
 from tasks.text.shards import CorpusWriter
 from tasks.text.sources import Source
 from tasks.text.splits import EVALUATION, side, sides
@@ -44,7 +44,7 @@ class CollectConfig(StageConfig):
     max_bad_share: float = Field(
         0.2, ge=0, le=1, title="Bad rows allowed",
         description="Share of a source's rows that may be malformed. Below it they are put into quarantine and "
-        "counted; above it (and above 20 rows) the stage fails and names the first of them. A file that cannot be read "
+        "counted; above it (and above 20 rows) the stage fails and names the reasons. A file that cannot be read "
         "at all is put into quarantine and counted, too, but is no row.",
     )  # fmt: skip
     max_documents: int | None = Field(
@@ -143,13 +143,11 @@ def _check(run: StageRun, admission: Admission, max_bad_share: float, setting: s
         if count.rejected:
             run.logger.warning(
                 "%d of %d rows of %s are in quarantine (quarantine.jsonl says why); first: %s",
-                count.rejected, count.rows, count.described, count.examples[0],
+                count.rejected, count.rows, count.described, count.first,
             )  # fmt: skip
     check(admission.counts, max_bad_share, setting)
     if not admission.num_kept:
-        first = next(
-            (f" The first that could not: {count.examples[0]}." for count in admission.counts if count.examples), ""
-        )
+        first = next((f" The first that could not: {count.first}." for count in admission.counts if count.first), "")
         raise DataError(
             "the sources hold no document: nothing in them could be read as text "
             f"({_summary(admission.reasons)}). Check the sources' path and text_field.{first}"
@@ -177,6 +175,7 @@ def _write(
     counts = ledger.close()
     run.log_metrics({
         **counts.metrics(), "bytes": corpus.bytes, "documents_evaluation": by_split[EVALUATION],
+        **metrics(admission.counts),
         **{f"encoding_{name}": number for name, number in sorted(admission.encodings.items())},
     })  # fmt: skip
     if admission.encodings:

@@ -37,7 +37,7 @@ class DecontaminateConfig(StageConfig):
     overlap: Overlap = Field(default_factory=Overlap, title="Overlap")
     max_bad_share: float = Field(
         0.2, ge=0, le=1, title="Bad rows allowed",
-        description="Share of a benchmark's rows that may be malformed; above it the stage fails and names the first.",
+        description="Share of a benchmark's rows that may be malformed; above it the stage fails and says why.",
     )  # fmt: skip
 
 

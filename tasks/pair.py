@@ -21,7 +21,7 @@ from tasks.text.forgotten import FORGOTTEN, Forgotten, quarantined_id, source_di
 from tasks.text.items import Part, Snapshot, parts
 from tasks.text.pair_choice import Candidate, Choice, decide, normalised
 from tasks.text.pair_drafts import PairLimits, PairTask, take_pairs, write_pairs
-from tasks.text.quarantine import SourceCount, check
+from tasks.text.quarantine import SourceCount, check, metrics
 from tasks.text.questions import AnswerLimits
 from tasks.text.splits import EVALUATION, side, sides
 
@@ -74,7 +74,7 @@ class PairConfig(StageConfig):
     )
     max_bad_share: float = Field(
         0.2, ge=0, le=1, title="Bad rows allowed",
-        description="Share of a source's rows that may be malformed; above it the stage fails and names the first.",
+        description="Share of a source's rows that may be malformed; above it the stage fails and says why.",
     )  # fmt: skip
     max_pairs: int | None = Field(
         None, ge=1, title="Most pairs", description="Keep only so many, chosen by their hash. Empty: all."
@@ -145,7 +145,10 @@ def make_pairs(
         run.progress(done, total, megabytes_per_second=round(done / 1e6 / (time.monotonic() - began), 2))
     forgotten = Forgotten.read(exclusions.path if exclusions else None)
     tables = [without(pq.read_table(task.file), forgotten) for task in tasks]
-    check(_quarantine(run, tasks, tables, forgotten), config.max_bad_share, setting)
+    counts = _quarantine(run, tasks, tables, forgotten)
+    check(counts, config.max_bad_share, setting)
+    if rejected := metrics(counts):
+        run.log_metrics(rejected)
     _write(run, tasks, tables, seen, config)
     shutil.rmtree(drafts)
 

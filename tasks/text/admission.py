@@ -22,7 +22,7 @@ ABOVE_MAX = "above_max_documents"
 LICENCE = "license_not_taken"
 _OWN, _CANDIDATE, _OTHERS = 0, 1, (FORGOTTEN, LICENCE, REPEATED, ABOVE_MAX)
 _CODES = {reason: number for number, reason in enumerate(_OTHERS, 2)}
-_NO_TEXT = "^has (no|a [A-Za-z]+ as) field '"  # the reason that file_documents gives
+_NO_TEXT = "^has (no|a [A-Za-z]+ as|binary data as) field '"  # the reason that file_documents gives
 _LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt", "encoding"]
 
 

@@ -69,11 +69,11 @@ def benchmark_items(
     check(list(counts.values()), max_bad_share, setting)
     for count in counts.values():
         if count.rejected == count.rows:
-            raise DataError(f"{count.described} holds no text that could be read; first: {count.examples[0]}")
+            raise DataError(f"{count.described} holds no text that could be read; first: {count.first}")
         if count.rejected:
             warn(
                 f"{count.rejected} of {count.rows} rows of {count.described} could not be read and are not looked for; "
-                f"first: {count.examples[0]}"
+                f"first: {count.first}"
             )
     return found
 

@@ -175,8 +175,8 @@ def _of_passage(item: Item, passage: Passage, blank: Draft) -> Draft:
 def _of_page(page: Page, blank: Draft) -> Draft:
     return replace(
         blank, text=page.text, source=without_surrogates(page.uri) or blank.source, reason=page.reason, size=page.size,
-        license=page.license or blank.license, language=page.language, place=f"offset={page.offset}", date=page.date,
-        digest=page.digest,
+        license=page.license or blank.license, language=page.language, date=page.date, digest=page.digest,
+        place=None if page.offset is None else f"offset={page.offset}",
     )  # fmt: skip
 
 
@@ -185,6 +185,8 @@ def _of_row(row: Row, source: Source, blank: Draft, counted_in: str) -> Draft:
     text = fields.get(source.text_field)
     if text is None:
         text = conversation_of(fields)
+        if text is None and source.text_field in fields:  # null, which says that there is no text
+            text = ""
     if not isinstance(text, str):
         return rejected_draft(blank, Rejected(row.line, _no_text(fields, source), str(fields)[:80], row.size))
     draft = Draft(
@@ -209,6 +211,8 @@ def _stated(fields: dict[str, Any], *names: str) -> str | None:
 
 
 def _no_text(fields: dict[str, Any], source: Source) -> str:
+    if isinstance(fields.get(source.text_field), bytes):
+        return f"has binary data as field {source.text_field!r}; the column has to be text (string), not binary"
     names = ", ".join(sorted(map(str, fields))[:8])
     kind = type(fields.get(source.text_field)).__name__
     has = "has no field" if source.text_field not in fields else f"has a {kind} as field"

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from tasks.text.compression import DAMAGED, as_utf8, open_plain
+from tasks.text.compression import DAMAGED, as_utf8, is_compressed, open_plain
 from tasks.text.decoding import decode_from, wide_encoding
 from tasks.text.encodings import NotText, encoding_of, sample_of, stated_in
 
@@ -183,17 +183,28 @@ def read_whole(path: Path, max_bytes: int, is_html: bool = False) -> Passage | R
     try:
         with open_plain(path) as stream:
             data = stream.read(max_bytes + 1)
+            size = len(data) if len(data) <= max_bytes else _whole_size(path, stream, len(data))
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except DAMAGED as error:
         return Rejected(None, f"the file is cut short or damaged: {error}")
     if len(data) > max_bytes:
-        return Rejected(None, f"longer than max_document_bytes ({max_bytes:,})", excerpt_of(data), len(data))
+        return Rejected(None, f"longer than max_document_bytes ({max_bytes:,})", excerpt_of(data), size)
     try:
         text, encoding = _decoded_page(data) if is_html else decode_from(data)
     except NotText as error:
         return Rejected(None, str(error), excerpt_of(data), len(data))
     return Passage(1, text.count("\n") + 1, newlines(text), whole=True, encoding=encoding)
+
+
+def _whole_size(path: Path, stream: BinaryIO, read: int) -> int:
+    """The size after decompression of a file of which so much was read; up to the damage, if there is any."""
+    if not is_compressed(path):
+        return path.stat().st_size
+    with suppress(*DAMAGED):
+        while piece := stream.read(_BLOCK):
+            read += len(piece)
+    return read
 
 
 def _decoded_page(data: bytes) -> tuple[str, str | None]:

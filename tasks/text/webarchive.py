@@ -6,12 +6,13 @@ payload is read up to a bound, whatever it decompresses to.
 """
 
 import codecs
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import zstandard
 from fastwarc.stream_io import BrotliReader, ChunkedReader
@@ -25,6 +26,8 @@ from tasks.text.readers import Rejected, excerpt_of, newlines
 
 NOT_A_PAGE = "not_a_page"  # an image, a script, a redirect, an error page
 _CHUNK = 1 << 18
+_HEAD = 1 << 14  # bytes that a record's headers are looked for in
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # what a compressed member begins with
 _HTML = ("text/html", "application/xhtml+xml")
 _NO_CHARSETS = frozenset({"utf-7", "idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs"})
 _WANTED = (WarcRecordType.response, WarcRecordType.resource, WarcRecordType.conversion)
@@ -32,10 +35,11 @@ _WANTED = (WarcRecordType.response, WarcRecordType.resource, WarcRecordType.conv
 
 @dataclass(frozen=True)
 class Page:
-    """A record of a web archive. ``reason``: why it gives no document. ``offset``: bytes into the file."""
+    """A record of a web archive. ``reason``: why it gives no document. ``offset``: bytes into the file; None inside a
+    compressed member that holds several records, which has to be read from its beginning."""
 
     uri: str
-    offset: int
+    offset: int | None
     text: str
     size: int
     date: str | None = None
@@ -50,21 +54,27 @@ class _Damaged(ValueError):
 
 
 def read_pages(path: Path, max_bytes: int) -> Iterator[Page | Rejected]:
-    """The pages of a .warc or .wet file, plain or .gz; a payload above ``max_bytes`` is rejected."""
-    number = last = 0
+    """The pages of a .warc or .wet file, plain or compressed; a payload above ``max_bytes`` is rejected."""
+    number, last = 0, None
     try:
-        for record in ArchiveIterator(str(path), fsspec_args=False):
-            number += 1
-            if not (record.headers.get("Content-Length") or "").isdigit():  # which each record has to say
-                yield Rejected(number, f"the web archive is cut short or damaged after record {number - 1}")
-                return
-            last = record.stream_pos
-            if record.record_type in _WANTED:
-                yield _page(record, number, max_bytes)
-        if not number:
-            yield Rejected(None, "no record of a web archive is in it")
-        elif path.suffix.lower() == ".gz" and _is_cut(path, last):
-            yield Rejected(number + 1, f"the web archive is cut short after record {number}")
+        with path.open("rb") as file:
+            for record in ArchiveIterator(str(path), fsspec_args=False):
+                number += 1
+                if not (record.headers.get("Content-Length") or "").isdigit():  # which each record has to say
+                    yield Rejected(number, f"the web archive is cut short or damaged after record {number - 1}")
+                    return
+                last = record.stream_pos, record.record_id
+                if record.record_type not in _WANTED:
+                    continue
+                raw = record.reader.read(max_bytes + 1)
+                if len(raw) < min(record.content_length, max_bytes + 1):  # so this is the end of the file
+                    yield _cut(record, raw, number)
+                    return
+                yield _page(record, raw, number, _offset(file, *last), max_bytes)
+            if last is None:
+                yield Rejected(None, "no record of a web archive is in it")
+            elif path.suffix.lower() == ".gz" and _is_cut(file, _offset(file, *last) or 0):
+                yield Rejected(number + 1, f"the web archive is cut short after record {number}")
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except BaseException as error:
@@ -74,31 +84,49 @@ def read_pages(path: Path, max_bytes: int) -> Iterator[Page | Rejected]:
             raise
 
 
-def _is_cut(path: Path, offset: int) -> bool:
-    """Whether the last member of a .gz lacks its end, looked at from ``offset`` on. (FastWARC takes it for the end.)"""
+def _offset(file: BinaryIO, position: int, record_id: str | None) -> int | None:
+    """``position`` if the record begins there. FastWARC gives how much of the file was read before it, which is more
+    than that inside a compressed member."""
+    head = os.pread(file.fileno(), _HEAD, position)
+    try:
+        if head.startswith(_GZIP):
+            head = zlib.decompressobj(31).decompress(head, _HEAD)
+        elif head.startswith(_ZSTD):
+            head = zstandard.ZstdDecompressor().stream_reader(BytesIO(head)).read(_HEAD)
+    except (zlib.error, zstandard.ZstdError):
+        return None
+    begins = head.startswith(b"WARC/") and (record_id or "").encode() in head.partition(b"\r\n\r\n")[0]
+    return position if begins else None
+
+
+def _is_cut(file: BinaryIO, offset: int) -> bool:
+    """Whether the last member of a .gz lacks its end, looked at from a member's ``offset`` on. (FastWARC takes it for
+    the end.)"""
     member = zlib.decompressobj(31)
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(_CHUNK)
-        while data:
-            member.decompress(data, _CHUNK)
-            data = member.unconsumed_tail or member.unused_data or file.read(_CHUNK)
-            if member.eof and data:
-                member = zlib.decompressobj(31)
+    file.seek(offset)
+    data = file.read(_CHUNK)
+    while data:
+        member.decompress(data, _CHUNK)
+        data = member.unconsumed_tail or member.unused_data or file.read(_CHUNK)
+        if member.eof and data:
+            member = zlib.decompressobj(31)
     return not member.eof
 
 
-def _page(record: Any, number: int, max_bytes: int) -> Page | Rejected:
+def _cut(record: Any, raw: bytes, number: int) -> Rejected:
+    address, size = record.headers.get("WARC-Target-URI") or "", record.content_length
+    reason = f"record {address} should hold {size:,} bytes, but the file ends after {len(raw):,}"
+    return Rejected(number, reason, excerpt_of(raw), len(raw))
+
+
+def _page(record: Any, raw: bytes, number: int, offset: int | None, max_bytes: int) -> Page | Rejected:
+    """raw: its payload, or more than ``max_bytes`` of it."""
     address = record.headers.get("WARC-Target-URI") or ""
-    raw = record.reader.read(max_bytes + 1)
     if len(raw) > max_bytes:
         return _above(number, address, max_bytes, record.content_length)
-    if len(raw) < record.content_length:
-        reason = f"record {address} should hold {record.content_length:,} bytes, but the file ends after {len(raw):,}"
-        return Rejected(number, reason, excerpt_of(raw), len(raw))
     media_type, charset, status = _described(record)
     page = Page(
-        address, record.stream_pos, "", len(raw), record.headers.get("WARC-Date"),
+        address, offset, "", len(raw), record.headers.get("WARC-Date"),
         record.headers.get("WARC-Payload-Digest") or record.headers.get("WARC-Block-Digest"),
         record.headers.get("WARC-Identified-Content-Language"), reason=NOT_A_PAGE,
     )  # fmt: skip
@@ -115,7 +143,7 @@ def _page(record: Any, number: int, max_bytes: int) -> Page | Rejected:
     if media_type in _HTML:
         language, licence = declared(text)
         text = strip_html(text)
-    return Page(address, page.offset, newlines(text), len(raw), page.date, page.digest, language, licence)
+    return Page(address, offset, newlines(text), len(raw), page.date, page.digest, language, licence)
 
 
 def _above(number: int, address: str, max_bytes: int, size: int) -> Rejected:

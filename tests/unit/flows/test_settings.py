@@ -120,7 +120,9 @@ def test_collect_source_and_path_stand_for_the_one_source_of_text(tmp_path: Path
     ("given", "message"),
     [
         (["collect.source=local"], "needs 'path'"),
-        (["collect.source=locally", "collect.path=x"], "'packages', 'files' or 'huggingface'"),
+        (["collect.source=locally"], "^collect.source = 'locally': .* 'local', 'packages', 'files', 'huggingface'.$"),
+        (['snapshot.sources=[{"kind":"x"}]'], r"^snapshot.sources.0.kind = 'x': .* or 'huggingface'.$"),
+        (["collect.source=[1]"], r"^collect.source = \[1\]: .* 'local'"),
         (["collect.source=local", "collect.pth=x"], r"collect\.pth: there is no such field"),
         (["collect.path=x"], r"collect\.path: .*collect\.source=local for files"),
         (["collect.source=local", "collect.path=x", 'snapshot.sources=[{"kind":"packages"}]'], "give one of them"),

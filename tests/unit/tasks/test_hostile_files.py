@@ -9,17 +9,19 @@ import socket
 import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from tasks.text.digests import DigestMemory
-from tasks.text.documents import QUARANTINED, Draft, Limits
+from tasks.text.documents import EMPTY, QUARANTINED, Draft, Limits
 from tasks.text.file_documents import file_documents
 from tasks.text.folders import Found, Unreadable, files_of
 from tasks.text.formats import format_of
 from tasks.text.items import Item
 from tasks.text.sources import Source
-from tests.unit.tasks.specimens import every_format, one_by_one, warc_record
+from tests.unit.tasks.specimens import PARAGRAPHS, every_format, one_by_one, page, warc_record
 
 LIMITS = Limits(document_chars=400, max_document_bytes=20_000, min_docstring_chars=0)
 SOURCE = Source(kind="files", path="-")
@@ -98,6 +100,35 @@ def test_wherever_a_file_is_cut_what_is_missing_is_told(tmp_path: Path, name: st
     assert sound <= (6 if name in ("k.warc", "l.warc.gz") else 0)
 
 
+def test_a_web_archive_in_one_member_is_whole_and_a_cut_one_is_told_of_once(tmp_path: Path) -> None:
+    records = [warc_record(f"https://example.org/{number}", page(text)) for number, text in enumerate(PARAGRAPHS)]
+    path = tmp_path / "a.warc.gz"
+    one = gzip.compress(b"".join(records))
+    path.write_bytes(one)
+    assert [draft.place for draft in read(path)] == ["offset=0"] + [None] * 5
+    assert all(draft.reason is None for draft in read(path))
+    for cut in (one[:-5], one[:-100]):
+        path.write_bytes(cut)
+        assert sum(draft.reason == QUARANTINED for draft in read(path)) == 1
+    pair = gzip.compress(b"".join(records[:2]))
+    path.write_bytes(pair + gzip.compress(records[2]))
+    assert [draft.place for draft in read(path)] == ["offset=0", None, f"offset={len(pair)}"]
+    frame = zstandard.ZstdCompressor().compress(records[0])
+    (tmp_path / "b.warc.zst").write_bytes(frame + zstandard.ZstdCompressor().compress(b"".join(records[1:3])))
+    assert [draft.place for draft in read(tmp_path / "b.warc.zst")] == ["offset=0", f"offset={len(frame)}", None]
+
+
+def test_null_is_an_empty_text_and_a_binary_column_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": null}\n{"text": ""}\n{"text": "one"}\n{"b": 1}\n')
+    pq.write_table(pa.table({"text": pa.array([None, "", "one"], pa.string())}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": pa.array([b"one"], pa.binary())}), tmp_path / "b.parquet")
+    assert [draft.reason for draft in read(tmp_path / "a.jsonl")] == [EMPTY, EMPTY, None, QUARANTINED]
+    assert [draft.reason for draft in read(tmp_path / "a.parquet")] == [EMPTY, EMPTY, None]
+    [draft] = read(tmp_path / "b.parquet")
+    assert draft.rejected is not None and "has to be text (string), not binary" in draft.rejected.reason
+    assert "set text_field" not in draft.rejected.reason
+
+
 def test_a_charset_that_does_not_exist_is_judged_by_content(tmp_path: Path) -> None:
     path = tmp_path / "a.warc"
     path.write_bytes(
@@ -130,9 +161,9 @@ def test_a_line_or_payload_far_above_the_bound_is_put_aside_without_being_held(t
     bomb = gzip.compress(b"a" * 50_000_000)
     (tmp_path / "a.txt.gz").write_bytes(bomb)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"a" * 50_000_000 + b'"}\n{"text": "after"}\n'))
-    page = warc_record("https://example.org/bomb", bomb, headers="Content-Encoding: gzip\r\n")
+    bombed = warc_record("https://example.org/bomb", bomb, headers="Content-Encoding: gzip\r\n")
     after = warc_record("https://example.org/after", b"<p>After it</p>")
-    (tmp_path / "c.warc.gz").write_bytes(gzip.compress(page) + gzip.compress(after))
+    (tmp_path / "c.warc.gz").write_bytes(gzip.compress(bombed) + gzip.compress(after))
     big = warc_record("https://example.org/big", b"a" * 50_000_000)
     (tmp_path / "d.warc.gz").write_bytes(gzip.compress(big) + gzip.compress(after))
     tracemalloc.start()

@@ -180,6 +180,17 @@ def test_a_whole_file_is_bounded_and_binary_data_is_no_text(tmp_path):
     assert "binary data" in read_whole(path, LIMIT).reason
 
 
+def test_of_an_overlong_file_the_whole_size_is_told(tmp_path):
+    size = 3 * LIMIT + 400_000
+    for name, data in (("a.md", b"x" * size), ("a.html.gz", gzip.compress(b"x" * size))):
+        (tmp_path / name).write_bytes(data)
+        found = read_whole(tmp_path / name, LIMIT)
+        assert isinstance(found, Rejected) and found.size == size
+    (tmp_path / "a.html.gz").write_bytes(gzip.compress(b"x" * size)[:-6])
+    found = read_whole(tmp_path / "a.html.gz", LIMIT)
+    assert isinstance(found, Rejected) and LIMIT < found.size <= size
+
+
 def test_a_damaged_gzip_text_is_a_reject(tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(b"this is not gzip")
