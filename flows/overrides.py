@@ -149,7 +149,7 @@ def _explained(fault: Mapping[str, Any], root: Any) -> str:
         return f"{where}: there is no such field{_hint(names[-1], _fields_at(root, names[:-1]))}."
     message = str(fault["msg"])
     message = message[:1].lower() + message[1:]
-    return f"{where} = {fault['input']!r}: {message.removeprefix('value error, ')}."
+    return f"{where} = {fault['input']!r}: {message.removeprefix('value error, ').removesuffix('.')}."
 
 
 def _fields_at(root: Any, names: Sequence[str]) -> list[str]:
