@@ -12,7 +12,6 @@ from tasks.clean import clean
 from tasks.collect import collect
 from tasks.decontaminate import decontaminate
 from tasks.deduplicate import deduplicate
-from tasks.device import check_device
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.forget.exclusions import current
@@ -171,6 +170,5 @@ def align_course(settings: Settings, pretrained: Artifact, data: Data) -> Models
 
 
 def train_course(settings: Settings) -> Models:
-    check_device(settings.resources)
     data = data_course(settings)
     return align_course(settings, pretrain_course(settings, data), data)

@@ -14,6 +14,7 @@ from flows.prefect_api import flow_run_address
 from flows.presets import FLOW_SECTIONS
 from flows.settings import Settings
 from model.stopping import sigterm_reaches_threads
+from tasks.device import check_device
 from tasks.lineage import journal
 from tasks.openlineage import emit
 from tasks.tracking import mirror
@@ -49,6 +50,8 @@ def recorded(flow: str, settings: Settings) -> Iterator[str | None]:
     )
     emit.flow_started(flow, flow_run_id, parameters)
     try:
+        if "finetune" in FLOW_SECTIONS[flow]:
+            check_device(settings.resources)
         with sigterm_reaches_threads():
             yield mlflow_run_id
     except BaseException as error:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from flows.course import train_course
+from flows.session import recorded
 from flows.settings import Settings
 from model.data import Span
 from model.export import load_causal
@@ -116,8 +116,9 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_runs():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_missed_before_anything_runs():
-    with pytest.raises(ConfigError, match=r"resources\.device is cuda"):
-        train_course(Settings(resources=Resources(device="cuda")))
+    on_gpu = recorded("train", Settings(resources=Resources(device="cuda")))
+    with pytest.raises(ConfigError, match=r"resources\.device is cuda"), on_gpu:
+        pass
 
 
 @pytest.mark.parametrize("config", [PretrainConfig, FinetuneConfig])
