@@ -25,7 +25,7 @@ from tasks.lineage.ledger import Ledger
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text.benchmarks import benchmark_items, held_out_pairs
 from tasks.text.items import Snapshot
-from tasks.text.shards import count_documents, read_corpus, shard_paths
+from tasks.text.shards import PARQUET, count_documents, read_corpus, shard_paths
 from tasks.text.splits import EVALUATION
 
 NUM_SAMPLES = 200  # rows of samples.jsonl
@@ -123,7 +123,7 @@ def _write(
 
 def _write_rest(path: Path, target: Path, kept: np.ndarray) -> None:
     with pq.ParquetFile(path, memory_map=True) as file:
-        writer = pq.ParquetWriter(target, file.schema_arrow, compression="zstd", compression_level=1)
+        writer = pq.ParquetWriter(target, file.schema_arrow, **PARQUET)
         begin = 0
         with writer:
             for group in range(file.num_row_groups):

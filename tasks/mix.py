@@ -29,7 +29,7 @@ from tasks.mixture import MixSource, Portions, draw, portions, unique_names
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text.points import points_of
 from tasks.text.shards import shard_paths
-from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter
+from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter, index_writer
 
 NO_SOURCE, NOT_DRAWN = "no_source_of_mixture", "not_drawn"
 FIELDS = ("source", "origin", "license", "language", "kind")
@@ -168,7 +168,7 @@ def write_mixture(run: StageRun, tokens: Path, index: pa.Table, rows: NDArray[np
     cuts = np.searchsorted(ends, np.arange(BATCH_TOKENS, int(ends[-1]) + BATCH_TOKENS, BATCH_TOKENS), side="left") + 1
     with ExitStack() as stack:
         writer = stack.enter_context(closing(ShardWriter(run.output, TRAIN, dtype)))
-        written = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
+        written = stack.enter_context(index_writer(run.output))
         doc_ids = index["doc_id"].combine_chunks()
         for begin, end in zip([0, *cuts[:-1].tolist()], np.minimum(cuts, len(rows)).tolist(), strict=True):
             part = rows[begin:end]

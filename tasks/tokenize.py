@@ -38,7 +38,7 @@ from tasks.text.points import hash_points
 from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, RowGroup, count_bytes, read_corpus, row_groups, shard_paths
 from tasks.text.spans import TextBatch
-from tasks.text.token_shards import INDEX, TRAIN, VALIDATION, ShardWriter, token_dtype, with_ends
+from tasks.text.token_shards import TRAIN, VALIDATION, ShardWriter, index_writer, token_dtype, with_ends
 
 HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
 MANY_CHARACTERS = 1000  # of a script; so many that are written in parts are worth a warning
@@ -239,7 +239,7 @@ def write_shards(
             split: stack.enter_context(closing(ShardWriter(run.output, split, dtype))) for split in (TRAIN, VALIDATION)
         }
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
-        index = stack.enter_context(pq.ParquetWriter(run.output / "index.parquet", INDEX, compression="zstd"))
+        index = stack.enter_context(index_writer(run.output))
         encoded = mapper(partial(encode_group, folder=run.output, compiled=compiled), chosen)
         for one, end, (sizes, parts) in zip(chosen, ends, encoded, strict=True):
             table = one.group.read(["doc_id", "source", "license", "language"])

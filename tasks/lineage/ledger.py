@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
 )
 
 
+REPETITIVE = ["source", "license", "language", "decision", "reason"]  # columns that say the same again and again
 KEPT, DROPPED = "kept", "dropped"
 GIVEN = [name for name in SCHEMA.names if name != "decision"]  # what a stage gives; the reason decides
 
@@ -71,7 +72,9 @@ class Ledger:
         self._rows = 0
         self._kept = 0
         self._dropped: Counter[str] = Counter()
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1)
+        self._writer = pq.ParquetWriter(
+            path, SCHEMA, compression="zstd", compression_level=1, use_dictionary=REPETITIVE
+        )
 
     def add_table(self, table: pa.Table) -> None:
         """Append rows; columns as in GIVEN, in any order. What has a reason is dropped, the rest is kept.

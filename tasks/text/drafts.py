@@ -20,7 +20,7 @@ from tasks.text.items import Item, ItemChanged, Part
 from tasks.text.package_documents import package_documents
 from tasks.text.ranges import LineRange
 from tasks.text.readers import Rejected
-from tasks.text.shards import COLLECTED_FROM, shard_paths
+from tasks.text.shards import COLLECTED_FROM, PARQUET, REPETITIVE, shard_paths
 from tasks.text.shards import SCHEMA as CORPUS
 
 SCHEMA = pa.schema(
@@ -38,10 +38,8 @@ SCHEMA = pa.schema(
 _QUICK: dict[str, Any] = {
     "compression": "lz4",
     "write_statistics": False,
-    "use_dictionary": [  # columns that say the same again and again
-        *("source", "origin", "license", "kind", "language", "collector", "split", "reason", "rejected", "encoding"),
-        *(f"collected_from.{name}" for name in ("file", "sha256", "date", "digest")),
-    ],
+    "use_dictionary": [*REPETITIVE, "reason", "rejected", "encoding"],
+    "data_page_size": PARQUET["data_page_size"],
 }
 _HELD_BYTES = 8 << 20  # of text before it is written out
 _HELD_ROWS = 8192

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 TRAIN, VALIDATION = "train", "validation"
 SHARD_TOKENS = 1 << 27
@@ -21,6 +22,11 @@ INDEX = pa.schema(
         ("bytes", pa.int32()),
     ]
 )
+
+
+def index_writer(directory: Path) -> pq.ParquetWriter:
+    """Writes the index of shards: `index.parquet`."""
+    return pq.ParquetWriter(directory / "index.parquet", INDEX, compression="zstd", use_dictionary=["split", "shard"])
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
