@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tasks.clean_audit import FINDS_SCHEMA, Audit, Rejects
 from tasks.clean_config import CleanConfig
-from tasks.cleaner import Cleaned, Cleaner, CleanerParts, cleaner_of
+from tasks.cleaner import Cleaned, CleanerParts, cleaner_of
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
@@ -33,7 +33,7 @@ from tasks.text import kernels
 from tasks.text.personal_data import without_addresses
 from tasks.text.rule_presets import PAPERS
 from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
-from tasks.text.shards import CorpusWriter, RowGroup, count_bytes, count_documents, read_corpus, row_groups
+from tasks.text.shards import CorpusWriter, Piece, count_bytes, count_documents, pieces, read_corpus
 
 __all__ = ["CleanConfig", "clean"]
 
@@ -43,35 +43,33 @@ KINDS_WITH_LIMITS = ("docstring", "markdown", "html", "text", "code")
 
 
 @dataclass(frozen=True)
-class CleanedBatch:
-    """Of a batch: the documents that are kept, the rows of the ledger and of personal_data.parquet, what to judge the
-    rules by, and how much text came in."""
+class CleanedPiece:
+    """Of documents that lie together: the rows of the ledger and of personal_data.parquet, what to judge the rules by,
+    and bytes of text before and after."""
 
-    kept: pa.Table
     ledger: pa.Table
     finds: pa.Table
     audit: Audit
     bytes_in: int
+    bytes_out: int
 
 
-def clean_group(group: RowGroup, parts: CleanerParts) -> list[CleanedBatch]:
-    """What becomes of documents that lie together."""
-    return [clean_batch(table, cleaner_of(parts)) for table in group.tables()]
-
-
-def clean_batch(table: pa.Table, cleaner: Cleaner) -> CleanedBatch:
-    """What becomes of documents."""
-    if "email" in cleaner.config.mask:
-        table = replaced(table, source=without_addresses(table["source"]))
-    cleaned, audit = cleaner.clean(table), Audit(Rejects(cleaner.config.rejects_per_rule))
-    kept = pa.array(cleaned.reasons < 0)
-    return CleanedBatch(
-        replaced(table, text=cleaned.prepared.texts, language=cleaned.languages).filter(kept),
-        ledger_rows(table, cleaned, kept),
-        audit.add(table, cleaned, cleaner),
-        audit,
-        pc.sum(pc.binary_length(table["text"])).as_py() or 0,
-    )
+def clean_piece(piece: Piece, parts: CleanerParts, output: Path) -> CleanedPiece:
+    """Clean documents that lie together, and write those that are kept as a file of the corpus in `output`."""
+    cleaner = cleaner_of(parts)
+    audit = Audit(Rejects(cleaner.config.rejects_per_rule))
+    ledger, finds, size = [], [], 0
+    with CorpusWriter(output, piece=piece) as writer:
+        for table in piece.tables():
+            if "email" in cleaner.config.mask:
+                table = replaced(table, source=without_addresses(table["source"]))
+            cleaned = cleaner.clean(table)
+            kept = pa.array(cleaned.reasons < 0)
+            writer.write(replaced(table, text=cleaned.prepared.texts, language=cleaned.languages).filter(kept))
+            ledger.append(ledger_rows(table, cleaned, kept))
+            finds.append(audit.add(table, cleaned, cleaner))
+            size += pc.sum(pc.binary_length(table["text"])).as_py() or 0
+    return CleanedPiece(pa.concat_tables(ledger), pa.concat_tables(finds), audit, size, writer.bytes)
 
 
 @stage(
@@ -109,17 +107,16 @@ def clean(
             cleaner.count_lines(table)
         mapper = in_this_process  # what was counted is known in this process alone
     finds = pq.ParquetWriter(run.output / "personal_data.parquet", FINDS_SCHEMA, compression="zstd")
-    size, done, began = 0, 0, time.monotonic()
-    workers = count_workers(resources.workers)
-    ledger = Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers)
-    with finds, ledger, CorpusWriter(run.output, workers=workers) as writer:
-        for batch in chain.from_iterable(mapper(partial(clean_group, parts=parts), row_groups(corpus.path))):
-            finds.write_table(batch.finds)
-            ledger.add_table(batch.ledger)
-            writer.write(batch.kept)
-            audit.merge(batch.audit)
-            size += batch.bytes_in
-            done += batch.ledger.num_rows
+    size, left, done, began = 0, 0, 0, time.monotonic()
+    ledger = Ledger(run.output / "ledger.parquet", documents_in=total, workers=count_workers(resources.workers))
+    with finds, ledger:
+        for piece in mapper(partial(clean_piece, parts=parts, output=run.output), pieces(corpus.path)):
+            finds.write_table(piece.finds)
+            ledger.add_table(piece.ledger)
+            audit.merge(piece.audit)
+            size += piece.bytes_in
+            left += piece.bytes_out
+            done += piece.ledger.num_rows
             run.progress(done, total, megabytes_per_second=size / 1e6 / max(time.monotonic() - began, 1e-9))
         counts = ledger.close()
     if not counts.documents_kept:
@@ -128,7 +125,7 @@ def clean(
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in audit.rejects.rows())
     told = json.dumps(audit.as_json(cleaner), ensure_ascii=False, indent=1)
     (run.output / "measures.json").write_text(told + "\n", encoding="utf-8")
-    run.log_metrics({**counts.metrics(), **audit.figures, "bytes_in": size, "bytes_out": writer.bytes})
+    run.log_metrics({**counts.metrics(), **audit.figures, "bytes_in": size, "bytes_out": left})
 
 
 def replaced(table: pa.Table, **columns: pa.Array) -> pa.Table:

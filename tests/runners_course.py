@@ -43,7 +43,8 @@ def data(folder: Path, runner: str, workers: int) -> dict[str, str]:
 
 if __name__ == "__main__":
     parallel.WORTH_PROCESSES = 0  # processes although there is so little
-    items.PART_BYTES = draft_reader.BATCH_BYTES = shards.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
+    items.PART_BYTES = draft_reader.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
+    shards.BATCH_BYTES = shards.PIECE_BYTES = SMALL_BATCH
     done = {}
     for asked in sys.argv[3:]:
         kind, count = asked.split(":")

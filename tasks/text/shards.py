@@ -5,8 +5,10 @@ The same rows in the same batches give the same bytes, so that two runs can be c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ SCHEMA = pa.schema(
 BATCH_BYTES = 4 << 20  # text worked on at once: large enough for numpy, small enough for cache and memory
 BATCH_ROWS = 8192
 SHARD_BYTES = 256 << 20  # text in one file
+PIECE_BYTES = 16 << 20  # text that a worker reads and writes by itself: small enough that all have some
 REPETITIVE = [  # columns that say the same again and again; a dictionary of all other values would only be larger
     *("source", "origin", "license", "kind", "language", "collector", "split"),
     *(f"collected_from.{name}" for name in ("file", "sha256", "date", "digest")),
@@ -66,11 +69,7 @@ def count_documents(directory: Path) -> int:
 
 def count_bytes(directory: Path) -> int:
     """Bytes of text in a corpus, about, by the files' metadata alone."""
-    files = (pq.read_metadata(path) for path in shard_paths(directory))
-    text = SCHEMA.get_field_index("text")
-    return sum(
-        file.row_group(row).column(text).total_uncompressed_size for file in files for row in range(file.num_row_groups)
-    )
+    return sum(group.size for group in row_groups(directory))
 
 
 def slices_by_bytes(table: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
@@ -87,12 +86,13 @@ def slices_by_bytes(table: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
 class RowGroup:
     """Documents of a corpus that lie together: some megabytes, which a worker sooner reads than is sent.
 
-    batch_bytes: as of `read_corpus`.
+    size: bytes of text, about. batch_bytes: as of `read_corpus`.
     """
 
     path: Path
     number: int
     rows: int
+    size: int
     batch_bytes: int
 
     def read(self, columns: list[str]) -> pa.Table:
@@ -106,12 +106,39 @@ class RowGroup:
             yield from _tables(file, self.number, None, self.batch_bytes)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Row groups that follow one another, of which a worker makes the output's file of this number."""
+
+    number: int
+    groups: tuple[RowGroup, ...]
+
+    def tables(self) -> Iterator[pa.Table]:
+        """As `read_corpus`, of these documents."""
+        return chain.from_iterable(group.tables() for group in self.groups)
+
+
 def row_groups(directory: Path) -> Iterator[RowGroup]:
     """All documents, in order."""
+    text = SCHEMA.get_field_index("text")
     for path in shard_paths(directory):
         file = pq.read_metadata(path)
         for number in range(file.num_row_groups):
-            yield RowGroup(path, number, file.row_group(number).num_rows, BATCH_BYTES)
+            group = file.row_group(number)
+            yield RowGroup(path, number, group.num_rows, group.column(text).total_uncompressed_size, BATCH_BYTES)
+
+
+def pieces(directory: Path) -> Iterator[Piece]:
+    """All documents in pieces of PIECE_BYTES or a little more, which depend on the corpus alone."""
+    number, held, size = 0, [], 0
+    for group in row_groups(directory):
+        held.append(group)
+        size += group.size
+        if size >= PIECE_BYTES:
+            yield Piece(number, tuple(held))
+            number, held, size = number + 1, [], 0
+    if held:
+        yield Piece(number, tuple(held))
 
 
 def read_corpus(
@@ -135,14 +162,17 @@ def _tables(file: pq.ParquetFile, group: int, columns: list[str] | None, batch_b
 class CorpusWriter:
     """Writes documents-00000.parquet and so on; a new file after `SHARD_BYTES` of text.
 
-    workers: with several, batches are compressed and written in a thread while the next is being made.
+    workers: with several, batches are compressed and written in a thread while the next is being made. piece: write the
+    file of this number alone, however large.
     """
 
-    def __init__(self, directory: Path, workers: int = 1) -> None:
+    def __init__(self, directory: Path, workers: int = 1, piece: Piece | None = None) -> None:
         self._directory = directory
         self._behind = Behind(workers)
         self._writer: pq.ParquetWriter | None = None
-        self._shards = self._held = 0
+        self._shards, self._held = (piece.number if piece else 0), 0
+        self._limit = math.inf if piece else SHARD_BYTES
+        self._batch_bytes = piece.groups[0].batch_bytes if piece else BATCH_BYTES
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self.documents = self.bytes = 0
@@ -158,7 +188,7 @@ class CorpusWriter:
             table = table.append_column(missing, pa.nulls(table.num_rows, missing.type))
         self._pending.append(table.select(SCHEMA.names).cast(SCHEMA))
         self._pending_bytes += size
-        if self._pending_bytes >= BATCH_BYTES:
+        if self._pending_bytes >= self._batch_bytes:
             self._flush()
 
     def _flush(self) -> None:
@@ -175,7 +205,7 @@ class CorpusWriter:
             self._shards += 1
         self._writer.write_table(pa.concat_tables(pending).combine_chunks())
         self._held += size
-        if self._held >= SHARD_BYTES:
+        if self._held >= self._limit:
             self._writer.close()
             self._writer, self._held = None, 0
 

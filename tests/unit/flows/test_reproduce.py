@@ -145,7 +145,7 @@ def test_a_flipped_byte_code_and_libraries_are_named(world: World, capsys: pytes
     bury(world.home, world.made["collect"].digest, "unreachable")
     files = [file.model_copy(update={"sha256": "0" * 64}) if file.path == "samples.jsonl" else file
              for file in record.output.files]  # fmt: skip
-    name = next(name for name in record.code if name.endswith(":clean_batch"))
+    name = next(name for name in record.code if name.endswith(":clean_piece"))
     claimed = {
         "output": record.output.model_copy(update={"digest": "0" * 64, "files": files}),
         "code": {**record.code, name: "0" * 64},

@@ -28,7 +28,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     # A stage's own file reruns that stage; another stage's file does not.
     ("tasks/snapshot.py", "_file_items"): {"snapshot"},
     ("tasks/collect.py", "collect"): {"collect"},
-    ("tasks/clean.py", "clean_batch"): {"clean"},
+    ("tasks/clean.py", "clean_piece"): {"clean"},
     ("tasks/deduplicate.py", "deduplicate"): {"deduplicate"},
     ("tasks/decontaminate.py", "decontaminate"): {"decontaminate"},
     ("tasks/tokenize.py", "tokenize"): {"tokenize"},

@@ -64,11 +64,14 @@ def chain(rows: list[dict], workers: int | None = None) -> list:
 
 def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "BATCH_BYTES", 3000)  # many batches
+    monkeypatch.setattr(shards, "PIECE_BYTES", 6000)
     monkeypatch.setattr(deduplicating, "SIGNED_BYTES", 3000)
     digests = set()
     for workers in (1, 3):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(workers)))
-        digests.add(tuple(made.digest for made in chain(mixed(), workers)))
+        cleaned, *others = chain(mixed(), workers)
+        assert len(shards.shard_paths(cleaned.path)) > 2
+        digests.add(tuple(made.digest for made in (cleaned, *others)))
     assert len(digests) == 1
 
 

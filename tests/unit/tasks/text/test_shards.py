@@ -6,7 +6,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.text import shards
-from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus, row_groups, slices_by_bytes
+from tasks.text.shards import (
+    CorpusWriter,
+    count_bytes,
+    count_documents,
+    pieces,
+    read_corpus,
+    row_groups,
+    shard_paths,
+    slices_by_bytes,
+)
 
 
 def table(*sizes: int | None) -> pa.Table:
@@ -51,6 +60,30 @@ def test_a_thread_writes_the_same_bytes(tmp_path, monkeypatch) -> None:
     assert len(groups) > 2 and [group.rows for group in groups] == [group.read(["text"]).num_rows for group in groups]
     tables = [table for group in groups for table in group.tables()]
     assert [table.to_pylist() for table in tables] == [table.to_pylist() for table in read_corpus(tmp_path / "2")]
+
+
+def test_pieces_hold_all_documents_and_each_becomes_a_file(tmp_path, monkeypatch) -> None:
+    """Whatever order they are worked on in, and whatever constant another process knows."""
+    monkeypatch.setattr(shards, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(shards, "PIECE_BYTES", 5000)
+    for name in ("given", "written", "again"):
+        (tmp_path / name).mkdir()
+    with CorpusWriter(tmp_path / "given") as writer:
+        for size in [*np.random.default_rng(0).integers(1, 900, 40).tolist(), 9000, 1]:
+            writer.write(table(size, 3))
+    found = list(pieces(tmp_path / "given"))
+    assert len(found) > 3 and all(sum(group.size for group in piece.groups) >= 5000 for piece in found[:-1])
+    for name, order in (("written", found), ("again", found[::-1])):
+        for piece in order:
+            with CorpusWriter(tmp_path / name, piece=piece) as writer:
+                for part in piece.tables():
+                    writer.write(part)
+        monkeypatch.setattr(shards, "BATCH_BYTES", 4 << 20)
+        monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    written, again = ([(p.name, p.read_bytes()) for p in shard_paths(tmp_path / name)] for name in ("written", "again"))
+    assert len(written) == len(found) and written == again
+    given, read = (pa.concat_tables(read_corpus(tmp_path / name)).to_pylist() for name in ("given", "written"))
+    assert given == read
 
 
 def test_what_fails_in_the_thread_is_raised(tmp_path, monkeypatch) -> None:
