@@ -5,6 +5,7 @@ This is what a stage's `run.map` does unless `resources.runner` names something 
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import wait
+from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from tasks.lineage.config import Resources
@@ -126,9 +128,10 @@ def count_workers(asked: int | None) -> int:
 def map_ordered(function: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Iterator[Result]:
     """``map(function, pieces)``, in at most ``workers`` processes; with one worker or one piece in this process.
 
-    The function and its pieces must be picklable. Pieces are taken as they are needed. The first error ends the rest
-    and is raised here. Processes are spawned, not forked (a fork of a process with threads can hang), and end when this
-    process does, even if killed. They stay for the next call, for IDLE_SECONDS at most.
+    The function and its pieces must be picklable, and not defined in the main module. Pieces are taken as they are
+    needed. The first error ends the rest and is raised here. Processes are spawned, not forked (a fork of a process
+    with threads can hang), and end when this process does, even if killed. They stay for the next call, for
+    IDLE_SECONDS at most.
     """
     waiting = iter(pieces)
     first = list(islice(waiting, max(workers, 1)))
@@ -162,6 +165,9 @@ def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
     with _lock:
         if key not in _crews:
             pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
+            with _without_main():
+                for _ in range(workers):
+                    pool.submit(int)  # each starts a process
             _crews[key] = _Crew(key, pool)
         crew = _crews[key]
         crew.users += 1
@@ -182,6 +188,18 @@ def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
                 crew.timer = threading.Timer(IDLE_SECONDS, _dismiss_idle, [crew])
                 crew.timer.daemon = True
                 crew.timer.start()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that are spawned meanwhile do not import the main module of this one. It takes as long as all else that
+    they need where Prefect runs a flow, and no worker needs anything of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _dismiss_idle(crew: _Crew) -> None:

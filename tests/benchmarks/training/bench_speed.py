@@ -95,6 +95,7 @@ def speed_rows() -> list[Row]:
         bf16 = ("--precision", "bf16")
         entrants |= {
             "theirs, bf16": enter("hugging_face", *bf16),
+            "nanogpt, bf16": enter("nanogpt", *bf16),
             "ours, bf16": enter("ours", *bf16),
             "ours, bf16, compiled": enter("ours", *bf16, "--compile"),
             "ours, default": enter("ours", *bf16, "--optimizer", "muon"),
@@ -118,10 +119,13 @@ def speed_rows() -> list[Row]:
         ),
     ]  # fmt: skip
     if fast:
+        gpt = "nanoGPT-style block, bf16 autocast"
         theirs, note = f"{TRANSFORMERS}, bf16 autocast", pays_back(it["ours, bf16, compiled"], it["ours, bf16"])
         rows += [
             compared("pretraining, bf16, compiled", theirs, it["ours, bf16, compiled"], it["theirs, bf16"], 1.8, note),
             compared("pretraining, bf16, not compiled", theirs, it["ours, bf16"], it["theirs, bf16"], None),
+            compared("pretraining, bf16, compiled", gpt, it["ours, bf16, compiled"], it["nanogpt, bf16"], 1.1),
+            compared("pretraining, bf16, not compiled", gpt, it["ours, bf16"], it["nanogpt, bf16"], None),
         ]
     return rows
 

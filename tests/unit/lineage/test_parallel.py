@@ -136,6 +136,17 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
         time.sleep(0.1)
 
 
+def test_workers_do_not_import_the_main_module(tmp_path):
+    script = tmp_path / "main_module.py"
+    script.write_text(
+        "import __main__\nfrom tasks.lineage.parallel import map_ordered\nprint('imported')\n"
+        "if __name__ == '__main__':\n    print(list(map_ordered(abs, [-1, -2], 2)), __main__.__file__)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == f"imported\n[1, 2] {script}\n", done.stderr
+
+
 def _wait_for(found, count):
     deadline = time.monotonic() + 300
     while len(found()) < count:
