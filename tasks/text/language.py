@@ -35,7 +35,7 @@ UNDETERMINED = "und"  # ISO 639-2
 _FEATURE_BITS = int(ID_BITS)  # of a 32-bit key; the model has 100,053 features. The rest numbers the text
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
-ARRAYS = ("moves", "rows", "features", "weights", "priors", "names")
+ARRAYS = ("moves", "rows", "features", "magnitudes", "priors", "names")
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
 _LOADING = Lock()
 PLACE = Path("cache") / "language"  # below the folder of state; may be deleted at any time
@@ -51,7 +51,7 @@ class Identifier:
         )  # [row of the state << 8 | byte] → state
         self._rows = arrays["rows"].astype(np.int32) << 8
         self._features = arrays["features"].astype(np.int32)  # of each state, −1: none
-        self._magnitudes = as_magnitudes(arrays["weights"])
+        self._magnitudes = arrays["magnitudes"]
         self._priors = arrays["priors"].astype(np.float32)
         self._names = arrays["names"].tolist()
         self._aliases = [
@@ -139,13 +139,13 @@ def _without_capitals(column: pa.Array) -> pa.Array:
 
 
 def unpacked() -> dict[str, np.ndarray]:
-    """The arrays of py3langid's model, as they are in it."""
+    """The arrays of py3langid's model, as they are in it; the weights as `score_classes` takes them."""
     model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     return {
         "moves": np.asarray(model.tk_nextmove),
         "rows": np.asarray(model.tk_row),
         "features": np.asarray(model.tk_output),
-        "weights": model.nb_ptc,
+        "magnitudes": as_magnitudes(model.nb_ptc),
         "priors": model.nb_pc,
         "names": np.array(model.nb_classes),
     }
