@@ -224,10 +224,11 @@ DETECTORS = (
         "[card number]", (r"\d\d\d\d[\d \-]\d\d\d", r"\d\d\d\d[\xc2\xe2]"), card_number,
     ),
     Detector(
-        "iban", r"[A-Z]{2}\d\d ?[0-9A-Z]{4} ?[0-9A-Z]{4}|[a-z]{2}\d\d ?[0-9a-z]{4} ?[0-9a-z]{4} ?[0-9a-z]{3}",
+        "iban", r"(?:^|[^A-Za-z0-9])(?:[A-Z]{2}\d\d ?[0-9A-Z]{4} ?[0-9A-Z]{4}|"
+        r"[a-z]{2}\d\d ?[0-9a-z]{4} ?[0-9a-z]{4} ?[0-9a-z]{3})",
         r"(?<![A-Za-z0-9])(?:[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?|"
         r"[a-z]{2}\d\d(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?)(?![A-Za-z0-9])", "[IBAN]",
-        (r"[A-Za-z][A-Za-z]\d\d[ A-Za-z0-9][A-Za-z0-9]",), iban,
+        (r"[^A-Za-z0-9][A-Za-z][A-Za-z]\d\d[ A-Za-z0-9]",), iban,
     ),
     Detector(
         "phone", r"[+][1-9]\d|[(]\d{3}[)] ?\d{3}-|\d{3}-\d{3}-\d{4}",
