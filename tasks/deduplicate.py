@@ -12,6 +12,7 @@ import shutil
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Mapper, ahead, count_workers, in_this_process, in_threads
+from tasks.lineage.parallel import Behind, Mapper, ahead, count_workers, in_this_process, in_threads
 from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, components
@@ -153,7 +154,7 @@ def survey(
     """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`.
 
     mapper: signs the batches. compiled: by machine code, which pays where there is much text (kernels.py). workers:
-    with several, batches are read and their digests made in threads meanwhile.
+    with several, batches are read, their digests made and what is signed written in threads meanwhile.
     """
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows, compiled)
@@ -177,16 +178,17 @@ def survey(
             recalls.append(_Recall(len(batch), missing, *recalled))
             yield batch if len(missing) == len(batch) else batch.take(fresh[missing])
 
-    for signed, its_own in mapper(partial(sign, config=config, compiled=compiled), unsigned()):
-        recall = recalls.popleft()
-        num_signed += len(recall.missing)
-        if len(recall.rows):
-            order = np.argsort(np.concatenate((recall.missing, recall.rows)))
-            signed = signed.followed_by(recall.shingles).take(order)
-            its_own = np.concatenate((its_own, recall.signatures))[order]
-        store.add(signed, its_own)
-        num_documents += recall.documents
-        on_batch(num_documents)
+    with closing(Behind(workers)) as behind:
+        for signed, its_own in mapper(partial(sign, config=config, compiled=compiled), unsigned()):
+            recall = recalls.popleft()
+            num_signed += len(recall.missing)
+            if len(recall.rows):
+                order = np.argsort(np.concatenate((recall.missing, recall.rows)))
+                signed = signed.followed_by(recall.shingles).take(order)
+                its_own = np.concatenate((its_own, recall.signatures))[order]
+            behind(store.add, signed, its_own)
+            num_documents += recall.documents
+            on_batch(num_documents)
     store.seal()
     return Survey(store, np.concatenate(texts), numbers.digests(), num_signed)
 
