@@ -23,40 +23,32 @@ from model.matrices import Matrix
 from model.precision import Precision
 from model.transformer import Transformer
 
+ASKED = {"thread_number": "omp_get_thread_num", "num_threads": "omp_get_num_threads", "barrier": "GOMP_barrier"}
+
 
 @cache
-def openmp() -> Callable[..., None] | None:
-    """Runs a C function on several threads: GOMP_parallel(function, argument, threads, flags). None: only one can."""
+def openmp() -> tuple[Callable[..., None], dict[str, int]] | None:
+    """What runs a C function on several threads, GOMP_parallel(function, argument, threads, flags), and the addresses
+    of what they ask OpenMP. None where torch does not use this library: then one thread does all."""
     library = ctypes.CDLL(None)
-    if not all(hasattr(library, name) for name in ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num")):
+    if not all(hasattr(library, name) for name in ("GOMP_parallel", *ASKED.values())):
         return None
     parallel = library.GOMP_parallel
     parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
     parallel.restype = None
-    found: Callable[..., None] = parallel
-    return found
+    places = {field: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for field, name in ASKED.items()}
+    return parallel, {field: place or 0 for field, place in places.items()}
 
 
-@cache
-def threading() -> dict[str, int]:
-    """Addresses of what the threads ask OpenMP."""
-    library = ctypes.CDLL(None)
-    names = {"thread_number": "omp_get_thread_num", "barrier": "GOMP_barrier"}
-    return {
-        name: ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0 for name, function in names.items()
-    }
-
-
-def run(function: Callable[[Any], None], plan: np.ndarray[Any, Any]) -> None:
-    """Runs one of the functions of compiled_kernels.py on the threads of torch. plan: one record."""
-    code, parallel, threads = kernels.machine_code(function), openmp(), torch.get_num_threads()
-    if parallel is None or threads == 1:
-        plan["threads"], plan["thread_number"], plan["barrier"] = 1, 0, 0
+def run(function: Callable[[Any], None], plan: np.ndarray[Any, Any], threads: int) -> None:
+    """Runs one of the functions of compiled_kernels.py on so many threads. plan: one record."""
+    code, several = kernels.machine_code(function), openmp()
+    if several is None or threads == 1:
         code.ctypes(plan.ctypes.data)
         return
-    plan["threads"] = threads
-    for name, address in threading().items():
-        plan[name] = address
+    parallel, places = several
+    for field, place in places.items():
+        plan[field] = place
     parallel(code.address, plan.ctypes.data, threads, 0)
 
 
@@ -98,7 +90,7 @@ class PanelMatrix(Matrix):
         x, plan = x.to(self.format).contiguous(), np.zeros(1, PRODUCT)
         plan["rows"], plan["depth"], plan["width"], plan["stride"] = len(x), self.depth, self.width, stride
         plan["x"], plan["panels"], plan["initial"], plan["y"] = map(address, (x, self.weight, initial, y))
-        run(self.function, plan)
+        run(self.function, plan, torch.get_num_threads())
 
 
 class Bf16PanelMatrix(PanelMatrix):
@@ -143,8 +135,9 @@ class CompiledDecoder(Decoder):
     def step(self, tokens: Tensor) -> Tensor:
         plan, tokens = self.plan, tokens.contiguous()
         logits = torch.empty(len(tokens), int(plan["V"][0]))
+        assert self.length < plan["S"], "there is no room for more tokens than `start` was told of"
         plan["length"], plan["tokens"], plan["logits"] = self.length, address(tokens), address(logits)
-        run(self.function, plan)
+        run(self.function, plan, len(self.memory["scratch"]))
         self.length += 1
         return logits[:, : len(self.embedding)]
 

@@ -58,17 +58,18 @@ def _record(*names: str, numbers: tuple[str, ...] = ()) -> np.dtype[Any]:
 
 
 PRODUCT = _record(
-    "thread_number", "barrier", "threads", "rows", "depth", "width", "x", "panels", "initial", "stride", "y"
+    "thread_number", "num_threads", "barrier", "rows", "depth", "width", "x", "panels", "initial", "stride", "y"
 )
 """y (rows, width) = initial + x (rows, depth) · matrix. stride: between the rows of `initial`, 0 where all are one."""
 
 STEP = _record(
-    "thread_number", "barrier", "threads", "num_layers", "layers", "B", "C", "H", "G", "D", "F", "V", "S", "length",
+    "thread_number", "num_threads", "barrier", "num_layers", "layers", "B", "C", "H", "G", "D", "F", "V", "S", "length",
     "tokens", "padding", "embedding", "cos", "sin", "head", "zeros", "x", "unit", "qkv", "attended", "gate_up", "gated",
     "logits", "scratch", numbers=("eps",),
 )  # fmt: skip
 """What a step reads and writes. Capitals are sizes (S: positions that the cache has room for, V: columns of the
-logits, a multiple of 16), `thread_number` and `barrier` functions of OpenMP (0: there is one thread), `zeros` 16 of
+logits, a multiple of 16), `thread_number`, `num_threads` and `barrier` functions
+of OpenMP (0: there is one thread), `zeros` 16 of
 them; the other names are of addresses. cos and sin: (P, D), each of a pair's twice, and the first sine negative."""
 
 LAYER = _record(
@@ -81,15 +82,18 @@ FAST = {"nogil": True, "error_model": "numpy"}
 
 
 @njit(**FAST)
-def share(count: Any, thread: Any, threads: Any) -> Any:
-    """The first of `count` things that a thread works on, and the first of the next thread's."""
-    return count * thread // threads, count * (thread + 1) // threads
+def team_of(step: Any) -> Any:
+    """Which of the threads this is, and how many there are: OpenMP may give fewer than were asked for."""
+    if step.barrier == 0:
+        return np.int64(0), np.int64(1)
+    return np.int64(call(step.thread_number)), np.int64(call(step.num_threads))
 
 
 @njit(**FAST)
-def thread_of(step: Any) -> Any:
-    """Which of the threads this is."""
-    return np.int64(call(step.thread_number)) if step.thread_number != 0 else 0
+def share(count: Any, team: Any) -> Any:
+    """The first of `count` things that this thread works on, and the first of the next thread's."""
+    thread, threads = team
+    return count * thread // threads, count * (thread + 1) // threads
 
 
 @njit(**FAST)
@@ -249,9 +253,9 @@ def normalise(step: Any, row: Any, like: Any) -> None:
 
 
 @njit(**FAST)
-def normalise_share(step: Any, thread: Any, like: Any) -> None:
+def normalise_share(step: Any, team: Any, like: Any) -> None:
     """This thread's rows."""
-    first, last = share(step.B, thread, step.threads)
+    first, last = share(step.B, team)
     for row in range(first, last):
         normalise(step, row, like)
 
@@ -280,56 +284,56 @@ def add_to_all_rows(step: Any, bias: Any, first: Any, last: Any) -> None:
 
 
 @njit(**FAST)
-def run_layer(step: Any, layer: Any, thread: Any, like: Any, scratch: Any) -> None:
+def run_layer(step: Any, layer: Any, team: Any, like: Any, scratch: Any) -> None:
     """A layer, from the normalised stream to the stream normalised again."""
-    B, C, F, threads = step.B, step.C, step.F, step.threads
+    B, C, F = step.B, step.C, step.F
     heads, width = step.H * step.D, (step.H + 2 * step.G) * step.D
     x, unit, zeros, gate_up = words(step.x), same_kind(step.unit, like), words(step.zeros), words(step.gate_up)
 
-    first, last = share(width // LANES, thread, threads)
+    first, last = share(width // LANES, team)
     initial = words(layer.qkv_bias) if layer.qkv_bias != 0 else zeros
     multiply_panels(first, last, B, unit, C, same_kind(layer.qkv, like), initial, 0, words(step.qkv), width)
     wait(step)
-    first, last = share(B * step.G, thread, threads)
+    first, last = share(B * step.G, team)
     for item in range(first, last):
         attend(step, layer, like, item, scratch)
     wait(step)
-    first, last = share(C // LANES, thread, threads)
+    first, last = share(C // LANES, team)
     add_to_all_rows(step, layer.out_bias, first * LANES, last * LANES)
     attended = same_kind(step.attended, like)
     multiply_panels(first, last, B, attended, heads, same_kind(layer.out, like), x, C, x, C)
     wait(step)
-    normalise_share(step, thread, like)
+    normalise_share(step, team, like)
     wait(step)
-    first, last = share(F // LANES, thread, threads)
+    first, last = share(F // LANES, team)
     for half in (0, F // LANES):
         panels = same_kind(layer.gate_up, like)
         multiply_panels(half + first, half + last, B, unit, C, panels, zeros, 0, gate_up, 2 * F)
     gate(step, first * LANES, last * LANES, like)
     wait(step)
-    first, last = share(C // LANES, thread, threads)
+    first, last = share(C // LANES, team)
     multiply_panels(first, last, B, same_kind(step.gated, like), F, same_kind(layer.down, like), x, C, x, C)
     wait(step)
-    normalise_share(step, thread, like)
+    normalise_share(step, team, like)
     wait(step)
 
 
 @njit(**FAST)
 def run_step(step: Any, like: Any) -> None:
     """Logits after one more token of each row."""
-    thread, scratch_size = thread_of(step), 8 * step.H // step.G * (step.S + step.D)
-    first, last = share(step.B, thread, step.threads)
+    team, scratch_size = team_of(step), 8 * step.H // step.G * (step.S + step.D)
+    first, last = share(step.B, team)
     x, embedding = words(step.x), words(step.embedding)
     for row in range(first, last):
         token = integers(step.tokens)[row]
         for i in range(0, step.C, LANES):
             store(x, row * step.C + i, load(embedding, token * step.C + i))
-    normalise_share(step, thread, like)
+    normalise_share(step, team, like)
     wait(step)
     layers = carray(anything(step.layers), step.num_layers, LAYER)
     for number in range(step.num_layers):
-        run_layer(step, layers[number], thread, like, step.scratch + thread * scratch_size)
-    first, last = share(step.V // LANES, thread, step.threads)
+        run_layer(step, layers[number], team, like, step.scratch + team[0] * scratch_size)
+    first, last = share(step.V // LANES, team)
     head, unit, zeros = same_kind(step.head, like), same_kind(step.unit, like), words(step.zeros)
     multiply_panels(first, last, step.B, unit, step.C, head, zeros, 0, words(step.logits), step.V)
 
@@ -337,7 +341,7 @@ def run_step(step: Any, like: Any) -> None:
 @njit(**FAST)
 def run_product(product: Any, like: Any) -> None:
     """A product by itself."""
-    first, last = share(product.width // LANES, thread_of(product), product.threads)
+    first, last = share(product.width // LANES, team_of(product))
     multiply_panels(
         first, last, product.rows, same_kind(product.x, like), product.depth, same_kind(product.panels, like),
         words(product.initial), product.stride, words(product.y), product.width,

@@ -25,18 +25,9 @@ import model.__main__ as entry
 
 ROOT = Path(__file__).parents[2]
 ABSENT = (
-    "flows",
-    "tasks",
-    "prefect",
-    "mlflow",
-    "pydantic",
-    "pyarrow",
-    "pandas",
-    "scipy",
-    "datasets",
+    "flows", "tasks", "prefect", "mlflow", "pydantic", "pyarrow", "pandas", "scipy", "numba", "datasets",
     "transformers",
-    "numba",
-)
+)  # fmt: skip
 STEPS = 120
 SETTINGS = ["--preset", "test", "--steps", str(STEPS), "--held-out-bytes", "20000", "--threads", "1", "--json"]
 
