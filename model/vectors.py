@@ -75,7 +75,7 @@ def _repeated(builder: Any, number: Any) -> Any:
 
 def _fetch(builder: Any, pointer: Any) -> None:
     byte = ir.IntType(8).as_pointer()
-    flags = [ir.Constant(INT, value) for value in (0, 3, 1)]  # to read, into all caches, data
+    flags = [ir.Constant(INT, value) for value in (0, 2, 1)]  # to read, into all caches, data
     _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.bitcast(pointer, byte), *flags)
 
 
