@@ -68,15 +68,12 @@ STEP = _record(
     "logits", "scratch", numbers=("eps",),
 )  # fmt: skip
 """What a step reads and writes. Capitals are sizes (S: positions that the cache has room for, V: columns of the
-logits, a multiple of 16), `thread_number`, `num_threads` and `barrier` functions
-of OpenMP (0: there is one thread), `zeros` 16 of
-them; the other names are of addresses. cos and sin: (P, D), each of a pair's twice, and the first sine negative."""
+logits, a multiple of 16). `thread_number`, `num_threads` and `barrier` are functions of OpenMP, 0 for one thread alone.
+Other names are of addresses. cos and sin: (P, D), each of a pair's twice, and the first sine negative. zeros: as many
+as the widest product has columns. scratch: for each thread, 2·H/G·(S + D) numbers of fp32."""
 
-LAYER = _record(
-    "qkv", "qkv_bias", "out", "out_bias", "gate_up", "down", "qk_norm", "window", "keys", "values"
-)  # fmt: skip
+LAYER = _record("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down", "qk_norm", "window", "keys", "values")
 """Addresses of a layer's weights and cache (0: there is none), and how many positions it sees (0: all)."""
-
 
 FAST = {"nogil": True, "error_model": "numpy"}
 
@@ -105,37 +102,24 @@ def wait(step: Any) -> None:
 
 @njit(**FAST)
 def columns(
-    rows: Any,
-    depth: Any,
-    x: Any,
-    step: Any,
-    panel: Any,
-    ahead: Any,
-    initial: Any,
-    initial_step: Any,
-    y: Any,
-    y_step: Any,
+    rows: Any, depth: Any, x: Any, step: Any, panel: Any, ahead: Any, first: Any, first_step: Any, y: Any, y_step: Any
 ) -> None:
-    """`tile` of any number of rows, `step` numbers apart."""
+    """`tile` of any number of rows: y = first + x · panel, with `step` numbers from row to row."""
     row = 0
     while row < rows:
-        left, xs, begin, ys = (
-            rows - row,
-            moved(x, row * step),
-            moved(initial, row * initial_step),
-            moved(y, row * y_step),
-        )
+        left, xs = rows - row, moved(x, row * step)
+        begin, ys = moved(first, row * first_step), moved(y, row * y_step)
         if left >= TILE:
-            tile(TILE, depth, xs, step, panel, ahead, begin, initial_step, ys, y_step)
+            tile(TILE, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
             row += TILE
         elif left >= 4:
-            tile(4, depth, xs, step, panel, ahead, begin, initial_step, ys, y_step)
+            tile(4, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
             row += 4
         elif left >= 2:
-            tile(2, depth, xs, step, panel, ahead, begin, initial_step, ys, y_step)
+            tile(2, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
             row += 2
         else:
-            tile(1, depth, xs, step, panel, ahead, begin, initial_step, ys, y_step)
+            tile(1, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
             row += 1
 
 
@@ -163,9 +147,7 @@ def place(like: Any, depth: Any, column: Any, number: Any) -> Any:
 
 
 @njit(**FAST)
-def turn(
-    qkv: Any, at: Any, D: Any, norm: Any, eps: Any, cos: Any, sin: Any, position: Any, turned: Any, to: Any
-) -> None:
+def turn(qkv: Any, at: Any, D: Any, norm: Any, eps: Any, cos: Any, sin: Any, position: Any, turned: Any) -> None:
     """A head of queries or keys (D,), normalised where `norm` is the address of weights, turned by its position."""
     factor = repeat(ONE)
     if norm != 0:
@@ -179,7 +161,7 @@ def turn(
         if norm != 0:
             value = multiply(multiply(value, factor), load(words(norm), i))
         across = multiply(swap_neighbours(value), load(sin, position * D + i))
-        store(turned, to + i, multiply_add(value, load(cos, position * D + i), across))
+        store(turned, i, multiply_add(value, load(cos, position * D + i), across))
 
 
 @njit(**FAST)
@@ -190,21 +172,21 @@ def attend(step: Any, layer: Any, like: Any, item: Any, scratch: Any) -> None:
     cos, sin, qkv, first = words(step.cos), words(step.sin), words(step.qkv), b * (H + 2 * G)
     keys, values = moved(same_kind(layer.keys, like), item * S * D), moved(same_kind(layer.values, like), item * S * D)
     zeros = words(step.zeros)
-    scores, sums = words(scratch), words(scratch + 4 * heads * S)
-    scratch += 4 * heads * (S + D)
-    odds, queries = same_kind(scratch, like), same_kind(scratch + 4 * heads * S, like)
     padding = integers(step.padding)[b]
+    scores, rest = words(scratch), scratch + 4 * heads * S
+    sums, new = words(rest), same_kind(rest, like)  # a new key or value stands where sums will
+    odds, queries = same_kind(rest + 4 * heads * D, like), same_kind(rest + 4 * heads * (D + S), like)
     for head in range(heads + 1):
         number = g * heads + head if head < heads else H + g  # the group's queries, then its key
         norm = layer.qk_norm + 4 * number * D if layer.qk_norm != 0 else 0
-        turned = queries if head < heads else odds
-        turn(qkv, (first + number) * D, D, norm, step.eps, cos, sin, step.length - padding, turned, head % heads * D)
+        turned = moved(queries, head * D) if head < heads else new
+        turn(qkv, (first + number) * D, D, norm, step.eps, cos, sin, step.length - padding, turned)
     for i in range(D):
-        keys[place(like, D, step.length, i)] = odds[i]
+        keys[place(like, D, step.length, i)] = new[i]
     for i in range(0, D, LANES):
-        store(odds, i, load(qkv, (first + H + G + g) * D + i))
+        store(new, i, load(qkv, (first + H + G + g) * D + i))
     for i in range(D):
-        values[place(like, S, i, step.length)] = odds[i]
+        values[place(like, S, i, step.length)] = new[i]
 
     seen = padding if layer.window == 0 else max(padding, end - layer.window)
     begin, stop = seen // LANES * LANES, -(-end // LANES) * LANES  # whole vectors
@@ -230,9 +212,8 @@ def attend(step: Any, layer: Any, like: Any, item: Any, scratch: Any) -> None:
         scores[row] = total(odds_sum)
     depth = end + end % 2 - begin  # pairs of positions
     for i in range(0, D, LANES):
-        columns(
-            heads, depth, moved(odds, begin), S, moved(values, i * S + begin * LANES), 0, zeros, 0, moved(sums, i), D
-        )
+        panel = moved(values, i * S + begin * LANES)
+        columns(heads, depth, moved(odds, begin), S, panel, 0, zeros, 0, moved(sums, i), D)
     for head in range(heads):
         whole, target = repeat(scores[head * S]), ((b * G + g) * heads + head) * D
         for i in range(0, D, LANES):
@@ -275,9 +256,9 @@ def gate(step: Any, first: Any, last: Any, like: Any) -> None:
 @njit(**FAST)
 def add_to_all_rows(step: Any, bias: Any, first: Any, last: Any) -> None:
     """Adds a bias, where there is one, to the rows of the stream in some columns."""
-    x = words(step.x)
     if bias == 0:
         return
+    x = words(step.x)
     for row in range(step.B):
         for i in range(first, last, LANES):
             store(x, row * step.C + i, add(load(x, row * step.C + i), load(words(bias), i)))

@@ -16,6 +16,8 @@ Nothing here takes gradients. All computes in fp32, but for matrix products, cac
 for: the stream, norms and rotations stay fp32 there too. oneDNN prepares a bf16 product for each shape (0.5 ms) and
 copies what is only a part of a tensor, so that cache is read whole, positions not yet written blocked, and grows by a
 block when it is full; the fp32 one is allocated once, and its beginning is read.
+
+This is what decodes a few tokens, on a GPU, and without numba; else compiled_decoding.py does (generation.py chooses).
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def generate(
     sampling: for all prompts, or one for each. seed: one for all, and prompt i draws by (seed, i); or one for each
     prompt, which then draws by its own alone. first: what i counts from, where the prompts are a part of a longer list.
     The draws depend on max_new_tokens too, but not on batch_size, nor on the other prompts. The logits do not either,
-    but for the rounding of matrix products of other shapes. precision: of the matrix products (`model.precision`). In
-    bf16 the model is another one by its rounding.
+    but for rounding: of matrix products of other shapes, and of the way that is chosen (`decoder_for`).
+    precision: of the matrix products (`model.precision`). In bf16 the model is another one by its rounding.
 
     Prompts of like length share a batch. Equal prompts of a batch are read once, and rows that end leave it.
 

@@ -1,5 +1,5 @@
 """Vectors of 16 numbers for code that numba compiles: it has none of its own, and what it makes of plain loops took
-twice as long. Each function here is a few instructions of LLVM, which every processor can do in its way.
+from half as long again (attention) to forty times as long (products). Each function here is a few instructions of LLVM.
 
 Numbers are fp32; in memory they may be bf16, held as uint16. Memory is given by typed pointers, and places in it count
 numbers.
@@ -75,7 +75,7 @@ def _repeated(builder: Any, number: Any) -> Any:
 
 def _fetch(builder: Any, pointer: Any) -> None:
     byte = ir.IntType(8).as_pointer()
-    flags = [ir.Constant(INT, value) for value in (0, 2, 1)]  # to read, into all caches, data
+    flags = [ir.Constant(INT, value) for value in (0, 2, 1)]  # to read, into the second-level cache, data
     _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.bitcast(pointer, byte), *flags)
 
 
