@@ -166,11 +166,12 @@ class CompiledDecoder(Decoder):
         capacity = self.cache.shape[4] // self.D
         plan["B"], plan["S"], plan["padding"] = B, capacity, address(self.padding)
         C, H, G, D, F = (int(plan[name][0]) for name in "CHGDF")
-        formats = {"unit": C, "attended": H * D, "gated": F}
+        threads = torch.get_num_threads()
+        formats = {"unit": threads * C, "attended": H * D, "gated": F}
         numbers = {"x": C, "qkv": (H + 2 * G) * D, "gate_up": 2 * F}
         self.memory = {name: torch.empty(B, size, dtype=self.cached) for name, size in formats.items()}
         self.memory |= {name: torch.empty(B, size) for name, size in numbers.items()}
-        self.memory["scratch"] = torch.empty(torch.get_num_threads(), 2 * H // G * (capacity + D))
+        self.memory["scratch"] = torch.empty(threads, 2 * H // G * (capacity + D))
         for name, tensor in self.memory.items():
             plan[name] = address(tensor)
         for number, layer in enumerate(self.layer_plans):

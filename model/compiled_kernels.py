@@ -70,7 +70,7 @@ STEP = _record(
 """What a step reads and writes. Capitals are sizes (S: positions that the cache has room for, V: columns of the
 logits, a multiple of 16). `thread_number`, `num_threads` and `barrier` are functions of OpenMP, 0 for one thread alone.
 Other names are of addresses. cos and sin: (P, D), each of a pair's twice, and the first sine negative. zeros: as many
-as the widest product has columns. scratch: for each thread, 2·H/G·(S + D) numbers of fp32."""
+as the widest product has columns. For each thread: unit (B, C), and scratch of 2·H/G·(S + D) numbers of fp32."""
 
 LAYER = _record("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down", "qk_norm", "window", "keys", "values")
 """Addresses of a layer's weights and cache (0: there is none), and how many positions it sees (0: all)."""
@@ -221,24 +221,19 @@ def attend(step: Any, layer: Any, like: Any, item: Any, scratch: Any) -> None:
 
 
 @njit(**FAST)
-def normalise(step: Any, row: Any, like: Any) -> None:
-    """A row of the stream made one of length 1, below by the norm's eps."""
-    x, at = words(step.x), row * step.C
-    squares = repeat(ZERO)
-    for i in range(at, at + step.C, LANES):
-        value = load(x, i)
-        squares = multiply_add(value, value, squares)
-    factor = repeat(np.float32(1 / np.sqrt(total(squares) + step.C * step.eps)))
-    for i in range(at, at + step.C, LANES):
-        store(same_kind(step.unit, like), i, multiply(load(x, i), factor))
-
-
-@njit(**FAST)
-def normalise_share(step: Any, team: Any, like: Any) -> None:
-    """This thread's rows."""
-    first, last = share(step.B, team)
-    for row in range(first, last):
-        normalise(step, row, like)
+def normalise(step: Any, team: Any, like: Any) -> Any:
+    """The rows of the stream made rows of length 1, below by the norm's eps: (B, C) in the format, and this thread's
+    own. Each does all: waiting for the others' share would take longer."""
+    x, unit = words(step.x), moved(same_kind(step.unit, like), team[0] * step.B * step.C)
+    for at in range(0, step.B * step.C, step.C):
+        squares = repeat(ZERO)
+        for i in range(at, at + step.C, LANES):
+            value = load(x, i)
+            squares = multiply_add(value, value, squares)
+        factor = repeat(np.float32(1 / np.sqrt(total(squares) + step.C * step.eps)))
+        for i in range(at, at + step.C, LANES):
+            store(unit, i, multiply(load(x, i), factor))
+    return unit
 
 
 @njit(**FAST)
@@ -266,11 +261,12 @@ def add_to_all_rows(step: Any, bias: Any, first: Any, last: Any) -> None:
 
 @njit(**FAST)
 def run_layer(step: Any, layer: Any, team: Any, like: Any, scratch: Any) -> None:
-    """A layer, from the normalised stream to the stream normalised again."""
+    """A layer, from a stream that is complete to one that is so again."""
     B, C, F = step.B, step.C, step.F
     heads, width = step.H * step.D, (step.H + 2 * step.G) * step.D
-    x, unit, zeros, gate_up = words(step.x), same_kind(step.unit, like), words(step.zeros), words(step.gate_up)
+    x, zeros, gate_up = words(step.x), words(step.zeros), words(step.gate_up)
 
+    unit = normalise(step, team, like)
     first, last = share(width // LANES, team)
     initial = words(layer.qkv_bias) if layer.qkv_bias != 0 else zeros
     multiply_panels(first, last, B, unit, C, same_kind(layer.qkv, like), initial, 0, words(step.qkv), width)
@@ -284,8 +280,7 @@ def run_layer(step: Any, layer: Any, team: Any, like: Any, scratch: Any) -> None
     attended = same_kind(step.attended, like)
     multiply_panels(first, last, B, attended, heads, same_kind(layer.out, like), x, C, x, C)
     wait(step)
-    normalise_share(step, team, like)
-    wait(step)
+    unit = normalise(step, team, like)
     first, last = share(F // LANES, team)
     for half in (0, F // LANES):
         panels = same_kind(layer.gate_up, like)
@@ -294,8 +289,6 @@ def run_layer(step: Any, layer: Any, team: Any, like: Any, scratch: Any) -> None
     wait(step)
     first, last = share(C // LANES, team)
     multiply_panels(first, last, B, same_kind(step.gated, like), F, same_kind(layer.down, like), x, C, x, C)
-    wait(step)
-    normalise_share(step, team, like)
     wait(step)
 
 
@@ -309,13 +302,12 @@ def run_step(step: Any, like: Any) -> None:
         token = integers(step.tokens)[row]
         for i in range(0, step.C, LANES):
             store(x, row * step.C + i, load(embedding, token * step.C + i))
-    normalise_share(step, team, like)
     wait(step)
     layers = carray(anything(step.layers), step.num_layers, LAYER)
     for number in range(step.num_layers):
         run_layer(step, layers[number], team, like, step.scratch + team[0] * scratch_size)
+    unit, head, zeros = normalise(step, team, like), same_kind(step.head, like), words(step.zeros)
     first, last = share(step.V // LANES, team)
-    head, unit, zeros = same_kind(step.head, like), same_kind(step.unit, like), words(step.zeros)
     multiply_panels(first, last, step.B, unit, step.C, head, zeros, 0, words(step.logits), step.V)
 
 
