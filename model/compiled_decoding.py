@@ -1,7 +1,7 @@
 """The decoder whose steps are machine code: one call a step, in which all threads of torch work together.
 
 The threads are those that torch computes with, since they belong to its OpenMP library (libgomp), which is asked to run
-the code of compiled_kernels.py on them. Threads of numba's own would wait for work on cores that torch needs.
+the code of compiled_kernels.py on them. Others, such as numba's own, would compete with them for the same cores.
 """
 
 from __future__ import annotations

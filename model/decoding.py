@@ -246,7 +246,7 @@ class Decoder:
         if layer.out_bias is not None:
             x.add_(layer.out_bias)
         gate, up = layer.gate_up.product(self._unit(x)).chunk(2, dim=-1)  # (N, F) each
-        layer.down.add_product(x, F.silu(gate).mul_(up))
+        layer.down.add_product(x, F.silu(gate, inplace=True).mul_(up))
 
     def _logits(self, x: Tensor) -> Tensor:
         return self.head.product(self._unit(x)).float()
