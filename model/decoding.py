@@ -16,13 +16,15 @@ Nothing here takes gradients. All computes in fp32, but for matrix products, cac
 for: the stream, norms and rotations stay fp32 there too. oneDNN prepares a bf16 product for each shape (0.5 ms) and
 copies what is only a part of a tensor, so that cache is read whole, positions not yet written blocked, and grows by a
 block when it is full; the fp32 one is allocated once, and its beginning is read.
+
+This is what decodes a few tokens, on a GPU, and without numba; else compiled_decoding.py does (generation.py chooses).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -107,13 +109,15 @@ class Decoder:
     belongs to row b of the batch, until `take` rearranges the rows.
     """
 
+    matrices: ClassVar[dict[Precision, type[Matrix]]] = MATRICES
+
     def __init__(self, model: Transformer, precision: Precision = "fp32") -> None:
         """precision: of matrix products, cache and attention."""
         config = model.config
         self.H, self.G, self.D = config.num_attention_heads, config.kv_heads, config.head_size
         self.eps = config.rms_norm_eps
         self.grows, self.cached = precision == "bf16", torch.bfloat16 if precision == "bf16" else torch.float32
-        matrix = MATRICES[precision]
+        matrix = self.matrices[precision]
         self.layers = [
             fuse(cast(Layer, layer), window, matrix)
             for layer, window in zip(model.model.layers, config.windows, strict=True)
@@ -132,31 +136,22 @@ class Decoder:
         """Read left-padded prompts (B, T) with `padding` (B,) tokens to skip in each row → logits (B, V)."""
         B, T = input_ids.shape
         device = input_ids.device
-        capacity = -(-(T + 1) // BLOCK) * BLOCK if self.grows else T + max_new_tokens
-        size = (len(self.layers), 2, B, self.G, capacity, self.D)
-        self.cache = torch.zeros(size, dtype=self.cached, device=device)
-        self.padding, self.length, self.blocked = padding, T, None
-        index = torch.arange(capacity, device=device)
-        real = index[None, :] >= padding[:, None]  # (B, S)
-        padded = bool((padding > 0).any())
-        seen = real[:, :T] if padded else None
-        if padded or self.grows:
-            unseen = ~real | (index >= T) if self.grows else ~real
-            blocked = torch.zeros(real.shape, dtype=self.cached, device=device).masked_fill_(unseen, -torch.inf)
-            self.blocked = blocked[:, None, None].repeat(1, self.G, 1, 1)
+        self.padding, self.length = padding, T
+        self._allocate(B, T, max_new_tokens)
+        index = torch.arange(T, device=device)
+        seen = index[None, :] >= padding[:, None] if bool((padding > 0).any()) else None  # (B, T)
         every_limits = {
             window: attention_limits(T, device, seen, None, window)
             for window in {layer.window for layer in self.layers}
         }
-        positions = (index[None, :T] - padding[:, None]).clamp(min=0)
+        positions = (index[None, :] - padding[:, None]).clamp(min=0)
         rotations = self.rotations[positions].view(B * T, 1, -1)  # (B·T, 1, D/2)
         x = self.embedding[input_ids]  # (B, T, C)
         for number, layer in enumerate(self.layers):
             qkv = self._project(x.view(B * T, -1), layer, rotations).view(B, T, -1, self.D).transpose(1, 2)
             limits = every_limits[layer.window]
             q, k, v = qkv.split((self.H, self.G, self.G), dim=1)  # (B, H or G, T, D)
-            self.cache[number, 0, :, :, :T] = k
-            self.cache[number, 1, :, :, :T] = v
+            self._keep(number, k, v)
             y = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=limits, is_causal=limits is None, scale=1.0, enable_gqa=self.H != self.G
             )  # (B, H, T, D)
@@ -164,6 +159,25 @@ class Decoder:
                 x, y, T = x[:, -1:].contiguous(), y[:, :, -1:], 1
             self._finish(x.view(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer)
         return self._logits(x[:, -1])
+
+    def _allocate(self, B: int, T: int, max_new_tokens: int) -> None:
+        """Makes room for a batch whose prompts have T tokens."""
+        device = self.padding.device
+        capacity = -(-(T + 1) // BLOCK) * BLOCK if self.grows else T + max_new_tokens
+        size = (len(self.layers), 2, B, self.G, capacity, self.D)
+        self.cache, self.blocked = torch.zeros(size, dtype=self.cached, device=device), None
+        index = torch.arange(capacity, device=device)
+        unseen = index[None, :] < self.padding[:, None]  # (B, S)
+        if self.grows:
+            unseen |= index >= T
+        if self.grows or bool(unseen.any()):
+            blocked = torch.zeros(unseen.shape, dtype=self.cached, device=device).masked_fill_(unseen, -torch.inf)
+            self.blocked = blocked[:, None, None].repeat(1, self.G, 1, 1)
+
+    def _keep(self, number: int, k: Tensor, v: Tensor) -> None:
+        """Puts a layer's keys and values of the prompts, (B, G, T, D), into the cache."""
+        self.cache[number, 0, :, :, : self.length] = k
+        self.cache[number, 1, :, :, : self.length] = v
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token a row, (B,) → logits (B, V) of the next."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
@@ -12,10 +13,12 @@ from model.config import ModelConfig
 from model.decoding import Decoder
 from model.errors import InputError
 from model.precision import Precision
+from model.processor import processor_flags
 from model.sampling import Chooser, Sampling
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
+WORTH_COMPILING = 1 << 31  # parameters times tokens asked for; see `decoder_for`
 COMPACT_BELOW = 0.75  # finished rows leave the batch when no more than this share of it still runs
 
 T = TypeVar("T")
@@ -42,8 +45,8 @@ def generate(
     sampling: for all prompts, or one for each. seed: one for all, and prompt i draws by (seed, i); or one for each
     prompt, which then draws by its own alone. first: what i counts from, where the prompts are a part of a longer list.
     The draws depend on max_new_tokens too, but not on batch_size, nor on the other prompts. The logits do not either,
-    but for the rounding of matrix products of other shapes. precision: of the matrix products (`model.precision`). In
-    bf16 the model is another one by its rounding.
+    but for rounding: of matrix products of other shapes, and of the way that is chosen (`decoder_for`).
+    precision: of the matrix products (`model.precision`). In bf16 the model is another one by its rounding.
 
     Prompts of like length share a batch. Equal prompts of a batch are read once, and rows that end leave it.
 
@@ -79,7 +82,7 @@ def stream(
     samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else _each("sampling", sampling, prompts)
     uniforms = _uniforms(seed, prompts, max_new_tokens, first)
     ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id)
-    decoder = Decoder(model, precision)
+    decoder = decoder_for(model, precision, len(prompts) * max_new_tokens)
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
     for start in range(0, len(prompts), batch_size):
         numbers = by_length[start : start + batch_size]
@@ -87,6 +90,32 @@ def stream(
         chooser = Chooser(batch, [samplings[i] for i in numbers], model.config.vocab_size, decoder.embedding.device)
         for step in _decode(decoder, batch, uniforms[numbers], chooser, ends, stop, pad_token_id):
             yield {numbers[row]: token for row, token in step.items()}
+
+
+def decoder_for(model: Transformer, precision: Precision, num_tokens: int) -> Decoder:
+    """What decodes so many tokens: machine code where that can be and is worth it, else the operations of torch.
+
+    Both give the same logits but for rounding. Machine code takes half a second to load, and some seconds to compile
+    where it has not been before. Whether it has been does not count, nor what was asked for earlier: the same call
+    gives the same answers whatever came before it, which exact resume needs.
+    """
+    if num_tokens * model.config.num_parameters() < WORTH_COMPILING or not _is_compilable(model, precision):
+        return Decoder(model, precision)
+    from model.compiled_decoding import CompiledDecoder  # numba need not be installed
+
+    return CompiledDecoder(model, precision)
+
+
+def _is_compilable(model: Transformer, precision: Precision) -> bool:
+    """Whether the compiled decoder was made for this processor and these sizes, and numba is installed."""
+    config = model.config
+    sizes = (config.hidden_size, config.intermediate_size, config.head_size)
+    return (
+        model.model.embed_tokens.weight.device.type == "cpu"
+        and ("avx512_bf16" if precision == "bf16" else "avx512f") in processor_flags()
+        and all(size % 16 == 0 for size in sizes)
+        and find_spec("numba") is not None
+    )
 
 
 def _decode(

@@ -9,13 +9,19 @@ BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 @cache
-def has_bf16_products() -> bool:
-    """Whether the processor multiplies bf16 matrices in hardware. Linux says so; Macs have none."""
+def processor_flags() -> frozenset[str]:
+    """What Linux says that the processor can do, in its words; nothing elsewhere, and of ARM."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return False
-    return not BF16_FLAGS.isdisjoint(next((line.split() for line in lines if line.startswith("flags")), ()))
+        return frozenset()
+    return frozenset(next((line.split() for line in lines if line.startswith("flags")), ()))
+
+
+@cache
+def has_bf16_products() -> bool:
+    """Whether the processor multiplies bf16 matrices in hardware. Linux says so; Macs have none."""
+    return not BF16_FLAGS.isdisjoint(processor_flags())
 
 
 @cache

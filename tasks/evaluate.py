@@ -64,7 +64,7 @@ class EvaluateConfig(StageConfig):
 @stage(
     output="evaluation",
     retries=2,
-    libraries=("torch", "pyarrow", "numpy", "tokenizers", "safetensors", "matplotlib"),
+    libraries=("torch", "pyarrow", "numba", "numpy", "tokenizers", "safetensors", "matplotlib"),
 )
 def evaluate(
     run: StageRun,

@@ -89,7 +89,7 @@ class FinetuneConfig(StageConfig):
         return self.model_copy(update={"precision": resolve_precision(self.precision)})
 
 
-@stage(output="model", retries=2, libraries=("numpy", "pyarrow", "safetensors", "tokenizers", "torch"))
+@stage(output="model", retries=2, libraries=("numba", "numpy", "pyarrow", "safetensors", "tokenizers", "torch"))
 def finetune(run: StageRun, model: Artifact, pairs: Artifact, config: FinetuneConfig, resources: Resources) -> None:
     """Fine-tune, export and measure."""
     if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from

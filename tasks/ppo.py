@@ -243,7 +243,7 @@ def _learn(
         )
 
 
-@stage(output="model", retries=2, libraries=("torch", "pyarrow", "tokenizers", "safetensors"))
+@stage(output="model", retries=2, libraries=("numba", "torch", "pyarrow", "tokenizers", "safetensors"))
 def ppo(
     run: StageRun, model: Artifact, reward_model: Artifact, pairs: Artifact, config: PPOConfig, resources: Resources
 ) -> None:

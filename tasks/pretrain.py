@@ -154,7 +154,7 @@ def training_config(config: PretrainConfig) -> TrainingConfig:
     )
 
 
-@stage(output="model", retries=2, libraries=("numpy", "safetensors", "tokenizers", "torch"))
+@stage(output="model", retries=2, libraries=("numba", "numpy", "safetensors", "tokenizers", "torch"))
 def pretrain(run: StageRun, tokens: Artifact, config: PretrainConfig, resources: Resources) -> None:
     """Train, export and measure a language model."""
     if resources.processes > 1:  # they leave the last checkpoint, which `learn` goes on from

@@ -215,7 +215,7 @@ def _sample(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@stage(output="rankings", retries=2, libraries=("torch", "pyarrow", "tokenizers"))
+@stage(output="rankings", retries=2, libraries=("numba", "torch", "pyarrow", "tokenizers"))
 def rank(run: StageRun, model: Artifact, pairs: Artifact, config: RankConfig, resources: Resources) -> None:
     """Answers the "rank" prompts `num_responses` times each and writes rankings.parquet, a row a prompt.
 

@@ -24,7 +24,10 @@ from packaging.requirements import Requirement
 import model.__main__ as entry
 
 ROOT = Path(__file__).parents[2]
-ABSENT = ("flows", "tasks", "prefect", "mlflow", "pydantic", "pyarrow", "pandas", "scipy", "datasets", "transformers")
+ABSENT = (
+    "flows", "tasks", "prefect", "mlflow", "pydantic", "pyarrow", "pandas", "scipy", "numba", "datasets",
+    "transformers",
+)  # fmt: skip
 STEPS = 120
 SETTINGS = ["--preset", "test", "--steps", str(STEPS), "--held-out-bytes", "20000", "--threads", "1", "--json"]
 

@@ -50,6 +50,8 @@ EDITS: dict[tuple[str, str], set[str]] = {
     # The sampler: whoever writes text with it.
     ("model/sampling.py", "choose"): MODELS - {"reward"},
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
+    ("model/compiled_kernels.py", "attend"): MODELS - {"reward"},
+    ("model/vectors.py", "exp"): MODELS - {"reward"},
     # How text is processed.
     ("tasks/text/minhash.py", "signatures"): {"collect", "pair", "deduplicate"},  # what is forgotten is known by them
     ("tasks/text/wording.py", "words_of"): {"pair", "decontaminate", "evaluate"},

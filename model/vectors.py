@@ -1,0 +1,337 @@
+"""Vectors of 16 numbers for code that numba compiles: it has none of its own, and what it makes of plain loops took
+from half as long again (attention) to forty times as long (products). Each function here is a few instructions of LLVM.
+
+Numbers are fp32; in memory they may be bf16, held as uint16. Memory is given by typed pointers, and places in it count
+numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANES = 16  # numbers of a vector: a register of AVX-512
+
+
+class VectorType(types.Type):
+    """16 numbers of fp32."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Vector")
+
+
+VECTOR = VectorType()
+WORDS, HALVES, INTEGERS = (types.CPointer(kind) for kind in (types.float32, types.uint16, types.int64))
+FLOAT, INT = ir.FloatType(), ir.IntType(32)
+FLOATS, INTS, SHORTS = (ir.VectorType(kind, LANES) for kind in (FLOAT, INT, ir.IntType(16)))
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, FLOATS)
+
+
+class _Bfloat(ir.Type):
+    """LLVM's type, which llvmlite does not know."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bfloat)
+
+    def __hash__(self) -> int:
+        return hash(_Bfloat)
+
+
+DOT_OF_PAIRS = "llvm.x86.avx512bf16.dpbf16ps.512"  # adds both products of each pair to an fp32 sum
+BFLOATS = ir.VectorType(_Bfloat(), 2 * LANES)
+
+
+def _same(kind: Any, value: float) -> Any:
+    return ir.Constant(kind, [value] * LANES)
+
+
+def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return _call(builder, "llvm.fma.v16f32", FLOATS, a, b, c)
+
+
+def _repeated(builder: Any, number: Any) -> Any:
+    vector = ir.VectorType(number.type, LANES)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _same(INTS, 0))
+
+
+def _fetch(builder: Any, pointer: Any) -> None:
+    byte = ir.IntType(8).as_pointer()
+    flags = [ir.Constant(INT, value) for value in (0, 2, 1)]  # to read, into the second-level cache, data
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.bitcast(pointer, byte), *flags)
+
+
+def _larger(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("ogt", a, b), a, b)
+
+
+def _folded(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """The 16 numbers of a vector joined to one, halves with halves."""
+    for half in (8, 4, 2, 1):
+        order = [(lane + half) % LANES for lane in range(LANES)]
+        vector = join(vector, builder.shuffle_vector(vector, vector, ir.Constant(INTS, order)))
+    return builder.extract_element(vector, ir.Constant(INT, 0))
+
+
+def _load(builder: Any, kind: Any, pointer: Any, index: Any) -> Any:
+    return builder.load(builder.bitcast(builder.gep(pointer, [index]), kind.as_pointer()), align=2)
+
+
+def _store(builder: Any, value: Any, pointer: Any, index: Any) -> None:
+    builder.store(value, builder.bitcast(builder.gep(pointer, [index]), value.type.as_pointer()), align=2)
+
+
+def _pointer(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+    return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
+
+
+@intrinsic
+def words(typing: Any, address: Any) -> Any:
+    """A pointer to fp32."""
+    return WORDS(types.int64), _pointer
+
+
+@intrinsic
+def halves(typing: Any, address: Any) -> Any:
+    """A pointer to bf16."""
+    return HALVES(types.int64), _pointer
+
+
+@intrinsic
+def integers(typing: Any, address: Any) -> Any:
+    """A pointer to int64."""
+    return INTEGERS(types.int64), _pointer
+
+
+@intrinsic
+def anything(typing: Any, address: Any) -> Any:
+    """A pointer to no matter what."""
+    return types.voidptr(types.int64), _pointer
+
+
+@intrinsic
+def same_kind(typing: Any, address: Any, like: Any) -> Any:
+    """A pointer to numbers of the format of another pointer."""
+    return like(types.int64, like), _pointer
+
+
+@intrinsic
+def is_pairs(typing: Any, like: Any) -> Any:
+    """Whether a pointer is to bf16, whose panels hold pairs."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return context.get_constant(types.boolean, like == HALVES)
+
+    return types.boolean(like), code
+
+
+@intrinsic
+def call(typing: Any, function: Any) -> Any:
+    """The int32 that a C function without arguments returns."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.call(builder.inttoptr(given[0], ir.FunctionType(INT, []).as_pointer()), [])
+
+    return types.int32(types.int64), code
+
+
+@intrinsic
+def moved(typing: Any, pointer: Any, count: Any) -> Any:
+    """A pointer so many numbers further on."""
+    return pointer(pointer, types.int64), lambda context, builder, signature, given: builder.gep(given[0], [given[1]])
+
+
+@intrinsic
+def load(typing: Any, pointer: Any, index: Any) -> Any:
+    """16 neighbours, widened if they are bf16."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        if pointer == WORDS:
+            return _load(builder, FLOATS, *given)
+        bits = builder.zext(_load(builder, SHORTS, *given), INTS)
+        return builder.bitcast(builder.shl(bits, _same(INTS, 16)), FLOATS)
+
+    return VECTOR(pointer, types.int64), code
+
+
+@intrinsic
+def store(typing: Any, pointer: Any, index: Any, vector: Any) -> Any:
+    """The reverse of `load`; bf16 is rounded to the nearest, ties to even."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        target, at, value = given
+        if pointer == WORDS:
+            _store(builder, value, target, at)
+        else:
+            bits = builder.bitcast(value, INTS)
+            odd = builder.and_(builder.lshr(bits, _same(INTS, 16)), _same(INTS, 1))
+            rounded = builder.lshr(builder.add(bits, builder.add(odd, _same(INTS, 0x7FFF))), _same(INTS, 16))
+            is_nan = builder.fcmp_unordered("uno", value, value)
+            short = builder.trunc(builder.select(is_nan, _same(INTS, 0x7FC0), rounded), SHORTS)
+            _store(builder, short, target, at)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, VECTOR), code
+
+
+@intrinsic
+def repeat(typing: Any, number: Any) -> Any:
+    """16 times the same number."""
+    return VECTOR(types.float32), lambda context, builder, signature, given: _repeated(builder, given[0])
+
+
+@intrinsic
+def add(typing: Any, a: Any, b: Any) -> Any:
+    return VECTOR(VECTOR, VECTOR), lambda context, builder, signature, given: builder.fadd(*given)
+
+
+@intrinsic
+def multiply(typing: Any, a: Any, b: Any) -> Any:
+    return VECTOR(VECTOR, VECTOR), lambda context, builder, signature, given: builder.fmul(*given)
+
+
+@intrinsic
+def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c, rounded once."""
+    return VECTOR(VECTOR, VECTOR, VECTOR), lambda context, builder, signature, given: _fma(builder, *given)
+
+
+@intrinsic
+def divide(typing: Any, a: Any, b: Any) -> Any:
+    return VECTOR(VECTOR, VECTOR), lambda context, builder, signature, given: builder.fdiv(*given)
+
+
+@intrinsic
+def larger(typing: Any, a: Any, b: Any) -> Any:
+    """The larger of each two numbers."""
+    return VECTOR(VECTOR, VECTOR), lambda context, builder, signature, given: _larger(builder, *given)
+
+
+@intrinsic
+def total(typing: Any, vector: Any) -> Any:
+    """The sum of the 16 numbers, in a fixed order."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _folded(builder, given[0], lambda a, b: builder.fadd(a, b))
+
+    return types.float32(VECTOR), code
+
+
+@intrinsic
+def largest(typing: Any, vector: Any) -> Any:
+    """The largest of the 16 numbers."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _folded(builder, given[0], lambda a, b: _larger(builder, a, b))
+
+    return types.float32(VECTOR), code
+
+
+@intrinsic
+def fetch(typing: Any, pointer: Any, index: Any) -> Any:
+    """Asks for what stands there, for later."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _fetch(builder, builder.gep(given[0], [given[1]]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64), code
+
+
+@intrinsic
+def swap_neighbours(typing: Any, vector: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        order = ir.Constant(INTS, [lane ^ 1 for lane in range(LANES)])
+        return builder.shuffle_vector(given[0], given[0], order)
+
+    return VECTOR(VECTOR), code
+
+
+@intrinsic
+def exp(typing: Any, vector: Any) -> Any:
+    """e to the power of each number, off by at most 10⁻⁷ of it; 0 below -87, infinite above 88.
+
+    x = n·log 2 + f with |f| ≤ log(2)/2: a polynomial of f, times 2ⁿ put together from bits. Adding 1.5·2²³ rounds to
+    an integer, which then stands in the lowest bits.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        (x,) = given
+        shift = _same(FLOATS, 12582912.0)
+        shifted = _fma(builder, x, _same(FLOATS, 1.4426950408889634), shift)
+        n = builder.fsub(shifted, shift)
+        f = _fma(builder, n, _same(FLOATS, -0.693145751953125), x)
+        f = _fma(builder, n, _same(FLOATS, -1.42860677e-06), f)
+        sums = _same(FLOATS, 1 / 5040)
+        for factor in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
+            sums = _fma(builder, sums, f, _same(FLOATS, factor))
+        exponent = builder.add(builder.bitcast(shifted, INTS), _same(INTS, 127 - 0x4B400000))
+        power = builder.bitcast(builder.shl(exponent, _same(INTS, 23)), FLOATS)
+        found = builder.fmul(sums, power)
+        found = builder.select(builder.fcmp_ordered("olt", x, _same(FLOATS, -87.0)), _same(FLOATS, 0.0), found)
+        large = builder.fcmp_ordered("ogt", x, _same(FLOATS, 88.0))
+        return builder.select(large, _same(FLOATS, float("inf")), found)
+
+    return VECTOR(VECTOR), code
+
+
+@intrinsic(prefer_literal=True)
+def tile(
+    typing: Any, rows: Any, depth: Any, x: Any, x_stride: Any, panel: Any, ahead: Any, initial: Any,
+    initial_stride: Any, y: Any, y_stride: Any,
+) -> Any:  # fmt: skip
+    """Some rows of a product in 16 columns: y = initial + x · panel, with panel (depth, 16) or (depth/2, 16, 2) in
+    bf16. rows: a literal. ahead: how many numbers of the panel before their turn they are asked for from memory."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, end, x_start, x_step, columns, far, begin, begin_step, target, target_step = given
+        pairs = x == HALVES
+
+        def starts(pointer: Any, step: Any) -> list[Any]:
+            return [
+                builder.gep(pointer, [builder.mul(step, ir.Constant(step.type, row))])
+                for row in range(rows.literal_value)
+            ]
+
+        none = ir.Constant(end.type, 0)
+        sums = [cgutils.alloca_once(builder, FLOATS) for _ in range(rows.literal_value)]
+        for sum_, row in zip(sums, starts(begin, begin_step), strict=True):
+            builder.store(_load(builder, FLOATS, row, none), sum_)
+        factors = starts(x_start, x_step)
+        step = ir.Constant(end.type, 2 if pairs else 1)
+        with cgutils.for_range_slice(builder, none, end, step, end.type) as (place, _):
+            at = builder.mul(place, ir.Constant(place.type, LANES))
+            weights = _load(builder, INTS if pairs else FLOATS, columns, at)
+            _fetch(builder, builder.gep(columns, [builder.add(at, far)]))
+            for sum_, row in zip(sums, factors, strict=True):
+                factor = _repeated(builder, _load(builder, INT if pairs else FLOAT, row, place))
+                if pairs:
+                    factor, both = builder.bitcast(factor, BFLOATS), builder.bitcast(weights, BFLOATS)
+                    product = _call(builder, DOT_OF_PAIRS, FLOATS, builder.load(sum_), factor, both)
+                else:
+                    product = _fma(builder, factor, weights, builder.load(sum_))
+                builder.store(product, sum_)
+        for sum_, row in zip(sums, starts(target, target_step), strict=True):
+            _store(builder, builder.load(sum_), row, none)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(rows, i, x, i, panel, i, initial, i, y, i), code
