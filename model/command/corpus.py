@@ -26,6 +26,7 @@ from model.tokenizer import Tokenizer, train_tokenizer
 TOKENIZER_BYTES = 4_000_000  # of training text that the vocabulary is learnt from: more compresses hardly better
 MOST_HELD_OUT = 0.1  # of the text, rounded up to whole documents
 LARGEST = 0.05  # share of the text that one document may be, and so what rounding up can add
+FEW = 1_000  # bytes of held-out text
 PASSAGES = 25  # a text of one document becomes about so many passages at least
 SHORTEST, LONGEST = 64, 8_000  # bytes of such a passage
 
@@ -58,9 +59,10 @@ def split(text: TextFiles, recipe: Recipe, progress: Progress) -> Split:
             f"{', '.join(map(str, text.paths[:3]))}: there is {found} ({text.how()}), but one document is needed to "
             f"learn from and one to be held out. Add text, or cut it otherwise (--document-separator)."
         )
-    for path, invalid in text.invalid.items():
-        if invalid:
-            progress.say(f"{path}: {invalid:,} bytes are not UTF-8 and are read as U+FFFD")
+    for remark in text.remarks():
+        progress.say(remark)
+    if size[held_out].sum() < FEW:
+        progress.say(f"only {size[held_out].sum():,} bytes are held out: figures of so little text say nothing")
     order = np.argsort(point, kind="stable")
     learnt = size[order] * ~held_out[order]
     vocabulary = np.zeros(len(point), bool)

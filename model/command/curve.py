@@ -2,19 +2,25 @@
 
 import json
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from model.command.folder import write_whole
 
 # None that tells how fast the machine is.
 FIGURES = ("loss", "lr", "grad_norm", "skipped", "skipped_updates", "held_out_bits_per_byte")
 
 
 class Curve:
-    """A line for each step. Steps after the checkpoint that a run goes on from are written again, and the same."""
+    """A line for each step. Steps after the checkpoint that a run goes on from are written again, and the same.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    say: told where lines of earlier steps have been lost, which nothing can bring back.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path, self._say = path, say
 
     def __enter__(self) -> Self:
         self._file = self.path.open("ab+")
@@ -36,10 +42,25 @@ class Curve:
         self._file.flush()
 
     def _cut(self, step: int) -> None:
-        """Leaves the lines of the steps before `step`: line n is step n."""
+        """Leaves the lines of the steps before `step`."""
         self._file.seek(0)
-        length = sum(len(line) for _, line in zip(range(step - 1), self._file, strict=False))
-        self._file.truncate(length)
+        lines = self._file.readlines()
+        kept = [line for line in lines if 0 < _step_of(line) < step]
+        if len(kept) < step - 1:
+            self._say(f"{self.path} has lost the figures of {step - 1 - len(kept):,} of the {step - 1:,} steps made")
+        if lines[: len(kept)] != kept:
+            write_whole(self.path, b"".join(kept))
+            self._file.close()
+            self._file = self.path.open("ab+")
+        self._file.truncate(sum(map(len, kept)))
+
+
+def _step_of(line: bytes) -> int:
+    """The step that a line tells of; 0 for none."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 def last_figures(path: Path) -> dict[str, Any]:

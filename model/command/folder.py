@@ -2,11 +2,12 @@
 
 While a run goes on, all is in `DIR/training/`: recipe.json, tokenizer.json, train.bin, held_out.bin, digests.json of
 these three, curve.jsonl, checkpoints/. At its end the model's files and curve.jsonl go into `DIR`, `training.json`
-(recipe and figures) comes last, and `DIR/training/` goes. Nothing in the result tells time or place: equal runs give
-equal folders.
+(recipe, figures, and the SHA-256 of those files) comes last, and `DIR/training/` goes. Nothing in the result tells time
+or place: equal runs give equal folders.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 from model.command.errors import CommandError
 
-FINISHED, UNFINISHED = "training.json", "training"
+FINISHED, UNFINISHED, RECIPE = "training.json", "training", "recipe.json"
 
 
 class TrainingFolder:
@@ -32,10 +33,10 @@ class TrainingFolder:
     def owned(self) -> Iterator[None]:
         """Makes the folder and keeps other processes out. Raises CommandError where it holds something else, or
         another process trains in it."""
-        if self.path.exists() and not self.path.is_dir():
-            raise CommandError(f"{self.path} is a file: name a folder with --out.")
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise CommandError(f"{self.path} is a file, or a link to nothing: name a folder with --out.")
         held = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        if held and not held & {FINISHED, UNFINISHED}:
+        if held and not self._is_own(held):
             raise CommandError(f"{self.path} holds other files, such as {min(held)}: name a new folder with --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -50,15 +51,21 @@ class TrainingFolder:
         finally:
             os.close(descriptor)
 
+    def _is_own(self, held: set[str]) -> bool:
+        """Whether the folder, which holds entries of these names, was made by `train`: by what says so, or it was ended
+        before it could say so."""
+        if FINISHED in held or (self.work / RECIPE).exists():
+            return True
+        return held == {UNFINISHED} and self.work.is_dir() and {*os.listdir(self.work)} <= {f".writing-{RECIPE}"}
+
     def result(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         """The figures of the finished run, or None where there is none yet: then the folder is this run's.
 
-        Raises CommandError where the folder belongs to a run of another recipe or text that has learnt something.
+        Raises CommandError where the folder belongs to a run of another recipe or text that has learnt something, and
+        where a file of the finished model is not as it was.
         """
-        recipe = self.work / "recipe.json"
+        recipe = self.work / RECIPE
         known = _read(self.finished) or _read(recipe)
-        if known is None and self.work.exists() and any(not e.name.startswith(".") for e in self.work.iterdir()):
-            raise CommandError(f"{self.work} was not written by `train`: name a new folder with --out.")
         begun = self.finished.exists() or any(self.work.glob("checkpoints/step-*"))
         differences = [] if known is None else _differences(known, identity)
         if differences and begun:
@@ -70,23 +77,36 @@ class TrainingFolder:
             shutil.rmtree(self.work, ignore_errors=True)
         if self.finished.exists():
             assert known is not None
-            return dict(known.get("result", {}))
+            self._check(known)
+            return dict(known["result"])
         self.work.mkdir(exist_ok=True)
         write_whole(recipe, json.dumps(identity, indent=2).encode() + b"\n")
         return None
 
     def publish(self, exported: Path, identity: dict[str, Any], result: dict[str, Any]) -> None:
         """Moves the exported files into the folder, writes training.json and deletes what was only for training."""
+        curve = self.work / "curve.jsonl"
+        files = {file.name: digest(file) for file in sorted([*exported.iterdir(), curve])}
         for file in sorted(exported.iterdir()):
             file.replace(self.path / file.name)
-        shutil.copyfile(self.work / "curve.jsonl", self.path / "curve.jsonl")  # left there for a run killed just now
-        write_whole(self.finished, json.dumps({**identity, "result": result}, indent=2).encode() + b"\n")
+        shutil.copyfile(curve, self.path / curve.name)  # left there for a run killed just now
+        told = {**identity, "result": result, "files": files}
+        write_whole(self.finished, json.dumps(told, indent=2).encode() + b"\n")
         shutil.rmtree(self.work)
+
+    def _check(self, known: dict[str, Any]) -> None:
+        for name, expected in known.get("files", {}).items():
+            file = self.path / name
+            if not file.is_file() or digest(file) != expected:
+                raise CommandError(
+                    f"{file} {'has been changed' if file.is_file() else 'is gone'} since the training ended: delete "
+                    f"{self.path} to train again, or name another folder with --out."
+                )
 
 
 def finished_model(path: Path) -> Path:
     """The path, unless training there is still going on or was stopped: then CommandError."""
-    if (path / UNFINISHED / "recipe.json").exists() and not (path / FINISHED).exists():
+    if (path / UNFINISHED / RECIPE).exists() and not (path / FINISHED).exists():
         raise CommandError(f"the training in {path} is not finished: run its `train` command again, it goes on.")
     return path
 
@@ -108,9 +128,17 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise CommandError(
             f"{path} is damaged ({error}): name another folder with --out, or delete this one."
         ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
+    needed = ("recipe", "result") if path.name == FINISHED else ("recipe",)
+    known: dict[str, Any] = content if isinstance(content, dict) else {}
+    if not all(isinstance(part, dict) for part in (*map(known.get, needed), known.get("files", {}))):
         raise CommandError(f"{path} was not written by `train`: name another folder with --out.")
-    return content
+    return known
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, content: bytes) -> None:

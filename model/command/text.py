@@ -47,6 +47,15 @@ class TextFiles:
     whole_files: bool = False
     limit: Limit | None = None
     invalid: Counter[str] = field(default_factory=Counter)  # bytes that were not UTF-8, by file, of the last reading
+    separated: int = 0  # lines that were `separator`, of the last reading
+
+    def remarks(self) -> Iterator[str]:
+        """What a user should know of the last reading."""
+        for path, invalid in self.invalid.items():
+            if invalid:
+                yield f"{path}: {invalid:,} bytes are not UTF-8 and are read as U+FFFD"
+        if self.separator is not None and not self.separated:
+            yield f"no line is exactly {self.separator!r}: nothing was cut at --document-separator"
 
     def how(self) -> str:
         """How the files are cut, in words."""
@@ -64,6 +73,7 @@ class TextFiles:
     def placed(self) -> Iterator[Document]:
         """As `documents`, each with its place."""
         self.invalid.clear()
+        self.separated = 0
         for path in self.paths:
             size = 0
             for line, offset, content in self._cut(path):
@@ -111,6 +121,7 @@ class TextFiles:
                 elif (not line.strip()) if wanted is None else line.rstrip(b"\r\n") == wanted:
                     yield first, began, b"".join(lines).rstrip(b"\r\n")
                     lines, first, began = [], number + 1, position
+                    self.separated += wanted is not None
                 else:
                     lines.append(line)
         yield first, began, b"".join(lines) if self.whole_files else b"".join(lines).rstrip(b"\r\n")

@@ -183,7 +183,7 @@ class Training:
                 f"{figures['mfu']:.0%} MFU",
             )
 
-        with Curve(work / "curve.jsonl") as curve, _stop_on_ctrl_c(progress) as asked:
+        with Curve(work / "curve.jsonl", progress.say) as curve, _stop_on_ctrl_c(progress) as asked:
             train(
                 self.model,
                 self.windows,

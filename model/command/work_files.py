@@ -1,12 +1,11 @@
 """Files that a run makes for itself: there whole or not at all, and made again where they are not as they were made."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from model.command.folder import write_whole
+from model.command.folder import digest, write_whole
 from model.command.progress import Progress
 
 DIGESTS = "digests.json"
@@ -24,7 +23,7 @@ class WorkFiles:
         unless the file is there as it was when it was made."""
         path = self.folder / name
         if path.exists():
-            if _digest(path) == self._digests.get(name):
+            if digest(path) == self._digests.get(name):
                 return path
             if name in self._digests:
                 self.progress.say(f"{path} has been changed since it was made, and is made again from the text")
@@ -32,15 +31,10 @@ class WorkFiles:
         make(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        self._digests[name] = _digest(temporary)
+        self._digests[name] = digest(temporary)
         temporary.replace(path)
         write_whole(self.folder / DIGESTS, json.dumps(self._digests, indent=2).encode() + b"\n")
         return path
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import filecmp
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from model.checkpoint import Checkpoints
 from model.command import folder
 from model.command import main as command
-from model.command.curve import Curve
+from model.command.curve import Curve, last_figures
 from model.command.generate import pieces_of
 from model.command.progress import duration
 from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
@@ -142,12 +143,28 @@ def test_a_folder_of_something_else_is_left_alone(
 ) -> None:
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "photo.jpg").write_bytes(b"mine")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter.txt").write_text("mine")
-    for out in (tmp_path, tmp_path / "full", text):
+    for name in ("full/letter.txt", "project/config.json", "project/training/.notes", "beside/important.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "beside" / "training").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    for out in (tmp_path, *(tmp_path / name for name in ("full", "project", "beside", "link")), text):
         assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 1
         assert "--out" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "letter.txt", "photo.jpg", "training"]
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_a_finished_model_whose_files_were_changed_is_not_finished(
+    trained: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(trained, out)
+    weights = out / "model.safetensors"
+    for content, expected in ((weights.read_bytes()[:-1] + b"!", "has been changed"), (None, "is gone")):
+        weights.unlink() if content is None else weights.write_bytes(content)
+        assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 1
+        assert f"{weights} {expected}" in capsys.readouterr().err
 
 
 def test_mistakes_are_told_with_what_to_do(
@@ -246,15 +263,26 @@ def test_two_processes_do_not_train_in_one_folder(
 
 def test_a_curve_goes_on_where_the_checkpoint_is(tmp_path: Path) -> None:
     path = tmp_path / "curve.jsonl"
-    with Curve(path) as curve:
+    said: list[str] = []
+    with Curve(path, said.append) as curve:
         for step in range(1, 6):
             curve.add(step, {"loss": 1 / step, "tokens_per_second": 9.0})
     whole = path.read_bytes()
-    path.write_bytes(whole[:-5])
-    with Curve(path) as curve:
-        for step in range(4, 6):
-            curve.add(step, {"loss": 1 / step})
-    assert path.read_bytes() == whole
+    lines = whole.splitlines(True)
+    for content, lost in (
+        (whole[:-5], 0),
+        (b"{}garbage\n" + b"".join(lines[1:]), 1),
+        (b"\xff\n[]\n", 3),
+        (b"", 3),
+    ):
+        path.write_bytes(content)
+        said.clear()
+        with Curve(path, said.append) as curve:
+            for step in range(4, 6):
+                curve.add(step, {"loss": 1 / step})
+        assert path.read_bytes() == b"".join(lines[lost:])
+        assert said == [f"{path} has lost the figures of {lost} of the 3 steps made"][: bool(lost)]
+    assert last_figures(path)["step"] == 5
 
 
 def test_a_model_of_text_is_read_by_transformers(trained: Path) -> None:

@@ -66,6 +66,18 @@ def test_what_is_held_out_depends_on_the_documents_alone_and_copies_stay_togethe
     assert {d for d, out in zip(documents, other.held_out, strict=True) if out} != chosen[0]
 
 
+def test_what_is_odd_of_a_text_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A separator that is nowhere, bytes that are no UTF-8, and hardly any text to measure on."""
+    (tmp_path / "text.txt").write_bytes(b"one caf\xe9\n---\n" + SENTENCES.encode())
+    for separator, remarks in (("---", [True, False]), ("--", [True, True])):
+        split(TextFiles([tmp_path / "text.txt"], separator), Recipe(), Progress())
+        told = capsys.readouterr().err
+        assert ["1 bytes are not UTF-8" in told, "no line is exactly '--'" in told] == remarks
+    (tmp_path / "b.txt").write_text("b")
+    split(TextFiles([tmp_path / "text.txt", tmp_path / "b.txt"], whole_files=True), Recipe(), Progress())
+    assert "only 1 bytes are held out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("second", ["short", "much longer than the other"])
 def test_of_two_documents_one_is_held_out(tmp_path: Path, second: str) -> None:
     (tmp_path / "text.txt").write_text(f"the first\n\n{second}")
