@@ -50,8 +50,9 @@ def kept(function: Any) -> Any:
     """
     place = str(home() / PLACE / fingerprint(function.py_func).digest[:16])
     with _KEEPING:
-        numba.config.CACHE_DIR = place
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, place
         function.enable_caching()
+        numba.config.CACHE_DIR = before
     return function
 
 
