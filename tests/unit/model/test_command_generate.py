@@ -118,6 +118,9 @@ def test_ends_are_those_of_the_folder_else_of_the_tokenizer(own: Path, llama: Pa
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
     with pytest.raises(ModelFormatError, match="give a token id"):
         read_boundaries(tmp_path, tokenizer)
+    (tmp_path / "generation_config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelFormatError, match="is not JSON"):
+        read_boundaries(tmp_path, tokenizer)
     bare = tokenizers.Tokenizer(models.BPE({"a": 0}, []))
     with pytest.raises(ModelFormatError, match="no token that ends a text"):
         tokenizer_boundaries(Tokenizer(bare))
