@@ -178,7 +178,11 @@ def test_mistakes_are_told_with_what_to_do(
         (["eval", "--model", str(trained), "--questions", empty], "it is empty"),
         (["eval", "--model", str(trained), "--choices", str(tmp_path / "missing")], "does not exist"),
         (["generate", "--model", str(trained), "--stop", ""], "a stop string is empty"),
-        (["eval", "--model", str(trained), "--text", str(text), "--context-length", "64", "--quiet"], "32"),
+        (
+            ["eval", "--model", str(trained), "--text", str(text), "--context-length", "64", "--quiet"],
+            "--context-length is 64",
+        ),
+        (["eval", "--model", str(trained), "--text", "/dev/null", "--context-length", "33"], "reads 32 tokens at once"),
     ]:
         assert command.main(arguments) == 1, arguments
         errors = capsys.readouterr().err
