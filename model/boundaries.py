@@ -82,7 +82,7 @@ def _first(told: list[tuple[Path, dict[str, Any]]], name: str) -> list[int]:
 def _content(path: Path) -> tuple[Path, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is not JSON ({error}): copy or export the model again.") from error
     if not isinstance(content, dict):
         raise ModelFormatError(f"{path} does not hold a JSON object: copy or export the model again.")

@@ -6,6 +6,7 @@ ModelError
 ├── TokenizerError       a tokenizer file that cannot be read, or one that lacks a token the caller needs
 ├── ChatError            a conversation that cannot be written in the chat format
 ├── CompilerMissing      compiling was asked for where no C++ compiler is
+├── NotFinite            a model that computes numbers that are not finite
 └── ModelFormatError     a model directory that is incomplete, damaged or of another kind
 """
 
@@ -34,6 +35,16 @@ class ChatError(ModelError):
 
 class ModelFormatError(ModelError):
     """A model directory that is incomplete, damaged or of another kind."""
+
+
+class NotFinite(ModelError):
+    """A model that computes numbers that are not finite."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model computes numbers that are not finite, so its weights are damaged: copy it again, or train it at "
+            "a lower rate."
+        )
 
 
 class CompilerMissing(ModelError):

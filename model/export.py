@@ -101,19 +101,21 @@ def load_causal(directory: str | Path, *, device: str | torch.device = "cpu") ->
     """Read a causal model and its tokenizer. Weights become fp32, whatever they were stored as.
 
     Raises `ModelFormatError` for a directory that is incomplete, damaged or holds another architecture, weights that
-    are not finite, or a tokenizer of more ids than the model embeds.
+    fp32 cannot compute with, or a tokenizer of more ids than the model embeds.
     """
     source = Path(directory)
-    model = Transformer(_read_config(source, CAUSAL), fresh=False)
-    _load_weights(model, source)
+    config, tensors = _read(source, CAUSAL)
+    model = Transformer(config, fresh=False)
+    _load_weights(model, tensors, source)
     return model.to(device), _load_tokenizer(source, model.config)
 
 
 def load_scalar(directory: str | Path, *, device: str | torch.device = "cpu") -> tuple[ScalarModel, Tokenizer]:
     """Read a scalar model and its tokenizer; otherwise as `load_causal`."""
     source = Path(directory)
-    model = ScalarModel(_read_config(source, SCALAR), fresh=False)
-    _load_weights(model, source)
+    config, tensors = _read(source, SCALAR)
+    model = ScalarModel(config, fresh=False)
+    _load_weights(model, tensors, source)
     return model.to(device), _load_tokenizer(source, model.config)
 
 
@@ -141,16 +143,36 @@ def _read_json(path: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is not JSON ({error}): copy or export the model again.") from error
     if not isinstance(content, dict):
         raise ModelFormatError(f"{path} does not hold a JSON object: copy or export the model again.")
     return content
 
 
+def _read(source: Path, head: str) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The configuration and the stored tensors, which lie in the files until they are used.
+
+    A configuration that asks for far more is refused here, before memory is taken for it; what exactly is missing is
+    told by `_load_weights`.
+    """
+    config = _read_config(source, head)
+    tensors: dict[str, Tensor] = {}
+    for path in _weight_files(source):
+        tensors.update(_read_tensors(path))
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    if config.num_parameters() > 2 * stored:  # twice: a scalar model has no matrix of a head, which is counted there
+        raise ModelFormatError(
+            f"config.json in {source} asks for more than twice the {stored:,} numbers that the weights hold: take both "
+            "from the same model."
+        )
+    return config, tensors
+
+
 def _read_config(source: Path, head: str) -> ModelConfig:
     content = _read_json(source / "config.json")
-    found = content.get("architectures") or ["none"]
+    named = content.get("architectures") or "none"
+    found = named if isinstance(named, list) else [named]
     known = {kind: [family.architecture + kind for family in FAMILIES.values()] for kind in (CAUSAL, SCALAR)}
     if not set(known[head]).intersection(map(str, found)):
         loaders = {CAUSAL: "load_causal", SCALAR: "load_scalar"}
@@ -161,17 +183,22 @@ def _read_config(source: Path, head: str) -> ModelConfig:
         )
     try:
         return ModelConfig.from_dict(content)
-    except (ModelConfigError, TypeError) as error:
+    except ModelConfigError as error:
         raise ModelFormatError(f"{source / 'config.json'}: {error}") from error
+    except (TypeError, OverflowError) as error:  # a number where a list belongs, or one beyond all bounds
+        raise ModelFormatError(
+            f"the settings in {source / 'config.json'} make no sense ({error}): copy or export the model again."
+        ) from error
 
 
 def _weight_files(source: Path) -> list[Path]:
     if not (source / WEIGHTS_INDEX).is_file():
         return [source / WEIGHTS]
     weight_map = _read_json(source / WEIGHTS_INDEX).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
         raise ModelFormatError(f"{source / WEIGHTS_INDEX} names no file of weights: copy or export the model again.")
-    return [source / Path(str(name)).name for name in sorted(set(weight_map.values()))]
+    return [source / Path(name).name for name in sorted(set(names))]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -186,10 +213,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise ModelFormatError(f"{path} is damaged or cut short ({error}): copy or export the model again.") from error
 
 
-def _load_weights(model: nn.Module, source: Path) -> None:
-    tensors: dict[str, Tensor] = {}
-    for path in _weight_files(source):
-        tensors.update(_read_tensors(path))
+def _load_weights(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     expected = model.state_dict()
     found = {name for name in tensors if not name.endswith(COMPUTED)}
     spare = {"lm_head.weight"} - expected.keys()  # a tied head stored twice
@@ -199,23 +223,24 @@ def _load_weights(model: nn.Module, source: Path) -> None:
             f"the weights in {source} do not fit its config.json (missing: {_some(missing)}; "
             f"unexpected: {_some(unexpected)}): take both from the same model."
         )
-    for name, tensor in expected.items():
-        if tensors[name].shape != tensor.shape:
+    for name, parameter in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != parameter.shape:
             raise ModelFormatError(
-                f"{name} in {source} has shape {tuple(tensors[name].shape)}, config.json says "
-                f"{tuple(tensor.shape)}: take both from the same model."
+                f"{name} in {source} has shape {tuple(tensor.shape)}, config.json says {tuple(parameter.shape)}: take "
+                "both from the same model."
             )
-        if not _is_finite(tensors[name]):
+        if not tensor.is_floating_point():
             raise ModelFormatError(
-                f"{name} in {source} holds numbers that are not finite: copy the model again, or train it at a lower "
-                "rate."
+                f"{name} in {source} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers: "
+                "convert the weights first."
             )
-    model.load_state_dict({name: tensors[name] for name in expected})
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are. A sum that is finite says so at a fraction of the cost of looking at each."""
-    return math.isfinite(tensor.sum(dtype=torch.float32)) or bool(torch.isfinite(tensor).all())
+        parameter.copy_(tensor)
+        if not math.isfinite(torch.linalg.vector_norm(parameter)):  # nor then are the sums of a matrix product
+            raise ModelFormatError(
+                f"{name} in {source} holds numbers that are not finite, or too large to compute with in fp32: copy the "
+                "model again, or train it at a lower rate."
+            )
 
 
 def _some(names: list[str]) -> str:

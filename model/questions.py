@@ -85,13 +85,13 @@ class Malformed(ValueError):
 
 
 def read_rows(path: str | Path, parse: Callable[[dict[str, Any]], Row]) -> Rows[Row]:
-    """All rows of a JSONL file that `parse` takes. Empty lines are no rows.
+    """All rows of a JSONL file, or a pipe, that `parse` takes. Empty lines are no rows.
 
     Raises `InputError` where there is no such file, and where it holds lines but not one row.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file} does not exist, or is no file: name a file with one JSON object a line.")
+    if not file.exists() or file.is_dir():  # a pipe is read too
+        raise InputError(f"{file} does not exist, or is a folder: name a file with one JSON object a line.")
     found: Rows[Row] = Rows()
     with file.open("rb") as content:
         for number, line in enumerate(content, start=1):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.errors import InputError
+from model.errors import InputError, NotFinite
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Sampling:
     above 0, and multiplied where they are below (Keskar et al. 2019, section 4.1, as transformers does it). 1: none.
     temperature: logits are divided by it. 0: the most probable token, always.
     top_k: only so many tokens, the most probable. top_p: only the fewest tokens whose probabilities reach this share.
+
+    Raises `InputError` for what is out of bounds; those of top_p and the penalty keep all numbers within fp32.
     """
 
     temperature: float = 1.0
@@ -32,11 +34,12 @@ class Sampling:
             raise InputError(f"temperature is {self.temperature}: use 0 for greedy or a finite number above it.")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k is {self.top_k}: use at least 1, or None to allow every token.")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}: use a share above 0 up to 1, or None to allow every token.")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+        if self.top_p is not None and not 1e-20 <= self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}: use a share from 1e-20 to 1, or None to allow every token.")
+        if not 1e-3 <= self.repetition_penalty <= 1e3:
             raise InputError(
-                f"repetition_penalty is {self.repetition_penalty}: use 1 for none, above 1 against repetition."
+                f"repetition_penalty is {self.repetition_penalty}: use 1 for none, above 1 against repetition, and a "
+                "number from 0.001 to 1000."
             )
 
 
@@ -66,7 +69,9 @@ class Chooser:
             self.groups.setdefault(sampling, []).append(row)
 
     def choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """A token for each row of logits (B, V) by uniform (B,) in [0, 1): (B,)."""
+        """A token for each row of logits (B, V) by uniform (B,) in [0, 1): (B,). Raises `NotFinite`."""
+        if not math.isfinite(logits.sum()):  # one number that is not finite makes the sum so
+            raise NotFinite
         if self.seen is not None:
             penalised = torch.where(logits < 0, logits * self.penalties, logits / self.penalties)
             logits = torch.where(self.seen, penalised, logits)

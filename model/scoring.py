@@ -14,6 +14,7 @@ import torch
 from model.boundaries import Boundaries, tokenizer_boundaries
 from model.chat import render_prompt
 from model.data import Example
+from model.errors import NotFinite
 from model.evaluation import Floats, example_losses
 from model.generation import generate, stop_at
 from model.precision import Precision
@@ -67,13 +68,15 @@ def choose(
     for each character, so that short choices are not favoured. Of equally likely choices the first counts as chosen.
 
     These are `acc` and `acc_norm` of the lm-evaluation-harness (Gao et al. 2021). Rows that the model cannot read at
-    once are left out of `rows` and counted there.
+    once are left out of `rows` and counted there. Raises `NotFinite`.
     """
     examples = [choice_examples(tokenizer, row, chat, boundaries) for row in rows.rows]
     fits = [max(len(one.ids) for one in each) <= model.config.max_position_embeddings for each in examples]
     rows.keep(fits, TOO_LONG)
     flat = [example for each, fit in zip(examples, fits, strict=True) if fit for example in each]
     losses, _ = example_losses(model, flat, device=device, precision=precision)
+    if not np.isfinite(losses).all():
+        raise NotFinite
     ends = np.cumsum([len(row.choices) for row in rows.rows])
     right, right_normalised = [], []
     for row, own in zip(rows.rows, np.split(-losses, ends[:-1]), strict=True):
@@ -96,7 +99,7 @@ def answer(
     """What the model writes after each prompt, without surrounding white space: always the likeliest token, up to the
     end of the turn or document, or to the first of the strings `stop`, which is not part of the answer.
 
-    Rows whose prompt leaves no room for `max_new_tokens` are left out of `rows` and counted there.
+    Rows whose prompt leaves no room for `max_new_tokens` are left out of `rows` and counted there. Raises `NotFinite`.
     """
     boundaries = boundaries or tokenizer_boundaries(tokenizer)
     prompts = [prompt_ids(tokenizer, row.prompt, chat, boundaries) for row in rows.rows]

@@ -33,7 +33,7 @@ def _template(directory: Path) -> str | None:
         return file.read_text(encoding="utf-8", errors="replace")
     try:
         content = json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     template = content.get("chat_template") if isinstance(content, dict) else None
     return None if template is None else str(template)

@@ -13,6 +13,7 @@ from model.command.errors import CommandError, TextError
 from model.command.folder import finished_model
 from model.command.progress import Progress
 from model.command.text import batches, given_text
+from model.errors import NotFinite
 from model.evaluation import bits_per_byte, document_bits
 from model.export import load_causal
 from model.precision import resolve_precision, use_threads
@@ -27,6 +28,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = given_device(options.device)
     text, progress = given_text(options), Progress(options.quiet)
     model, tokenizer = load_causal(finished_model(options.model), device=device)
+    most = model.config.max_position_embeddings
+    context = options.context_length or most
+    if context > most:
+        raise CommandError(
+            f"--context-length is {context:,}, but the model reads {most:,} tokens at once: ask for no more than that."
+        )
     boundaries = read_boundaries(options.model, tokenizer)
     total = sum(path.stat().st_size for path in text.paths)
     bits: list[float] = []
@@ -38,12 +45,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             model,
             documents,
             start_token=boundaries.before_document,
-            context=options.context_length or model.config.max_position_embeddings,
+            context=context,
             device=device,
             precision=resolve_precision(options.precision or "auto", device),
         )
         if not np.isfinite(found).all():
-            raise CommandError(f"{options.model} gives losses that are not finite: its weights are damaged.")
+            raise NotFinite
         bits += found.tolist()
         sizes += [len(document.encode()) for document in batch]
         tokens += sum(map(len, documents))

@@ -11,6 +11,7 @@ from model.command.chat import check_chat
 from model.command.device import given_device
 from model.command.folder import finished_model
 from model.command.prompts import given_prompts
+from model.command.questions import without_effect
 from model.command.step_documents import printable
 from model.errors import InputError
 from model.export import load_causal
@@ -37,6 +38,8 @@ class Asked(NamedTuple):
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Generates. Of one prompt: the prompt, its seed, the text, its number of tokens, and whether it came to an end of
     its own. Of several the same is told here, with --json an object a line, and nothing is returned."""
+    if options.greedy:
+        without_effect(options, "top_k", "top_p", "seed")
     use_threads(options.threads)
     device = given_device(options.device)
     model, tokenizer = load_causal(finished_model(options.model), device=device)
@@ -110,10 +113,8 @@ def _new_tokens(which: str, length: int, most: int, asked: int | None) -> int:
     room = most - length
     wanted = min(DEFAULT_TOKENS, room) if asked is None else asked
     if room < 1 or wanted > room:
-        raise InputError(
-            f"{which} has {length} tokens, and the model reads {most} at once: shorten the prompt, or ask for "
-            f"{max(room, 0)} new tokens at most."
-        )
+        fewer = f", or ask for {room} new tokens at most" if room >= 1 else ""
+        raise InputError(f"{which} has {length} tokens, and the model reads {most} at once: shorten the prompt{fewer}.")
     return wanted
 
 

@@ -18,6 +18,7 @@ from model.questions import FORMS
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 TOLD_ALREADY = ("generate", "presets")  # commands that print what they find themselves
+LEARNING = ("train", "find-lr")  # commands that take a recipe
 MODULES = {"import": "import_gguf"}  # whose command is no name that Python allows
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -116,7 +117,7 @@ def _generate(commands: Any) -> None:
     )
     _stop(added, "stop once this was written; may be given again")
     added.add_argument(
-        "--seed", type=recipe.whole(0), default=0, metavar="N",
+        "--seed", type=recipe.whole(0), metavar="N",
         help="the same seed, the same text (0); of the first prompt, the next ones count up",
     )  # fmt: skip
     added.add_argument(
@@ -222,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        reason = explain(error)
+        reason = explain(error, options.command)
         if reason is None:
             raise
         print(f"error: {reason}" if reason else str(error), file=sys.stderr)
@@ -230,8 +231,9 @@ def main(arguments: list[str] | None = None) -> int:
     return DONE
 
 
-def explain(error: Exception) -> str | None:
-    """What to tell a person about an error, or None where it is a fault of the program. Empty: it is no error."""
+def explain(error: Exception, about: str) -> str | None:
+    """What to tell a person about an error of the command `about`, or None where it is a fault of the program. Empty:
+    it is no error."""
     kind = type(error).__name__  # those that come with PyTorch are known by name, so as not to import it
     if kind == "TrainingStopped":
         return ""
@@ -240,10 +242,13 @@ def explain(error: Exception) -> str | None:
         return (
             "the disk is full: free some and run the same command again (a training goes on from its last checkpoint)"
         )
+    remedy = "end other programs, or use a smaller model"
+    if about in LEARNING:
+        remedy = "lower --hidden-size, --batch-size or --context-length, or raise --accumulation"
     if kind == "OutOfMemoryError":
-        return "the GPU's memory is full: lower --batch-size or --context-length, or raise --accumulation"
+        return f"the GPU's memory is full: {remedy}"
     if isinstance(error, MemoryError) or (kind == "RuntimeError" and "can't allocate memory" in str(error)):
-        return "memory is full: lower --hidden-size, --batch-size or --context-length, or raise --accumulation"
+        return f"memory is full: {remedy}"
     if isinstance(error, ModuleNotFoundError) and error.name == "gguf":
         return "reading GGUF needs one more package: pip install gguf==0.19.0"
     if isinstance(error, OSError):

@@ -23,7 +23,7 @@ def given_prompts(options: argparse.Namespace) -> list[tuple[str, int]]:
         found += _in_file(options.prompts)
     found = found or [Request("")]
     return [
-        (one.prompt, (options.seed + number) % 2**63 if one.seed is None else one.seed)
+        (one.prompt, ((options.seed or 0) + number) % 2**63 if one.seed is None else one.seed)
         for number, one in enumerate(found)
     ]
 
@@ -34,9 +34,12 @@ def _in_file(path: Path) -> list[Request]:
         if rows.left_out:
             log.warning("lines left out: %s", rows.reasons())
         return rows.rows
-    if not path.is_file():
-        raise TextError(f"{path} does not exist, or is no file: name a file with a prompt a line.")
-    lines = [line for text in TextFiles([path], whole_files=True).documents() for line in text.split("\n")]
+    if not path.exists() or path.is_dir():  # a pipe is read too
+        raise TextError(f"{path} does not exist, or is a folder: name a file with a prompt a line.")
+    file = TextFiles([path], whole_files=True)
+    lines = [line for text in file.documents() for line in text.split("\n")]
+    if file.invalid:
+        log.warning("%s: %s bytes are not UTF-8 and are read as U+FFFD", path, f"{file.invalid.total():,}")
     found = [Request(line.removesuffix("\r")) for line in lines if line.strip()]
     if not found:
         raise TextError(f"{path} holds no prompt.")

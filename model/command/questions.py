@@ -30,9 +30,10 @@ def given(options: argparse.Namespace) -> bool:
 
 def without_effect(options: argparse.Namespace, *names: str) -> None:
     """Raises CommandError where one of these options was given."""
-    given_options = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
-    if given_options:
-        raise CommandError(f"{', '.join(given_options)} would have no effect here (see --help): leave it out.")
+    values = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
+    found = [option for option, value in values.items() if value is not None and value is not False and value != []]
+    if found:
+        raise CommandError(f"{', '.join(found)} would have no effect here (see --help): leave it out.")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

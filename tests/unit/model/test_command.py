@@ -186,7 +186,7 @@ def test_mistakes_are_told_with_what_to_do(
         (["train", "--text", str(text), *out, "--batch-size", "4", "--accumulation", "9"], "a part needs a row"),
         (["train", "--text", str(text), *out[:2], *QUICK, "--lr", "1e30"], "diverged"),
         (["generate", "--model", str(tmp_path)], "config.json does not exist"),
-        (["generate", "--model", str(trained), "--prompt", "word " * 40], "shorten the prompt"),
+        (["generate", "--model", str(trained), "--prompt", "word " * 40], "at once: shorten the prompt.\n"),
         (["generate", "--model", str(trained), "--max-new-tokens", "32"], "31 new tokens at most"),
         (["generate", "--model", str(trained), "--prompt", "\udcff", "--max-new-tokens", "40"], "new tokens at most"),
         (["eval", "--model", str(trained), "--text", empty], "no text"),
@@ -195,11 +195,21 @@ def test_mistakes_are_told_with_what_to_do(
         (["eval", "--model", str(trained), "--questions", empty], "it is empty"),
         (["eval", "--model", str(trained), "--choices", str(tmp_path / "missing")], "does not exist"),
         (["generate", "--model", str(trained), "--stop", ""], "a stop string is empty"),
-        (["eval", "--model", str(trained), "--text", str(text), "--context-length", "64", "--quiet"], "32"),
+        (
+            ["eval", "--model", str(trained), "--text", str(text), "--context-length", "64", "--quiet"],
+            "--context-length is 64",
+        ),
+        (["eval", "--model", str(trained), "--text", "/dev/null", "--context-length", "33"], "reads 32 tokens at once"),
     ]:
         assert command.main(arguments) == 1, arguments
         errors = capsys.readouterr().err
         assert told in errors and "Traceback" not in errors, errors
+
+
+def test_a_full_memory_is_told_with_options_that_the_command_has() -> None:
+    assert "lower --hidden-size" in str(command.explain(MemoryError(), "train"))
+    for name in ("generate", "eval", "import"):
+        assert command.explain(MemoryError(), name) == "memory is full: end other programs, or use a smaller model"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """`python -m model generate`: where answers end, several prompts, chats, and tokenizers of other families."""
 
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,9 @@ def test_ends_are_those_of_the_folder_else_of_the_tokenizer(own: Path, llama: Pa
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
     with pytest.raises(ModelFormatError, match="give a token id"):
         read_boundaries(tmp_path, tokenizer)
+    (tmp_path / "generation_config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelFormatError, match="is not JSON"):
+        read_boundaries(tmp_path, tokenizer)
     bare = tokenizers.Tokenizer(models.BPE({"a": 0}, []))
     with pytest.raises(ModelFormatError, match="no token that ends a text"):
         tokenizer_boundaries(Tokenizer(bare))
@@ -159,6 +164,30 @@ def test_several_prompts_are_answered_in_order_each_as_it_would_be_alone(
     assert shown.startswith(f"cat{both[0]['text']}\n\nmat")
 
 
+def test_prompts_and_questions_come_from_pipes_too(
+    own: Path, tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pipe(name: str, content: str) -> str:
+        os.mkfifo(tmp_path / name)
+        threading.Thread(target=(tmp_path / name).write_text, args=(content,), daemon=True).start()
+        return str(tmp_path / name)
+
+    assert [one["prompt"] for one in write(own, "--prompts", pipe("lines", "cat\nmat\n"))] == ["cat", "mat"]
+    assert command.main(["eval", "--model", str(own), "--questions", pipe("q", '{"prompt": "a", "answer": "b"}')]) == 0
+    capsys.readouterr()
+    for file, told in (("/dev/null", "holds no prompt"), (str(tmp_path), "is a folder")):
+        assert command.main(["generate", "--model", str(own), "--prompts", file]) == 1
+        assert told in capsys.readouterr().err
+
+
+def test_bytes_of_prompts_that_are_not_utf_8_are_counted(
+    own: Path, tmp_path: Path, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "lines.txt").write_bytes(b"the cat sat on the mat\nthe caf\xe9 sat\n")
+    assert write(own, "--prompts", str(tmp_path / "lines.txt"))[1]["prompt"] == "the caf\ufffd sat"
+    assert "lines.txt: 1 bytes are not UTF-8 and are read as U+FFFD" in caplog.text
+
+
 def test_a_chat_asks_as_fine_tuning_does(own: Path, llama: Path, write: Write, capsys: pytest.CaptureFixture) -> None:
     (answer,) = write(own, "--chat", "--prompt", " the cat?", "--greedy", "--max-new-tokens", "12")
     model, tokenizer = load_causal(own)
@@ -189,3 +218,6 @@ def test_options_without_effect_are_refused(own: Path, tmp_path: Path, capsys: p
             (tmp_path / "file").write_text("text")
             assert command.main(["eval", "--model", str(own), what, file, option]) == 1
             assert f"{option.split('=')[0]} would have no effect" in capsys.readouterr().err
+    for option in ("--top-k=5", "--top-p=0.5", "--seed=0"):
+        assert command.main(["generate", "--model", str(own), "--greedy", option]) == 1
+        assert f"{option.split('=')[0]} would have no effect" in capsys.readouterr().err

@@ -181,10 +181,10 @@ def _rename_weight(directory):
     save_file(tensors, directory / "model.safetensors")
 
 
-def _not_finite(number):
+def _change_norm(change):
     def damage(directory):
         tensors = load_file(directory / "model.safetensors")
-        tensors["model.norm.weight"][3] = number
+        tensors["model.norm.weight"] = change(tensors["model.norm.weight"])
         save_file(tensors, directory / "model.safetensors")
 
     return damage
@@ -209,12 +209,29 @@ def _more_tokens(directory):
         (_write("model.safetensors.index.json", "{}"), "names no file"),
         (_change_config(architectures=["GPT2LMHeadModel"]), "holds GPT2LMHeadModel, not a LlamaForCausalLM or its kin"),
         (_change_config(architectures=None), "holds none"),
+        (_change_config(architectures=5), "holds 5, not a"),
+        (_change_config(architectures={"a": 1}), "holds {'a': 1}, not a"),
+        (_change_config(architectures="GPT2LMHeadModel"), "holds GPT2LMHeadModel, not a"),
+        (_write("config.json", "[" * 100_000), "is not JSON"),
+        (_write("model.safetensors.index.json", '{"weight_map": {"a": ["x"]}}'), "names no file"),
+        (_write("model.safetensors.index.json", '{"weight_map": {"a": "x", "b": 1}}'), "names no file"),
+        (_change_config(rope_parameters={"rope_theta": 10**400}), "settings in .*config.json make no sense"),
+        (_change_config(rms_norm_eps=10**400), "settings in .*config.json make no sense"),
+        (_change_config(model_type="qwen2", layer_types=5), "settings in .*config.json make no sense"),
+        (_change_config(vocab_size=10**13), "asks for more than twice the [0-9,]+ numbers"),
+        (_change_config(hidden_size=10**4000, intermediate_size=10**4000), "asks for more than twice"),
+        (_change_config(num_hidden_layers=10**9), "asks for more than twice"),
         (_change_config(hidden_size="wide"), "config.json: hidden_size is 'wide'"),
         (_change_config(intermediate_size=32), "config.json says"),
         (_change_config(num_hidden_layers=3), r"missing: model.layers.2.input_layernorm.weight, .* and 6 more"),
         (_rename_weight, "missing: model.norm.weight; unexpected: model.surplus.weight"),
-        (_not_finite(float("nan")), "model.norm.weight in .* holds numbers that are not finite"),
-        (_not_finite(-float("inf")), "not finite"),
+        (_change_norm(lambda norm: norm * float("nan")), "model.norm.weight in .* holds numbers that are not finite"),
+        (_change_norm(lambda norm: norm.index_fill(0, torch.tensor([3]), -float("inf"))), "not finite"),
+        (_change_norm(lambda norm: norm.double() * 1e300), "not finite"),
+        (_change_norm(lambda norm: norm * 1e30), "too large to compute with in fp32"),
+        (_change_norm(lambda norm: norm.to(torch.int8)), "model.norm.weight in .* holds int8, not floating-point"),
+        (_change_norm(lambda norm: norm.bool()), "holds bool, not"),
+        (_change_norm(lambda norm: norm.to(torch.complex64)), "holds complex64, not"),
         (_more_tokens, "the tokenizer in .* has an id [0-9]+, the model embeds"),
     ],
 )
@@ -223,13 +240,6 @@ def test_damaged_directories_are_refused_with_the_reason(tokenizer, tmp_path, da
     damage(tmp_path)
     with pytest.raises(ModelFormatError, match=words):
         load_causal(tmp_path)
-
-
-def test_finite_weights_whose_sum_is_not_are_read(tokenizer, tmp_path):
-    model = Transformer(config(tokenizer))
-    model.model.norm.weight.data.fill_(3e38)
-    save_pretrained(model, tokenizer, tmp_path)
-    assert torch.equal(load_causal(tmp_path)[0].model.norm.weight, model.model.norm.weight)
 
 
 def test_a_missing_tokenizer_is_named(tokenizer, tmp_path):

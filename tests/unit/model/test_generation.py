@@ -7,7 +7,7 @@ from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, T
 
 from model.config import ModelConfig
 from model.decoding import Decoder
-from model.errors import InputError
+from model.errors import InputError, NotFinite
 from model.generation import generate, left_pad, stop_at, stream
 from model.matrices import Bf16Matrix
 from model.processor import has_bf16_products
@@ -260,6 +260,22 @@ def test_inversion_never_takes_a_column_without_weight(weights, uniform):
     assert weights[int(column)] > 0
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(), Sampling(top_k=5, top_p=0.5)])
+def test_logits_that_are_not_finite_choose_nothing(number, sampling):
+    built = model()
+    built.output_weight.data[7] = number  # of 40 tokens
+    with pytest.raises(NotFinite, match="its weights are damaged"):
+        call(built, [[5, 6]], sampling=sampling)
+
+
+@pytest.mark.parametrize("change", [{"top_p": 1e-20}, {"repetition_penalty": 1e-3}, {"repetition_penalty": 1e3}])
+def test_the_outermost_samplings_choose_tokens(change):
+    for temperature in (1e-20, 1e-300, 1.0, 1e300):
+        (answer,) = call(model(), [[5, 6]], sampling=Sampling(temperature, **change))
+        assert answer and all(0 <= token < V for token in answer)
+
+
 def test_no_prompts_no_answers():
     assert call(model(), []) == []
 
@@ -282,7 +298,10 @@ def test_generation_leaves_the_model_as_it_was():
         ({"top_k": 0}, "top_k is 0"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"top_p": 1e-300}, "top_p is 1e-300: use a share from 1e-20"),
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
+        ({"repetition_penalty": 1e-300}, "a number from 0.001 to 1000"),
+        ({"repetition_penalty": 1e4}, "a number from 0.001 to 1000"),
         ({"repetition_penalty": float("inf")}, "repetition_penalty is inf"),
     ],
 )

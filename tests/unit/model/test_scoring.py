@@ -4,7 +4,7 @@ import torch
 
 from model.chat import encode_pair
 from model.config import ModelConfig
-from model.errors import InputError
+from model.errors import InputError, NotFinite
 from model.questions import Choice, Question, Rows
 from model.scoring import answer, choice_examples, choose, joined, matches
 from model.tokenizer import train_tokenizer
@@ -72,6 +72,15 @@ def test_what_the_model_cannot_read_at_once_is_left_out():
     assert len(answer(model(), TOKENIZER, asked, max_new_tokens=20)) == 1 == len(asked.rows)
     with pytest.raises(InputError, match="no row can be used: 2 × it has more tokens"):
         answer(model(), TOKENIZER, asked, max_new_tokens=39)
+
+
+def test_a_model_that_computes_no_numbers_is_not_measured():
+    built = model()
+    built.model.norm.weight[3] = float("nan")
+    with pytest.raises(NotFinite):
+        choose(built, TOKENIZER, rows(Choice("the", ("cat", "dog"), 0)))
+    with pytest.raises(NotFinite):
+        answer(built, TOKENIZER, rows(Question("the", ("cat",))), max_new_tokens=4)
 
 
 def test_an_answer_is_the_greedy_text_up_to_a_stop_string():
