@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         tokens += sum(map(len, documents))
         progress.report(sum(sizes), max(total, sum(sizes)), "byte", f"{sum(bits) / sum(sizes):.3f} bits/byte")
     progress.close()
+    for remark in text.remarks():
+        progress.say(remark)
     if not bits:
         raise TextError(f"{', '.join(map(str, text.paths[:3]))}: there is no text to measure on.")
     return {

@@ -239,9 +239,8 @@ def explain(error: Exception, about: str) -> str | None:
         return ""
     full = isinstance(error, OSError) and error.errno in FULL
     if full or (kind == "SafetensorError" and ("No space left" in str(error) or "StorageFull" in str(error))):
-        return (
-            "the disk is full: free some and run the same command again (a training goes on from its last checkpoint)"
-        )
+        on = " (a training goes on from its last checkpoint)" if about == "train" else ""
+        return f"the disk is full: free some and run the same command again{on}"
     remedy = "end other programs, or use a smaller model"
     if about in LEARNING:
         remedy = "lower --hidden-size, --batch-size or --context-length, or raise --accumulation"
