@@ -1,6 +1,7 @@
 """The device that was asked for, if it is there, and whether a model has room."""
 
 import os
+import re
 
 import torch
 
@@ -11,6 +12,8 @@ from model.precision import resolve_device
 
 def given_device(name: str) -> str:
     """The device as torch names it. Raises CommandError where there is none of this name."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) and not (name == "mps" and torch.backends.mps.is_available()):
+        raise CommandError(f"--device {name} is none to compute on here: use auto, cpu or, with a GPU, cuda or cuda:1.")
     try:
         device = resolve_device(name)
         torch.empty(1, device=device)

@@ -164,6 +164,8 @@ def test_mistakes_are_told_with_what_to_do(
         (["train", "--text", str(text), "--num-attention-heads", "3", *out], "num_attention_heads 3"),
         (["train", "--text", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
         (["train", "--text", str(text), "--device", "toaster", *out], "--device toaster"),
+        (["train", "--text", str(text), "--device", "meta", *out], "--device meta is none to compute on"),
+        (["train", "--text", str(text), "--device", "hpu", *out], "--device hpu is none to compute on"),
         (["train", "--text", str(text), "--document-separator", "", *out], "--document-separator"),
         (["train", "--text", str(text), *out, "--context-length", "1000000"], "--context-length"),
         (["train", "--text", str(text), *out, "--batch-size", "4", "--accumulation", "9"], "a part needs a row"),
