@@ -7,6 +7,7 @@ elsewhere. PyTorch is not imported, so that `--help` is quick.
 import argparse
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +15,18 @@ from model.command.errors import CommandError
 from model.tokenizer import SMALLEST_VOCABULARY
 
 LARGEST_INTEGER = 2**63 - 1  # that PyTorch takes, for a seed and for a size
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))  # more are never faster, and thousands cannot be started
 
 
-def whole(least: int) -> Any:
-    """Reads a whole number of at least `least`."""
+def whole(least: int, most: int = LARGEST_INTEGER) -> Any:
+    """Reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small: use at least {least}")
-        if value > LARGEST_INTEGER:
-            raise argparse.ArgumentTypeError(f"{value} is too large: use at most {LARGEST_INTEGER}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value} is too large: use at most {most}")
         return value
 
     read.__name__ = "whole number"

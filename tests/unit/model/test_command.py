@@ -21,7 +21,7 @@ from model.command import main as command
 from model.command.curve import Curve
 from model.command.generate import pieces_of
 from model.command.progress import duration
-from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
+from model.command.recipe import MOST_THREADS, PRESETS, PRESETS_HELP, Recipe, given_recipe
 from model.command.text import batches
 from model.config import ModelConfig
 from model.export import load_causal
@@ -189,7 +189,15 @@ def test_mistakes_are_told_with_what_to_do(
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--seed", "9" * 20], ["--lrr", "1"]],
+    [
+        ["--preset", "huge"],
+        ["--lr", "-1"],
+        ["--lr", "nan"],
+        ["--steps", "0"],
+        ["--seed", "9" * 20],
+        ["--lrr", "1"],
+        ["--threads", str(MOST_THREADS + 1)],
+    ],  # fmt: skip
 )
 def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
