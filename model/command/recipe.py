@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.command.errors import CommandError
+from model.config import LONGEST
 from model.tokenizer import SMALLEST_VOCABULARY
 
 LARGEST_INTEGER = 2**63 - 1  # that PyTorch takes, for a seed and for a size
@@ -145,11 +146,29 @@ def given_recipe(options: argparse.Namespace) -> Recipe:
     if "steps" in given:
         given.setdefault("max_epochs", None)
     recipe = complete(dataclasses.replace(PRESETS[options.preset], **given))
+    _check_sizes(recipe)
     if recipe.accumulation > recipe.batch_size:
         raise CommandError(
             f"--accumulation {recipe.accumulation} is more than --batch-size {recipe.batch_size}: a part needs a row."
         )
     return recipe
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    """Raises CommandError before the text is read for what `ModelConfig` would refuse after it, in options' names."""
+    width, heads, groups = recipe.hidden_size, recipe.num_attention_heads, recipe.num_key_value_heads
+    if width % (2 * heads):
+        fits = -(-width // (2 * heads)) * 2 * heads
+        raise CommandError(
+            f"--hidden-size {width} cannot be shared among --num-attention-heads {heads}: each head takes an even "
+            f"part of it. Change one of them; --hidden-size {fits} would do."
+        )
+    if heads % groups:
+        raise CommandError(
+            f"--num-key-value-heads {groups} does not divide --num-attention-heads {heads}: change one of them."
+        )
+    if recipe.context_length > LONGEST:
+        raise CommandError(f"--context-length {recipe.context_length} is too long: use at most {LONGEST}.")
 
 
 def complete(recipe: Recipe) -> Recipe:

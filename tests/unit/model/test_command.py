@@ -161,7 +161,11 @@ def test_mistakes_are_told_with_what_to_do(
         (["train", "--text", str(text), "--one-document-per-file", *out], "one document only"),
         (["train", "--text", str(tmp_path / "none.txt"), *out], "does not exist"),
         (["train", "--text", str(tmp_path), *out], "is a folder"),
-        (["train", "--text", str(text), "--num-attention-heads", "3", *out], "num_attention_heads 3"),
+        (["train", "--text", "not read", "--num-attention-heads", "3", *out], "--num-attention-heads 3"),
+        (["train", "--text", "not read", "--hidden-size", "17", *out[:2]], "--hidden-size 17"),
+        (["train", "--text", "not read", "--hidden-size", "12", *out[:2]], "--hidden-size 16 would do"),
+        (["train", "--text", "not read", "--num-key-value-heads", "3", *out], "--num-key-value-heads 3"),
+        (["train", "--text", "not read", *out, "--context-length", "100000000"], "--context-length 100000000"),
         (["train", "--text", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
         (["train", "--text", str(text), "--device", "toaster", *out], "--device toaster"),
         (["train", "--text", str(text), "--device", "meta", *out], "--device meta is none to compute on"),
@@ -197,7 +201,7 @@ def test_mistakes_are_told_with_what_to_do(
         ["--seed", "9" * 20],
         ["--lrr", "1"],
         ["--threads", str(MOST_THREADS + 1)],
-    ],  # fmt: skip
+    ],
 )
 def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
