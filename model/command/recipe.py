@@ -16,6 +16,7 @@ from model.config import LONGEST
 from model.tokenizer import SMALLEST_VOCABULARY
 
 LARGEST_INTEGER = 2**63 - 1  # that PyTorch takes, for a seed and for a size
+LARGEST_NUMBER = 3e38  # of fp32, nearly
 MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))  # more are never faster, and thousands cannot be started
 
 
@@ -35,15 +36,15 @@ def whole(least: int, most: int = LARGEST_INTEGER) -> Any:
 
 
 def number(text: str) -> float:
-    """Reads a finite number of at least 0."""
+    """Reads a number of at least 0 that fp32 holds."""
     value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{value} is no finite number of at least 0")
+    if not 0 <= value <= LARGEST_NUMBER:  # NaN is neither
+        raise argparse.ArgumentTypeError(f"{value} is no number from 0 to {LARGEST_NUMBER:g}")
     return value
 
 
 def above_zero(text: str) -> float:
-    """Reads a finite number above 0."""
+    """Reads a number above 0 that fp32 holds."""
     if number(text) == 0:
         raise argparse.ArgumentTypeError("0 is too small: use a number above it")
     return float(text)

@@ -197,6 +197,7 @@ def test_mistakes_are_told_with_what_to_do(
         ["--preset", "huge"],
         ["--lr", "-1"],
         ["--lr", "nan"],
+        ["--lr", "1e300"],
         ["--steps", "0"],
         ["--seed", "9" * 20],
         ["--lrr", "1"],
