@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from model.bootstrap import Interval
+from model.bootstrap import Interval, NonFiniteValues
 from model.command.corpus import Corpus, Split, prepare, split
 from model.command.curve import Curve, last_figures
 from model.command.device import fits_in_memory, given_device
@@ -37,6 +37,7 @@ from model.throughput import peak_memory_bytes
 from model.training import Loss, NonFiniteLoss, TrainingConfig, train
 from model.transformer import Transformer
 
+OTHERWISE = "Other settings need a new --out: in this one the run would go on to the same end."
 EVALUATIONS = 10  # on the way, on a tenth of the held-out documents
 
 
@@ -221,11 +222,14 @@ class Training:
 
 @contextmanager
 def naming_documents(training: Training, parts: Split) -> Iterator[None]:
-    """Within it, a loss or gradient that is not finite becomes a CommandError that names the step's documents."""
+    """Within it, what is not finite becomes a CommandError, that of a step with the step's documents."""
     try:
         yield
     except NonFiniteLoss as error:
-        raise CommandError(f"{error}.\n{training.documents(parts, error.step)}") from error
+        raise CommandError(f"{error}. {OTHERWISE}\n{training.documents(parts, error.step)}") from error
+    except NonFiniteValues as error:
+        told = "training diverged: losses on the held-out text are not finite; lower the learning rate"
+        raise CommandError(f"{told}. {OTHERWISE}") from error
 
 
 def steps_within(recipe: Recipe, num_tokens: int) -> int:

@@ -292,7 +292,11 @@ def test_a_diverged_step_and_a_skipped_update_are_told_with_their_documents(
 ) -> None:
     train = ["train", "--text", str(text), *SMALL, "--batch-size", "2", "--threads", "1", "--precision", "fp32"]
     assert command.main([*train, "--steps", "3", "--lr", "1e30", "--out", str(tmp_path / "diverged")]) == 1
-    assert re.search(rf"(?s)diverged at step 1 .*documents of this step:\n  {text} line \d+", capsys.readouterr().err)
+    told = capsys.readouterr().err
+    assert re.search(rf"(?s)diverged at step 1 .*new --out.*documents of this step:\n  {text} line \d+", told)
+    for settings in (["--weight-decay", "1e30"], ["--optimizer", "adamw", "--adamw-lr", "1e38"]):
+        assert command.main([*train, "--steps", "3", *settings, "--out", str(tmp_path / settings[1])]) == 1
+        assert "training diverged" in capsys.readouterr().err
     out = tmp_path / "spikes"
     spikes = ["--steps", "80", "--lr", "1e-9", "--spike-deviations", "0.5", "--out", str(out), "--json"]
     assert command.main([*train, *spikes]) == 0
