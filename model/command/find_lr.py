@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from model.command.corpus import prepare, split
-from model.command.device import given_device
+from model.command.device import given_device, step_fits
 from model.command.errors import CommandError
 from model.command.progress import Progress
 from model.command.recipe import given_recipe
 from model.command.text import given_text
-from model.command.train import Training
+from model.command.train import Training, model_config
 from model.precision import resolve_precision, use_threads
 from model.rate_finder import RateTest, find_rate
+from model.tokenizer import SMALLEST_VOCABULARY
 from model.training import NonFiniteLoss
 
 LEARNT = 0.99  # of the first smoothed loss: where it stays above that, the test says nothing
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
     text, progress = given_text(options), Progress(options.quiet)
     with tempfile.TemporaryDirectory() as folder:
+        step_fits(recipe, model_config(recipe, SMALLEST_VOCABULARY), device)
         corpus = prepare(split(text, recipe, progress), recipe, Path(folder), progress)
         training = Training(recipe, corpus, device)
         progress.say(f"range test over {options.test_steps} steps")

@@ -19,11 +19,15 @@ from model.checkpoint import Checkpoints
 from model.command import folder
 from model.command import main as command
 from model.command.curve import Curve
+from model.command.device import step_fits
+from model.command.errors import CommandError
 from model.command.generate import pieces_of
 from model.command.progress import duration
 from model.command.recipe import MOST_THREADS, PRESETS, PRESETS_HELP, Recipe, given_recipe
 from model.command.text import batches
+from model.command.train import model_config
 from model.config import ModelConfig
+from model.distributed import Ranks
 from model.export import load_causal
 from model.generation import generate, stream
 from model.sampling import Sampling
@@ -157,7 +161,9 @@ def test_mistakes_are_told_with_what_to_do(
     empty, out = str(tmp_path / "empty.txt"), ["--out", str(tmp_path / "out"), *QUICK]
     for arguments, told in [
         (["train", "--text", empty, *out], "no text"),
-        (["train", "--text", str(text), *out, "--hidden-size", "400000000"], "GB of memory"),
+        (["train", "--text", str(text), *out, "--hidden-size", "400000000"], "--hidden-size (400000000)"),
+        (["train", "--text", str(text), *out, "--intermediate-size", "9" * 12], "--intermediate-size (999999999999)"),
+        (["train", "--text", str(text), *out, "--batch-size", "9" * 12], "a batch of 999,999,999,999 rows"),
         (["train", "--text", str(text), "--one-document-per-file", *out], "one document only"),
         (["train", "--text", str(tmp_path / "none.txt"), *out], "does not exist"),
         (["train", "--text", str(tmp_path), *out], "is a folder"),
@@ -189,6 +195,23 @@ def test_mistakes_are_told_with_what_to_do(
         assert command.main(arguments) == 1, arguments
         errors = capsys.readouterr().err
         assert told in errors and "Traceback" not in errors, errors
+
+
+def test_a_step_needs_memory_for_a_part_of_it_and_a_row_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fits(*more: str, keeps_less: bool = False) -> None:
+        options = ["train", "--text", "x", "--out", "y", *SMALL, *more]
+        recipe = given_recipe(command.parser().parse_args(options))
+        step_fits(recipe, model_config(recipe, 300), "cpu", keeps_less=keeps_less)
+
+    large = ["--num-hidden-layers", "500", "--batch-size", str(1 << 17)]  # 4 TB of activations, 0.1 GB of a batch
+    with pytest.raises(CommandError, match="a step on 131,072 rows of 32 tokens at once"):
+        fits(*large)
+    fits(*large, "--accumulation", "10000")
+    fits("--num-hidden-layers", "500", "--batch-size", "10000", keeps_less=True)
+    monkeypatch.setattr(Ranks, "here", lambda: Ranks(1, 3))
+    fits("--batch-size", "3")
+    with pytest.raises(CommandError, match="--batch-size 2 is too small for 3 processes"):
+        fits("--batch-size", "2")
 
 
 @pytest.mark.parametrize(
