@@ -38,7 +38,7 @@ from model.tokenizer import SMALLEST_VOCABULARY
 from model.training import Loss, NonFiniteLoss, TrainingConfig, train
 from model.transformer import Transformer
 
-OTHERWISE = "Other settings need a new --out: in this one the run would go on to the same end."
+OTHERWISE = "Other settings need a new --out where a checkpoint is saved: from it the run ends the same way."
 EVALUATIONS = 10  # on the way, on a tenth of the held-out documents
 
 
