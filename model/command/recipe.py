@@ -159,10 +159,9 @@ def _check_sizes(recipe: Recipe) -> None:
     """Raises CommandError before the text is read for what `ModelConfig` would refuse after it, in options' names."""
     width, heads, groups = recipe.hidden_size, recipe.num_attention_heads, recipe.num_key_value_heads
     if width % (2 * heads):
-        fits = -(-width // (2 * heads)) * 2 * heads
         raise CommandError(
-            f"--hidden-size {width} cannot be shared among --num-attention-heads {heads}: each head takes an even "
-            f"part of it. Change one of them; --hidden-size {fits} would do."
+            f"--hidden-size {width} is no multiple of {2 * heads}, so that each of --num-attention-heads {heads} would "
+            f"get an equal and even part of it: change one of them."
         )
     if heads % groups:
         raise CommandError(
