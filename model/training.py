@@ -40,7 +40,7 @@ from model.throughput import flops_per_token, matmul_peak
 
 class NonFiniteLoss(ValueError):
     """The loss or the gradient of `batches(step)` is NaN or infinite, and the weights are still those before it; or
-    they, or what is measured with them, were not finite when looked at after it."""
+    its update has left weights that are not finite, which were not saved."""
 
     def __init__(self, step: int, loss: float, grad_norm: float, after: str = "") -> None:
         super().__init__(

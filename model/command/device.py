@@ -70,7 +70,7 @@ def step_fits(recipe: Recipe, config: ModelConfig, device: str, *, keeps_less: b
     _check(
         needed,
         f"a step on {at_once:,} rows of {tokens} at once",
-        "lower --batch-size or --context-length, raise --accumulation, or add --activation-checkpointing",
+        "lower --batch-size or --context-length, or raise --accumulation",
     )
 
 

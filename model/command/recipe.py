@@ -160,8 +160,8 @@ def _check_sizes(recipe: Recipe) -> None:
     width, heads, groups = recipe.hidden_size, recipe.num_attention_heads, recipe.num_key_value_heads
     if width % (2 * heads):
         raise CommandError(
-            f"--hidden-size {width} is no multiple of {2 * heads}, so that each of --num-attention-heads {heads} would "
-            f"get an equal and even part of it: change one of them."
+            f"--hidden-size {width} cannot be shared among --num-attention-heads {heads}, each of which takes an equal "
+            f"and even part: use a multiple of {2 * heads}, or other heads."
         )
     if heads % groups:
         raise CommandError(

@@ -169,7 +169,7 @@ def test_mistakes_are_told_with_what_to_do(
         (["train", "--text", str(tmp_path), *out], "is a folder"),
         (["train", "--text", "not read", "--num-attention-heads", "3", *out], "--num-attention-heads 3"),
         (["train", "--text", "not read", "--hidden-size", "17", *out[:2]], "--hidden-size 17"),
-        (["train", "--text", "not read", "--hidden-size", "12", *out[:2]], "--hidden-size 12 is no multiple of 8"),
+        (["train", "--text", "not read", "--hidden-size", "12", *out[:2]], "use a multiple of 8"),
         (["train", "--text", "not read", "--num-key-value-heads", "3", *out], "--num-key-value-heads 3"),
         (["train", "--text", "not read", *out, "--context-length", "100000000"], "--context-length 100000000"),
         (["train", "--text", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
