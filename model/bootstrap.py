@@ -10,6 +10,10 @@ from model.seeding import numpy_generator
 _ELEMENTS_AT_ONCE = 4_000_000  # 32 MB of indices
 
 
+class NonFiniteValues(ValueError):
+    """A value or weight is NaN or infinite."""
+
+
 class Interval(NamedTuple):
     """An estimate with the ends of its interval."""
 
@@ -34,7 +38,7 @@ def bootstrap_interval(
 
     With `weights` the estimate is Σ values / Σ weights (bits over bytes, say), numerator and denominator of one unit
     being drawn together. `values` and `weights`: (N,), N ≥ 1; each value is one independent unit (a document, a
-    prompt). Raises ValueError if they are empty, not one-dimensional or not finite.
+    prompt). Raises ValueError if they are empty or not one-dimensional, NonFiniteValues if they are not finite.
     """
     numerators = np.asarray(values, dtype=np.float64)
     denominators = np.ones_like(numerators) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -44,7 +48,7 @@ def bootstrap_interval(
             f"got shapes {numerators.shape} and {denominators.shape}"
         )
     if not (np.isfinite(numerators).all() and np.isfinite(denominators).all()):
-        raise ValueError("bootstrap needs finite values; drop or repair the units that are NaN or infinite first")
+        raise NonFiniteValues("bootstrap needs finite values; drop or repair the units that are NaN or infinite first")
     random = numpy_generator(seed, "bootstrap")
     estimates = np.empty(resamples)
     rows = max(1, _ELEMENTS_AT_ONCE // numerators.size)

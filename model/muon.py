@@ -17,6 +17,7 @@ from model.sharding import gather_matrices, is_sharded, own_rows, scatter_matric
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
 ITERATIONS = 5
 EPSILON = 1e-7
+LARGEST = torch.finfo(torch.float32).max  # factor that PyTorch takes; training at such a rate diverges
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -80,7 +81,8 @@ class Muon(torch.optim.Optimizer):
             updates = _orthogonal(directions, group["dtype"])
         targets = [own_rows(parameter) for parameter in parameters]
         torch._foreach_mul_(targets, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(targets, updates, alpha=-group["lr"] * 0.2 * math.sqrt(shape[1]))
+        size = min(group["lr"] * 0.2 * math.sqrt(shape[1]), LARGEST)
+        torch._foreach_add_(targets, updates, alpha=-size)
 
 
 def _orthogonal(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:

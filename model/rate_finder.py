@@ -55,7 +55,7 @@ def find_rate(
     """Trains `model` in place (throw it away) for `steps` steps at rates from `highest`/RANGE to `highest`.
 
     Everything but schedule, steps and rate is as in `config`; the rates of embeddings and norms keep their ratio to
-    `config.lr`. Raises ValueError for fewer than 20 steps.
+    `config.lr`. Raises ValueError for fewer than 20 steps, NonFiniteLoss where the very first breaks.
     """
     if steps < 20:
         raise ValueError(f"{steps} steps are too few for a range test over {math.log10(RANGE):.0f} decades: give 20")
@@ -77,6 +77,8 @@ def find_rate(
     try:
         train(model, batches, loss, test, device=device, compile=compile, on_step=on_step, should_stop=broken)
     except (TrainingStopped, NonFiniteLoss):
+        if not points:
+            raise
         broke = True
     lowest = min(points, key=lambda point: point.smoothed).lr
     return RateTest(points, lowest, SHARE * lowest, broke)

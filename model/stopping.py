@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+# One request can come twice within so long: `timeout` asks a process and then its group, and torchrun hands it on.
+ONCE_SECONDS = 2.0
 SAVING_SECONDS = 25.0  # how long SIGTERM waits for threads to save; Prefect kills 30 s after it has asked
 
 
@@ -59,7 +61,8 @@ def sigterm_reaches_threads(saving_seconds: float = SAVING_SECONDS) -> Iterator[
 
 class StopRequest:
     """While entered in the main thread, SIGTERM sets a flag; on leaving, the former handler is back and, if SIGTERM had
-    come, it is sent again so that whoever waits for it (Prefect, the shell) sees it.
+    come, it is sent again so that whoever waits for it (Prefect, the shell) sees it. Asked again (after ONCE_SECONDS),
+    it does at once what it did before.
 
     In another thread no handler can be installed; there the flag of `sigterm_reaches_threads` is polled, and
     everywhere `should_stop`.
@@ -68,6 +71,7 @@ class StopRequest:
     def __init__(self, should_stop: Callable[[], bool] | None = None) -> None:
         self._should_stop = should_stop
         self._received = threading.Event()
+        self._received_at = 0.0
         self._former: Any = None
         self._installed = False
 
@@ -86,7 +90,15 @@ class StopRequest:
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received.set()
+        if not self._received.is_set():
+            self._received_at = time.monotonic()
+            self._received.set()
+        elif time.monotonic() - self._received_at > ONCE_SECONDS:
+            self._restore()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _restore(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if self._former is None else self._former)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -94,6 +106,6 @@ class StopRequest:
         if not self._installed:
             _polling.discard(threading.get_ident())
             return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if self._former is None else self._former)
+        self._restore()
         if self._received.is_set():
             os.kill(os.getpid(), signal.SIGTERM)

@@ -39,11 +39,12 @@ from model.throughput import flops_per_token, matmul_peak
 
 
 class NonFiniteLoss(ValueError):
-    """The loss or the gradient of `batches(step)` is NaN or infinite; the weights are still those before it."""
+    """The loss or the gradient of `batches(step)` is NaN or infinite, and the weights are still those before it; or
+    its update has left weights that are not finite, which were not saved."""
 
-    def __init__(self, step: int, loss: float, grad_norm: float) -> None:
+    def __init__(self, step: int, loss: float, grad_norm: float, after: str = "") -> None:
         super().__init__(
-            f"training diverged at step {step} (counted from 0): loss {loss}, gradient norm {grad_norm}; "
+            f"training diverged at step {step} (counted from 0): loss {loss}, gradient norm {grad_norm}{after}; "
             f"lower the learning rate, warm up for longer, clip harder, or look at the documents of this "
             f"step"
         )
@@ -134,7 +135,10 @@ def train(
             for step in range(start, config.steps):
                 figures = run.step(step, read)
                 done = step + 1
-                if evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0)):
+                measured = evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0))
+                if measured or done == config.steps:
+                    run.check_weights(step, figures)
+                if evaluate and measured:
                     figures |= run.evaluate(evaluate, done)
                 if on_step and run.ranks.first:
                     on_step(done, figures)
@@ -142,6 +146,7 @@ def train(
                     stop.requested() and done < config.steps, bool(checkpoints) and clock.due(done)
                 )
                 if checkpoints and (stopping or done == config.steps or due):
+                    run.check_weights(step, figures)
                     with clock.measured():
                         run.save(checkpoints, done)
                 if stopping:
@@ -254,6 +259,14 @@ class _Run:
         rows = len(next(iter(batch.values())))
         passed_on = {name: value for name, value in figures.items() if name != "weight"}
         return loss, passed_on, figures.get("tokens", figures.get("weight", rows))
+
+    def check_weights(self, step: int, figures: Mapping[str, float]) -> None:
+        """Raises NonFiniteLoss where the update of `step` has left weights that are not finite, on any rank: the next
+        step's loss would tell, but there may be none, and what is saved or measured must be a model."""
+        broken = not all(bool(own_rows(parameter).isfinite().all()) for parameter in self.parameters)
+        if self.ranks.any([broken], self.device)[0]:
+            after = ", and its update left weights that are not finite"
+            raise NonFiniteLoss(step, figures["loss"], figures["grad_norm"], after)
 
     def evaluate(self, evaluate: Callable[[int], Mapping[str, float]], step: int) -> dict[str, float]:
         """What `evaluate` returns, called in eval mode without gradients; the global generators are left as they were,

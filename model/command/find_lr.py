@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from model.command.corpus import prepare, split
-from model.command.device import given_device
+from model.command.device import given_device, step_fits
 from model.command.errors import CommandError
 from model.command.progress import Progress
 from model.command.recipe import given_recipe
 from model.command.text import given_text
-from model.command.train import Training
+from model.command.train import Training, model_config
 from model.precision import resolve_precision, use_threads
 from model.rate_finder import RateTest, find_rate
+from model.tokenizer import SMALLEST_VOCABULARY
+from model.training import NonFiniteLoss
 
 LEARNT = 0.99  # of the first smoothed loss: where it stays above that, the test says nothing
+# The test has a schedule of its own, and ends where it breaks out.
+UNUSED = ("steps", "max_epochs", "schedule", "warmup_fraction", "decay_fraction", "spike_deviations")
 WIDTH, HEIGHT, MARGIN = 640, 360, 56
 
 
@@ -26,24 +30,29 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """The suggested rate, the curve, and where it is drawn."""
     if options.plot is not None:
         _check_writable(options.plot)
+    _check_used(options)
     use_threads(options.threads)
     device = given_device(options.device)
     recipe = given_recipe(options)
     recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision, device))  # type: ignore[arg-type]
     text, progress = given_text(options), Progress(options.quiet)
     with tempfile.TemporaryDirectory() as folder:
+        step_fits(recipe, model_config(recipe, SMALLEST_VOCABULARY), device)
         corpus = prepare(split(text, recipe, progress), recipe, Path(folder), progress)
         training = Training(recipe, corpus, device)
         progress.say(f"range test over {options.test_steps} steps")
-        test = find_rate(
-            training.model,
-            training.windows,
-            training.loss,
-            training.config,
-            highest=options.highest,
-            steps=options.test_steps,
-            device=device,
-        )
+        try:
+            test = find_rate(
+                training.model,
+                training.windows,
+                training.loss,
+                training.config,
+                highest=options.highest,
+                steps=options.test_steps,
+                device=device,
+            )
+        except NonFiniteLoss as error:
+            raise CommandError("the loss breaks at the lowest rate already: lower --highest or --z-loss.") from error
     if options.plot is not None:
         options.plot.write_text(drawn(test), encoding="utf-8")
     if min(point.smoothed for point in test.points) > LEARNT * test.points[0].smoothed:
@@ -64,6 +73,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.json:
         answer["curve"] = [dataclasses.asdict(point) for point in test.points]
     return answer
+
+
+def _check_used(options: argparse.Namespace) -> None:
+    """Raises CommandError for options of a recipe that a range test does not ask. The rate of matrices matters only as
+    what that of all else is so many times of."""
+    names = (*UNUSED, *(() if hasattr(options, "adamw_lr") else ("lr",)))
+    given = [f"--{name.replace('_', '-')}" for name in names if hasattr(options, name)]
+    if given:
+        raise CommandError(f"{', '.join(given)} would have no effect on a range test (see --help): leave it out.")
 
 
 def _check_writable(path: Path) -> None:

@@ -50,7 +50,8 @@ def _command(commands: Any, name: str, about: str, epilog: str, computes: bool =
     if not computes:
         return added
     added.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 …")
-    added.add_argument("--threads", type=recipe.whole(1), metavar="N", help="processor threads (default: all)")
+    threads = recipe.whole(1, recipe.MOST_THREADS)
+    added.add_argument("--threads", type=threads, metavar="N", help="processor threads (default: all)")
     return added
 
 

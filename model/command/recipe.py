@@ -7,24 +7,28 @@ elsewhere. PyTorch is not imported, so that `--help` is quick.
 import argparse
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from model.command.errors import CommandError
+from model.config import LONGEST
 from model.tokenizer import SMALLEST_VOCABULARY
 
 LARGEST_INTEGER = 2**63 - 1  # that PyTorch takes, for a seed and for a size
+LARGEST_NUMBER = 3e38  # of fp32, nearly
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))  # more are never faster, and thousands cannot be started
 
 
-def whole(least: int) -> Any:
-    """Reads a whole number of at least `least`."""
+def whole(least: int, most: int = LARGEST_INTEGER) -> Any:
+    """Reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small: use at least {least}")
-        if value > LARGEST_INTEGER:
-            raise argparse.ArgumentTypeError(f"{value} is too large: use at most {LARGEST_INTEGER}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value} is too large: use at most {most}")
         return value
 
     read.__name__ = "whole number"
@@ -32,15 +36,15 @@ def whole(least: int) -> Any:
 
 
 def number(text: str) -> float:
-    """Reads a finite number of at least 0."""
+    """Reads a number of at least 0 that fp32 holds."""
     value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{value} is no finite number of at least 0")
+    if not 0 <= value <= LARGEST_NUMBER:  # NaN is neither
+        raise argparse.ArgumentTypeError(f"{value} is no number from 0 to {LARGEST_NUMBER:g}")
     return value
 
 
 def above_zero(text: str) -> float:
-    """Reads a finite number above 0."""
+    """Reads a number above 0 that fp32 holds."""
     if number(text) == 0:
         raise argparse.ArgumentTypeError("0 is too small: use a number above it")
     return float(text)
@@ -143,11 +147,28 @@ def given_recipe(options: argparse.Namespace) -> Recipe:
     if "steps" in given:
         given.setdefault("max_epochs", None)
     recipe = complete(dataclasses.replace(PRESETS[options.preset], **given))
+    _check_sizes(recipe)
     if recipe.accumulation > recipe.batch_size:
         raise CommandError(
             f"--accumulation {recipe.accumulation} is more than --batch-size {recipe.batch_size}: a part needs a row."
         )
     return recipe
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    """Raises CommandError before the text is read for what `ModelConfig` would refuse after it, in options' names."""
+    width, heads, groups = recipe.hidden_size, recipe.num_attention_heads, recipe.num_key_value_heads
+    if width % (2 * heads):
+        raise CommandError(
+            f"--hidden-size {width} cannot be shared among --num-attention-heads {heads}, each of which takes an equal "
+            f"and even part: use a multiple of {2 * heads}, or other heads."
+        )
+    if heads % groups:
+        raise CommandError(
+            f"--num-key-value-heads {groups} does not divide --num-attention-heads {heads}: change one of them."
+        )
+    if recipe.context_length > LONGEST:
+        raise CommandError(f"--context-length {recipe.context_length} is too long: use at most {LONGEST}.")
 
 
 def complete(recipe: Recipe) -> Recipe:

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from model.bootstrap import Interval
+from model.bootstrap import Interval, NonFiniteValues
 from model.command.corpus import Corpus, Split, prepare, split
 from model.command.curve import Curve, last_figures
-from model.command.device import fits_in_memory, given_device
+from model.command.device import fits_in_memory, given_device, step_fits
 from model.command.errors import CommandError, TextError
 from model.command.folder import TrainingFolder
 from model.command.progress import Progress, duration
@@ -34,9 +34,11 @@ from model.losses import language_modelling_loss
 from model.precision import resolve_precision, use_threads
 from model.seeding import generator
 from model.throughput import peak_memory_bytes
+from model.tokenizer import SMALLEST_VOCABULARY
 from model.training import Loss, NonFiniteLoss, TrainingConfig, train
 from model.transformer import Transformer
 
+OTHERWISE = "Other settings need a new --out where a checkpoint is saved: from it the run ends the same way."
 EVALUATIONS = 10  # on the way, on a tenth of the held-out documents
 
 
@@ -69,6 +71,8 @@ def _run(options: argparse.Namespace, device: str, ranks: Ranks) -> dict[str, An
         result = folder.result(identity) if ranks.first else None
         (finished,) = ranks.any([result is not None], torch.device(device))
         if not finished:
+            keeps_less = options.compile or options.activation_checkpointing
+            step_fits(recipe, model_config(recipe, SMALLEST_VOCABULARY), device, keeps_less=keeps_less)
             if ranks.first:
                 prepare(parts, recipe, folder.work, progress)
             ranks.wait()
@@ -102,7 +106,7 @@ class Training:
     def __init__(self, recipe: Recipe, corpus: Corpus, device: str) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
         config = model_config(recipe, corpus.tokenizer.vocab_size)
-        fits_in_memory(config.num_parameters(), device)
+        fits_in_memory(config, device)
         self.model = Transformer(config, generator=generator(recipe.seed, "pretrain", "weights"))
         steps = steps_within(recipe, corpus.train.num_tokens)
         self.config = TrainingConfig(**{**_shared(recipe, TrainingConfig), "steps": steps})
@@ -221,11 +225,14 @@ class Training:
 
 @contextmanager
 def naming_documents(training: Training, parts: Split) -> Iterator[None]:
-    """Within it, a loss or gradient that is not finite becomes a CommandError that names the step's documents."""
+    """Within it, what is not finite becomes a CommandError, that of a step with the step's documents."""
     try:
         yield
     except NonFiniteLoss as error:
-        raise CommandError(f"{error}.\n{training.documents(parts, error.step)}") from error
+        raise CommandError(f"{error}. {OTHERWISE}\n{training.documents(parts, error.step)}") from error
+    except NonFiniteValues as error:
+        told = "training diverged: losses on the held-out text are not finite; lower the learning rate"
+        raise CommandError(f"{told}. {OTHERWISE}") from error
 
 
 def steps_within(recipe: Recipe, num_tokens: int) -> int:

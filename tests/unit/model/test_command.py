@@ -20,11 +20,15 @@ from model.checkpoint import Checkpoints
 from model.command import folder
 from model.command import main as command
 from model.command.curve import Curve, last_figures
+from model.command.device import step_fits
+from model.command.errors import CommandError
 from model.command.generate import pieces_of
 from model.command.progress import duration
-from model.command.recipe import PRESETS, PRESETS_HELP, Recipe, given_recipe
+from model.command.recipe import MOST_THREADS, PRESETS, PRESETS_HELP, Recipe, given_recipe
 from model.command.text import batches
+from model.command.train import model_config
 from model.config import ModelConfig
+from model.distributed import Ranks
 from model.export import load_causal
 from model.generation import generate, stream
 from model.sampling import Sampling
@@ -174,13 +178,21 @@ def test_mistakes_are_told_with_what_to_do(
     empty, out = str(tmp_path / "empty.txt"), ["--out", str(tmp_path / "out"), *QUICK]
     for arguments, told in [
         (["train", "--text", empty, *out], "no text"),
-        (["train", "--text", str(text), *out, "--hidden-size", "400000000"], "GB of memory"),
+        (["train", "--text", str(text), *out, "--hidden-size", "400000000"], "--hidden-size (400000000)"),
+        (["train", "--text", str(text), *out, "--intermediate-size", "9" * 12], "--intermediate-size (999999999999)"),
+        (["train", "--text", str(text), *out, "--batch-size", "9" * 12], "a batch of 999,999,999,999 rows"),
         (["train", "--text", str(text), "--one-document-per-file", *out], "one document only"),
         (["train", "--text", str(tmp_path / "none.txt"), *out], "does not exist"),
         (["train", "--text", str(tmp_path), *out], "is a folder"),
-        (["train", "--text", str(text), "--num-attention-heads", "3", *out], "num_attention_heads 3"),
+        (["train", "--text", "not read", "--num-attention-heads", "3", *out], "--num-attention-heads 3"),
+        (["train", "--text", "not read", "--hidden-size", "17", *out[:2]], "--hidden-size 17"),
+        (["train", "--text", "not read", "--hidden-size", "12", *out[:2]], "use a multiple of 8"),
+        (["train", "--text", "not read", "--num-key-value-heads", "3", *out], "--num-key-value-heads 3"),
+        (["train", "--text", "not read", *out, "--context-length", "100000000"], "--context-length 100000000"),
         (["train", "--text", str(text), "--device", "cuda:99", *out], "--device cuda:99"),
         (["train", "--text", str(text), "--device", "toaster", *out], "--device toaster"),
+        (["train", "--text", str(text), "--device", "meta", *out], "--device meta is none to compute on"),
+        (["train", "--text", str(text), "--device", "hpu", *out], "--device hpu is none to compute on"),
         (["train", "--text", str(text), "--document-separator", "", *out], "--document-separator"),
         (["train", "--text", str(text), *out, "--context-length", "1000000"], "--context-length"),
         (["train", "--text", str(text), *out, "--batch-size", "4", "--accumulation", "9"], "a part needs a row"),
@@ -212,9 +224,35 @@ def test_a_full_memory_is_told_with_options_that_the_command_has() -> None:
         assert command.explain(MemoryError(), name) == "memory is full: end other programs, or use a smaller model"
 
 
+def test_a_step_needs_memory_for_a_part_of_it_and_a_row_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fits(*more: str, keeps_less: bool = False) -> None:
+        options = ["train", "--text", "x", "--out", "y", *SMALL, *more]
+        recipe = given_recipe(command.parser().parse_args(options))
+        step_fits(recipe, model_config(recipe, 300), "cpu", keeps_less=keeps_less)
+
+    large = ["--num-hidden-layers", "500", "--batch-size", str(1 << 17)]  # 4 TB of activations, 0.1 GB of a batch
+    with pytest.raises(CommandError, match="a step on 131,072 rows of 32 tokens at once"):
+        fits(*large)
+    fits(*large, "--accumulation", "10000")
+    fits("--num-hidden-layers", "500", "--batch-size", "10000", keeps_less=True)
+    monkeypatch.setattr(Ranks, "here", lambda: Ranks(1, 3))
+    fits("--batch-size", "3")
+    with pytest.raises(CommandError, match="--batch-size 2 is too small for 3 processes"):
+        fits("--batch-size", "2")
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [["--preset", "huge"], ["--lr", "-1"], ["--lr", "nan"], ["--steps", "0"], ["--seed", "9" * 20], ["--lrr", "1"]],
+    [
+        ["--preset", "huge"],
+        ["--lr", "-1"],
+        ["--lr", "nan"],
+        ["--lr", "1e300"],
+        ["--steps", "0"],
+        ["--seed", "9" * 20],
+        ["--lrr", "1"],
+        ["--threads", str(MOST_THREADS + 1)],
+    ],
 )
 def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -315,7 +353,11 @@ def test_a_diverged_step_and_a_skipped_update_are_told_with_their_documents(
 ) -> None:
     train = ["train", "--text", str(text), *SMALL, "--batch-size", "2", "--threads", "1", "--precision", "fp32"]
     assert command.main([*train, "--steps", "3", "--lr", "1e30", "--out", str(tmp_path / "diverged")]) == 1
-    assert re.search(rf"(?s)diverged at step 1 .*documents of this step:\n  {text} line \d+", capsys.readouterr().err)
+    told = capsys.readouterr().err
+    assert re.search(rf"(?s)diverged at step 1 .*new --out.*documents of this step:\n  {text} line \d+", told)
+    for settings in (["--weight-decay", "1e30"], ["--optimizer", "adamw", "--adamw-lr", "1e38"]):
+        assert command.main([*train, "--steps", "3", *settings, "--out", str(tmp_path / settings[1])]) == 1
+        assert "training diverged" in capsys.readouterr().err
     out = tmp_path / "spikes"
     spikes = ["--steps", "80", "--lr", "1e-9", "--spike-deviations", "0.5", "--out", str(out), "--json"]
     assert command.main([*train, *spikes]) == 0

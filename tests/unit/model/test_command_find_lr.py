@@ -43,6 +43,17 @@ def test_a_rate_that_cannot_be_told_is_not_and_a_plot_has_a_place_before_the_wor
         assert f"--plot {plot}" in capsys.readouterr().err
 
 
+def test_options_without_effect_are_refused_and_a_break_at_once_is_told(
+    text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unused = ["--lr", "5", "--steps", "7", "--schedule", "cosine", "--spike-deviations", "3"]
+    assert command.main([*FIND, "not looked at", *unused]) == 1
+    assert "--steps, --schedule, --spike-deviations, --lr would have no effect" in capsys.readouterr().err
+    for more in (["--z-loss", "1e30"], ["--highest", "3e38"]):
+        assert command.main([*FIND, str(text), "--test-steps", "20", *more]) == 1
+        assert "lower --highest" in capsys.readouterr().err
+
+
 def test_the_z_loss_is_part_of_what_is_minimised(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = []
     for z_loss in ("0", "5"):

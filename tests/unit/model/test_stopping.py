@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from model import stopping
 from model.stopping import StopRequest, sigterm_reaches_threads
 
 SCRIPT = """
@@ -101,6 +102,16 @@ def test_the_main_loop_is_asked_first_and_the_former_handler_after_it(received: 
         with StopRequest() as stop:
             os.kill(os.getpid(), signal.SIGTERM)
             assert stop.requested() and received == []
+        assert received == [signal.SIGTERM]
+
+
+def test_sigterm_again_is_passed_on_at_once_but_not_if_it_is_the_same_request(received, monkeypatch) -> None:
+    with StopRequest() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested() and received == []
+        monkeypatch.setattr(stopping, "ONCE_SECONDS", 0.0)
+        os.kill(os.getpid(), signal.SIGTERM)
         assert received == [signal.SIGTERM]
 
 

@@ -246,6 +246,19 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(tmp_path):
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
 
+@pytest.mark.parametrize("when", ["saved", "measured", "at the end"])
+def test_weights_that_are_not_finite_are_neither_saved_nor_measured_nor_given_back(tmp_path, when):
+    def unmeasurable(step):
+        raise AssertionError("measured with weights that are not finite")
+
+    config = dataclasses.replace(CONFIG, lr=1e30, weight_decay=1e30, steps=1 if when == "at the end" else 12)
+    checkpoints = {"checkpoint_dir": tmp_path, "checkpoint_steps": 1} if when == "saved" else {}
+    measuring = {"evaluate": unmeasurable, "evaluate_every": 1} if when == "measured" else {}
+    with pytest.raises(NonFiniteLoss, match=r"at step 0 .*weights that are not finite"):
+        train(Net(), batches, loss, config, **checkpoints, **measuring)
+    assert not list(tmp_path.glob("step-*"))
+
+
 def test_another_config_in_the_same_folder_is_refused(tmp_path):
     train(Net(), batches, loss, CONFIG, checkpoint_dir=tmp_path)
     with pytest.raises(CheckpointMismatch, match=r"lr=0\.01, not 0\.02"):
