@@ -17,7 +17,7 @@ from model.sharding import gather_matrices, is_sharded, own_rows, scatter_matric
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
 ITERATIONS = 5
 EPSILON = 1e-7
-LARGEST = torch.finfo(torch.float32).max  # factor that PyTorch takes; training at such a rate diverges
+LARGEST = 3.4e38  # factor that PyTorch takes in fp32; training at such a rate diverges
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

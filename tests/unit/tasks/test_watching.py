@@ -32,8 +32,8 @@ def overflowing(model: torch.nn.Module) -> torch.nn.Module:
     """Weights that are finite, while what they compute is not."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "down_proj" in name or "up_proj" in name:
-                parameter.fill_(1e30)
+            if "layernorm" in name or "up_proj" in name:
+                parameter.fill_(1e17)  # more, and a model is refused as it is read
     return model
 
 
