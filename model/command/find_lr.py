@@ -12,6 +12,7 @@ from model.command.corpus import prepare, split
 from model.command.device import given_device, step_fits
 from model.command.errors import CommandError
 from model.command.progress import Progress
+from model.command.questions import without_effect
 from model.command.recipe import given_recipe
 from model.command.text import given_text
 from model.command.train import Training, model_config
@@ -78,10 +79,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def _check_used(options: argparse.Namespace) -> None:
     """Raises CommandError for options of a recipe that a range test does not ask. The rate of matrices matters only as
     what that of all else is so many times of."""
-    names = (*UNUSED, *(() if hasattr(options, "adamw_lr") else ("lr",)))
-    given = [f"--{name.replace('_', '-')}" for name in names if hasattr(options, name)]
-    if given:
-        raise CommandError(f"{', '.join(given)} would have no effect on a range test (see --help): leave it out.")
+    without_effect(options, *UNUSED, *(() if hasattr(options, "adamw_lr") else ("lr",)))
 
 
 def _check_writable(path: Path) -> None:

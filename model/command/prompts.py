@@ -38,8 +38,8 @@ def _in_file(path: Path) -> list[Request]:
         raise TextError(f"{path} does not exist, or is a folder: name a file with a prompt a line.")
     file = TextFiles([path], whole_files=True)
     lines = [line for text in file.documents() for line in text.split("\n")]
-    if file.invalid:
-        log.warning("%s: %s bytes are not UTF-8 and are read as U+FFFD", path, f"{file.invalid.total():,}")
+    for remark in file.remarks():
+        log.warning("%s", remark)
     found = [Request(line.removesuffix("\r")) for line in lines if line.strip()]
     if not found:
         raise TextError(f"{path} holds no prompt.")

@@ -30,7 +30,7 @@ def given(options: argparse.Namespace) -> bool:
 
 def without_effect(options: argparse.Namespace, *names: str) -> None:
     """Raises CommandError where one of these options was given."""
-    values = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
+    values = {f"--{name.replace('_', '-')}": getattr(options, name, None) for name in names}
     found = [option for option, value in values.items() if value is not None and value is not False and value != []]
     if found:
         raise CommandError(f"{', '.join(found)} would have no effect here (see --help): leave it out.")
