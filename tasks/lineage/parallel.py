@@ -3,27 +3,21 @@
 This is what a stage's `run.map` does unless `resources.runner` names something else.
 """
 
-import multiprocessing
 import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing.connection import wait
-from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from tasks.lineage.config import Resources
+from tasks.lineage.crew import crew_of
+from tasks.lineage.shared_work import SharedWork
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-IDLE_SECONDS = 20.0  # that workers wait for more to do before they end
 WORTH_PROCESSES = 64 << 20  # bytes of text: threads are two thirds as fast, a process takes two seconds to start
 AHEAD = 2  # pieces a worker has waiting, so that memory is bounded and no worker waits for the next piece
 
@@ -126,94 +120,20 @@ def count_workers(asked: int | None) -> int:
 
 
 def map_ordered(function: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Iterator[Result]:
-    """``map(function, pieces)``, in at most ``workers`` processes; with one worker or one piece in this process.
+    """``map(function, pieces)`` in `workers` processes, of which this is one (shared_work.py); with one worker or one
+    piece in this alone.
 
     The function and its pieces must be picklable, and not defined in the main module. Pieces are taken as they are
-    needed. The first error ends the rest and is raised here. Processes are spawned, not forked (a fork of a process
-    with threads can hang), and end when this process does, even if killed. They stay for the next call, for
-    IDLE_SECONDS at most.
+    needed, perhaps by another thread. The first error ends the rest and is raised here.
     """
     waiting = iter(pieces)
-    first = list(islice(waiting, max(workers, 1)))
-    if len(first) <= 1:
-        yield from map(function, chain(first, waiting))
+    first = list(islice(waiting, 2))
+    pieces = chain(first, waiting)
+    if workers == 1 or len(first) < 2:
+        yield from map(function, pieces)
         return
-    with _crew(workers) as pool:
-        pieces = chain(first, waiting)
-        yield from in_window(lambda piece: pool.submit(function, piece), pieces, len(first), leave=_leave)
-
-
-@dataclass
-class _Crew:
-    """Workers, by what a process takes over from the one that starts it. users: calls that they work for."""
-
-    key: Any
-    pool: ProcessPoolExecutor
-    users: int = 0
-    timer: threading.Timer | None = None
-
-
-_crews: dict[Any, _Crew] = {}
-_lock = threading.Lock()
-
-
-@contextmanager
-def _crew(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Workers that an earlier call has left waiting, or new ones: to start one takes as long as it takes to import what
-    it needs, in every stage again."""
-    key = (workers, os.getcwd(), tuple(sorted(os.environ.items())))
-    with _lock:
-        if key not in _crews:
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
-            with _without_main():
-                for _ in range(workers):
-                    pool.submit(int)  # each starts a process
-            _crews[key] = _Crew(key, pool)
-        crew = _crews[key]
-        crew.users += 1
-        if crew.timer is not None:
-            crew.timer.cancel()
-        for other in [other for other in _crews.values() if not other.users]:
-            _dismiss(other)  # nothing that is asked of them now could be asked again: they hold memory for nothing
-    try:
-        yield crew.pool
-    except BrokenExecutor:
-        with _lock:
-            _dismiss(crew)
-        raise
-    finally:
-        with _lock:
-            crew.users -= 1
-            if not crew.users and _crews.get(key) is crew:
-                crew.timer = threading.Timer(IDLE_SECONDS, _dismiss_idle, [crew])
-                crew.timer.daemon = True
-                crew.timer.start()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Processes that are spawned meanwhile do not import the main module of this one. It takes as long as all else that
-    they need where Prefect runs a flow, and no worker needs anything of it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _dismiss_idle(crew: _Crew) -> None:
-    with _lock:
-        if not crew.users:
-            _dismiss(crew)
-
-
-def _dismiss(crew: _Crew) -> None:
-    if _crews.get(crew.key) is crew:
-        del _crews[crew.key]
-    if crew.timer is not None:
-        crew.timer.cancel()
-    crew.pool.shutdown(wait=False, cancel_futures=True)
+    with crew_of(workers - 1) as pool:
+        yield from SharedWork(function, pieces, pool, workers - 1).results()
 
 
 def _leave(future: "Future[Any]") -> None:
@@ -238,15 +158,3 @@ def in_window(
     finally:
         for future in futures:
             leave(future)
-
-
-def end_with_parent() -> None:
-    """In a worker process: ends it as soon as the process that started it has ended, however that came."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

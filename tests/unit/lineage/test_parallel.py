@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.lineage import parallel
+from tasks.lineage import crew, parallel
 from tasks.lineage.config import Resources
-from tasks.lineage.parallel import AHEAD, Behind, ahead, count_workers, map_ordered, suited
+from tasks.lineage.parallel import Behind, ahead, count_workers, map_ordered, suited
+from tasks.lineage.shared_work import HELD
 
 
 def test_one_worker_and_two_give_the_same_results_in_order():
@@ -40,7 +41,7 @@ def test_pieces_are_taken_as_they_are_needed():
 
     results = map_ordered(abs, pieces(), 2)
     assert next(results) == 0
-    assert len(taken) <= 2 * AHEAD + 1
+    assert len(taken) <= 2 * HELD + 1
     assert list(results) == list(range(1, 100))
 
 
@@ -90,17 +91,49 @@ def test_threads_work_on_little_text_and_what_a_user_names_is_used():
 
 def test_one_piece_is_worked_on_here():
     assert list(map_ordered(_pid, [None], 4)) == [os.getpid()]
-    assert os.getpid() not in list(map_ordered(_pid, [None, None], 4))
     assert list(map_ordered(abs, [], 4)) == []
 
 
+def test_the_caller_works_while_helpers_do_and_waits_for_none_that_is_starting():
+    """The first piece is a helper's, which takes longer to start than the caller for all it may do before."""
+    begun = time.monotonic()
+    results = map_ordered(_pid_after, [0.001] * 100, 2)
+    found = [next(results)]
+    assert time.monotonic() - begun > 0.001 * HELD
+    found += results
+    assert found[0] != os.getpid() and set(found[1 : 2 * HELD]) == {os.getpid()}
+    assert set(found) == {found[0], os.getpid()}
+    assert found.count(os.getpid()) < 100 - 10
+
+
+def test_no_helper_is_at_work_when_a_call_has_ended(tmp_path):
+    pieces = [(tmp_path, 0.0, False), (tmp_path, 0.5, False), (tmp_path, 0.5, True), (tmp_path, 0.5, False)]
+    for _ in range(2):  # with a helper that starts, and one that is there
+        with pytest.raises(ValueError, match="a bad piece"):
+            list(map_ordered(_leave_a_file, pieces, 2))
+        left = len(list(tmp_path.iterdir()))
+        time.sleep(1)
+        assert len(list(tmp_path.iterdir())) == left
+
+
+def test_what_making_a_piece_raises_arrives():
+    def pieces():
+        yield from [-1, -2, -3]
+        raise ValueError("no more")
+
+    results = map_ordered(abs, pieces(), 2)
+    assert [next(results) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="no more"):
+        next(results)
+
+
 def test_workers_stay_for_the_next_call_and_end_when_idle(monkeypatch):
-    first, second = (set(map_ordered(_pid, [None] * 8, 2)) for _ in range(2))
+    first, second = (_helpers() for _ in range(2))
     assert first & second
     monkeypatch.setenv("PEDIGREE_HOME", "elsewhere")  # they would not know
-    monkeypatch.setattr(parallel, "IDLE_SECONDS", 0.1)
-    third = set(map_ordered(_pid, [None] * 8, 2))
-    assert not third & first
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 0.1)
+    third = _helpers()
+    assert third and not third & first
     deadline = time.monotonic() + 300
     while any("spawn_main" in _command(pid) for pid in first | second | third):
         assert time.monotonic() < deadline, "the workers stayed"
@@ -109,7 +142,7 @@ def test_workers_stay_for_the_next_call_and_end_when_idle(monkeypatch):
 
 def test_workers_that_died_are_replaced():
     with pytest.raises(BrokenExecutor):
-        list(map_ordered(os._exit, [1, 1], 2))
+        list(map_ordered(_exit_unless_in, [os.getpid()] * 4, 2))
     assert list(map_ordered(abs, [-1, -2], 2)) == [1, 2]
 
 
@@ -117,11 +150,33 @@ def _pid(_):
     return os.getpid()
 
 
+def _helpers():
+    return set(map_ordered(_pid, [None] * 8, 3)) - {os.getpid()}
+
+
+def _pid_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def _leave_a_file(piece):
+    folder, seconds, is_bad = piece
+    time.sleep(seconds)
+    if is_bad:
+        raise ValueError("a bad piece")
+    (folder / f"{time.monotonic_ns()}").touch()
+
+
+def _exit_unless_in(pid):
+    if os.getpid() != pid:
+        os._exit(1)
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import time\nfrom tasks.lineage.parallel import map_ordered\n"
-        "if __name__ == '__main__':\n    list(map_ordered(time.sleep, [600, 600], 2))\n"
+        "if __name__ == '__main__':\n    list(map_ordered(time.sleep, [600, 600, 600], 3))\n"
     )
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
