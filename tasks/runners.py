@@ -18,8 +18,9 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from tasks.lineage.config import Resources
+from tasks.lineage.crew import end_with_parent
 from tasks.lineage.errors import ConfigError
-from tasks.lineage.parallel import Mapper, Piece, Result, count_workers, end_with_parent, in_window
+from tasks.lineage.parallel import Mapper, Piece, Result, count_workers, in_window
 
 INSTALL = "pip install -r requirements-cluster.lock"
 

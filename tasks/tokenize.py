@@ -29,12 +29,13 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.lineage.parallel import count_workers, suited
+from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
 from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.least_points import Sample
-from tasks.text.points import hash_points
+from tasks.text.points import points_of
 from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, RowGroup, count_bytes, read_corpus, row_groups, shard_paths
 from tasks.text.spans import TextBatch
@@ -73,9 +74,9 @@ class TokenizeConfig(StageConfig):
     seed: int = Field(0, ge=0, description="chooses validation documents and the text that is learnt from")
 
 
-def assign_splits(doc_ids: list[str], trained_on: np.ndarray, config: TokenizeConfig) -> np.ndarray:
+def assign_splits(heads: np.ndarray, trained_on: np.ndarray, config: TokenizeConfig) -> np.ndarray:
     """True for each document that goes to validation: a share of those trained on, by hash, and at least one."""
-    points = np.where(trained_on, hash_points(doc_ids, config.seed, VALIDATION), np.inf)
+    points = np.where(trained_on, points_of(heads, config.seed, VALIDATION), np.inf)
     chosen = points < config.validation_share
     if not chosen.any():
         chosen[np.argmin(points)] = True
@@ -83,11 +84,8 @@ def assign_splits(doc_ids: list[str], trained_on: np.ndarray, config: TokenizeCo
 
 
 def draw(corpus: Path, config: TokenizeConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each document, (N,): whether it is trained on or held out for validation, whether the latter, and its point in
-    [0, 1) among those that the tokenizer may be learnt from; infinity for the others.
-
-    Raises DataError where there are too few.
-    """
+    """Of each document, (N,): the head of its id (sorted_ids.py), whether it is trained on or held out for validation,
+    and whether the latter. Raises DataError where there are too few."""
     columns = ["doc_id", "split"]
     shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus)]
     table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
@@ -98,14 +96,14 @@ def draw(corpus: Path, config: TokenizeConfig) -> tuple[np.ndarray, np.ndarray, 
             "of them for validation: add text, cut long files into documents, or loosen the rules of "
             "`clean`"
         )
-    doc_ids = table["doc_id"].to_pylist()
-    validation = assign_splits(doc_ids, trained_on, config)
-    points = np.where(trained_on & ~validation, hash_points(doc_ids, config.seed, "vocabulary"), np.inf)
-    return trained_on, validation, points
+    heads = short_ids(table["doc_id"])
+    return heads, trained_on, assign_splits(heads, trained_on, config)
 
 
-def learn(run: StageRun, corpus: Path, points: np.ndarray, config: TokenizeConfig) -> Tokenizer:
-    """Train the tokenizer on the documents of least point, (N,) in corpus order; infinity: must not be chosen."""
+def learn(run: StageRun, corpus: Path, heads: np.ndarray, chosen: np.ndarray, config: TokenizeConfig) -> Tokenizer:
+    """Train the tokenizer on documents chosen by hash among some. heads: of the ids, (N,), in corpus order; chosen:
+    whether it may be learnt from each, (N,)."""
+    points = np.where(chosen, points_of(heads, config.seed, "vocabulary"), np.inf)
     sample, begin = Sample(config.train_bytes), 0
     for table in read_corpus(corpus, ["text"]):
         sample.add(points[begin : begin + table.num_rows], table["text"])
@@ -140,8 +138,11 @@ def tokenize(
 
     tokenizer: one that is there already, or a model whose tokenizer it is; then none is learnt.
     """
-    trained_on, validation, points = draw(corpus.path, config)
-    known = learn(run, corpus.path, points, config) if tokenizer is None else given_tokenizer(tokenizer.path)
+    heads, trained_on, validation = draw(corpus.path, config)
+    if tokenizer is None:
+        known = learn(run, corpus.path, heads, trained_on & ~validation, config)
+    else:
+        known = given_tokenizer(tokenizer.path)
     known.save(run.output / "tokenizer.json")
     write_shards(run, corpus.path, known, trained_on, validation, resources)
 
@@ -153,9 +154,9 @@ def given_tokenizer(folder: Path) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Ids (T,) of documents end to end, the tokens of each, (N,), and what Fertility adds up."""
+    """Tokens (T,) of documents end to end, as they are stored; how many each has, (N,); what Fertility adds up."""
 
-    ids: np.ndarray
+    tokens: np.ndarray
     lengths: np.ndarray
     tally: dict[str, Any]
 
@@ -206,7 +207,9 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
     check_identity(encoding.tokenizer, first, ids, lengths[:CHECKED_DOCUMENTS])
     fertility = Fertility(encoding.pieces, encoding.compiled)
     fertility.add(part, batch, ids, lengths)
-    return Encoded(ids, lengths, fertility.tally())
+    tokenizer = encoding.tokenizer
+    tokens = with_ends(ids, lengths, tokenizer.endoftext_id, token_dtype(tokenizer.vocab_size))
+    return Encoded(tokens, lengths + 1, fertility.tally())
 
 
 def write_shards(
@@ -221,10 +224,7 @@ def write_shards(
     dtype = token_dtype(tokenizer.vocab_size)
     num_bytes, workers = count_bytes(corpus), count_workers(resources.workers)
     compiled, mapper = kernels.pays(num_bytes), suited(run.map, resources, num_bytes)
-    encoding = encoding_of(run.output, compiled)
-    fertility = Fertility(encoding.pieces)
-    if isinstance(encoding.encoder, PlainEncoder):
-        run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoding.encoder.reason)
+    fertility: Fertility | None = None
     began, done = time.monotonic(), 0
     groups = list(row_groups(corpus))
     ends = np.cumsum([group.rows for group in groups]).tolist()
@@ -242,14 +242,14 @@ def write_shards(
         index = stack.enter_context(index_writer(run.output))
         encoded = mapper(partial(encode_group, folder=run.output, compiled=compiled), chosen)
         for one, end, (sizes, parts) in zip(chosen, ends, encoded, strict=True):
+            if fertility is None:  # not before: others encode while this process gets ready for it
+                fertility = begin_fertility(run, encoding_of(run.output, compiled))
             table = one.group.read(["doc_id", "source", "license", "language"])
             for split, rows, part in zip(shards, one.splits, parts, strict=True):
                 if part is not None:
                     fertility.merge(part.tally)
-                    ids, lengths = with_ends(part.ids, part.lengths, tokenizer.endoftext_id)
-                    index.write_table(
-                        shards[split].write(table["doc_id"].filter(pa.array(rows)), ids, lengths, sizes[rows])
-                    )
+                    doc_ids = table["doc_id"].filter(pa.array(rows))
+                    index.write_table(shards[split].write(doc_ids, part.tokens, part.lengths, sizes[rows]))
                     done += int(sizes[rows].sum())
             ledger.add_table(ledger_rows(table, sizes, trained_on[end - one.group.rows : end]))
             run.progress(end, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
@@ -263,7 +263,15 @@ def write_shards(
     figures = {name: value for name, value in meta.items() if isinstance(value, int)}
     bytes_per_token = meta["train_bytes"] / max(meta["train_tokens"], 1)
     run.log_metrics({**counts.metrics(), **figures, "bytes_per_token": bytes_per_token})
+    assert fertility is not None  # there are documents
     report_fertility(run, fertility)
+
+
+def begin_fertility(run: StageRun, encoding: Encoding) -> Fertility:
+    """What is added up of all documents; says so where they are encoded slowly."""
+    if isinstance(encoding.encoder, PlainEncoder):
+        run.logger.info("%s: encoding with tokenizers itself, many times more slowly", encoding.encoder.reason)
+    return Fertility(encoding.pieces)
 
 
 def report_fertility(run: StageRun, fertility: Fertility) -> None:

@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from flows.presets import PRESETS
 from tasks.lineage.artifact import Artifact
+from tasks.lineage.sorted_ids import short_ids
 from tasks.lineage.store import Store
 from tasks.text.documents import Draft
-from tasks.text.points import hash_points
+from tasks.text.points import points_of
 from tasks.text.splits import TRAIN, side
 from tasks.text.token_shards import VALIDATION
 
@@ -97,8 +100,8 @@ def _seed(folder: Path) -> int:
 
 def _tokenize_seed(folder: Path) -> int:
     """A seed by which neither is set apart to measure pretraining."""
-    ids = list(planted_ids(folder))
-    return next(seed for seed in range(1000) if (hash_points(ids, seed, VALIDATION) > 0.1).all())
+    heads = short_ids(pa.array(list(planted_ids(folder))))
+    return next(seed for seed in range(1000) if (points_of(heads, seed, VALIDATION) > 0.1).all())
 
 
 def main() -> None:

@@ -47,13 +47,13 @@ class ShardWriter:
     def _open(self) -> BinaryIO:
         return (self._directory / f"{self._split}-{self._shard:05d}.bin").open("wb")
 
-    def write(self, doc_ids: pa.Array, ids: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> pa.Table:
-        """Append documents: ids (T,) end to end, lengths (N,) in tokens, sizes (N,) in bytes. Gives index rows."""
+    def write(self, doc_ids: pa.Array, tokens: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> pa.Table:
+        """Append documents: tokens (T,) end to end, lengths (N,) in tokens, sizes (N,) in bytes. Gives index rows."""
         if self._offset >= self._limit:
             self._file.close()
             self._shard, self._offset = self._shard + 1, 0
             self._file = self._open()
-        ids.astype(self._dtype).tofile(self._file)
+        tokens.astype(self._dtype, copy=False).tofile(self._file)
         rows = pa.table(
             [
                 doc_ids,
@@ -65,8 +65,8 @@ class ShardWriter:
             ],
             schema=INDEX,
         )
-        self._offset += len(ids)
-        self.tokens += len(ids)
+        self._offset += len(tokens)
+        self.tokens += len(tokens)
         self.bytes += int(sizes.sum())
         self.documents += len(lengths)
         return rows
@@ -76,8 +76,11 @@ class ShardWriter:
         self._file.close()
 
 
-def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids with `end` behind each document, and the lengths with it counted."""
-    result = np.full(len(ids) + len(lengths), end, ids.dtype)
-    result[np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)] = ids
-    return result, lengths + 1
+def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int, dtype: np.dtype) -> np.ndarray:
+    """The tokens of documents as they are stored, (T + N,): ids, (T,), with `end` behind each document of so many,
+    (N,)."""
+    is_id = np.ones(len(ids) + len(lengths), bool)
+    is_id[np.cumsum(lengths + 1) - 1] = False
+    result = np.full(len(is_id), end, dtype)
+    result[is_id] = ids
+    return result

@@ -11,10 +11,11 @@ import pytest
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.parallel import in_threads
+from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources
 from tasks.text.fertility import BY
 from tasks.text.least_points import Sample
-from tasks.text.points import hash_points
+from tasks.text.points import points_of
 from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, row_groups
 from tasks.text.spans import TextBatch
@@ -71,7 +72,7 @@ def test_threads_give_the_ids_of_one(tmp_path):
     chosen = [Chosen(group, (np.ones(500, bool), np.zeros(500, bool))) for group in row_groups(tmp_path)]
     encode = partial(encode_group, folder=tmp_path, compiled=False)
     several, one = (list(mapper(encode, chosen)) for mapper in (in_threads(4), map))
-    assert [part.ids.tolist() for _, [part, _] in one] == [part.ids.tolist() for _, [part, _] in several]
+    assert [part.tokens.tolist() for _, [part, _] in one] == [part.tokens.tolist() for _, [part, _] in several]
     for (sizes, [_, nothing]), part in zip(one, texts, strict=True):
         assert nothing is None and sizes.tolist() == [len(text) for text in part]
 
@@ -111,7 +112,7 @@ def test_the_ledger_names_what_was_held_out():
 
 def test_text_to_learn_from_is_capped_and_chosen_by_hash_in_any_order():
     texts = [f"{number:03d}".ljust(40 + number % 7, "é") for number in range(300)]
-    points = hash_points([row["doc_id"] for row in map(document, texts)], 0, "vocabulary")
+    points = points_of(short_ids(pa.array([row["doc_id"] for row in map(document, texts)])), 0, "vocabulary")
     points[::2] = np.inf
     chosen = []
     mixed = np.random.default_rng(0).permutation(300)
@@ -129,10 +130,10 @@ def test_text_to_learn_from_is_capped_and_chosen_by_hash_in_any_order():
 
 
 def test_seeds_and_uses_give_other_points():
-    doc_ids = [document(str(number))["doc_id"] for number in range(2000)]
-    first, second = hash_points(doc_ids, 0, "a"), hash_points(doc_ids, 0, "b")
+    heads = short_ids(pa.array([document(str(number))["doc_id"] for number in range(2000)]))
+    first, second = points_of(heads, 0, "a"), points_of(heads, 0, "b")
     assert abs(first.mean() - 0.5) < 0.03 and abs(np.corrcoef(first, second)[0, 1]) < 0.1
-    assert abs(np.corrcoef(first, hash_points(doc_ids, 1, "a"))[0, 1]) < 0.1
+    assert abs(np.corrcoef(first, points_of(heads, 1, "a"))[0, 1]) < 0.1
 
 
 def test_shards_roll_over(tmp_path):
