@@ -8,206 +8,46 @@ text is trained on; then the one with the least source URI; then the least doc_i
 
 from __future__ import annotations
 
-import shutil
-import unicodedata
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
-from xxhash import xxh3_128_digest
 
-from tasks.lineage import canonical
+from tasks.deduplicate_config import DeduplicateConfig
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
-from tasks.lineage.fingerprint import fingerprint
-from tasks.lineage.home import home
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import Behind, Mapper, ahead, count_workers, in_this_process, in_threads
-from tasks.stage import Resources, StageConfig, StageRun, neutral, stage
+from tasks.lineage.parallel import count_workers, in_threads, suited
+from tasks.signing import LIBRARIES, signature_memory, survey
+from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
-from tasks.text.clusters import ShingleStore, components
-from tasks.text.minhash import BANDS, ROWS, found_probability, permutations, signatures
+from tasks.text.clusters import components
+from tasks.text.minhash import found_probability
 from tasks.text.paragraphs import RepeatedParagraphs
-from tasks.text.shards import CorpusWriter, count_bytes, count_documents, read_corpus
-from tasks.text.shingles import Shingles, shingle_sets
-from tasks.text.signature_memory import PLACE, SignatureMemory
-from tasks.text.spans import CHARACTERS, TextBatch
-from tasks.text.text_numbers import TextNumbers
+from tasks.text.shards import CorpusWriter, Piece, count_bytes, count_documents, pieces, read_corpus, row_groups
 from tasks.verdict import Verdict, decide, read_names
 
-SIGNED_BYTES = 1 << 20  # of text worked on at once: its words and shingles take fifty times as much
+__all__ = ["DeduplicateConfig", "deduplicate"]
+
 EXACT, NEAR, REPEATED = "exact_duplicate", "near_duplicate", "repeated_paragraphs"
 
 
-class DeduplicateConfig(StageConfig):
-    """Exact and near-duplicate removal (MinHash, Broder 1997)."""
-
-    shingle_words: int = Field(
-        5,
-        ge=1,
-        le=32,
-        title="Words per shingle",
-        description="characters count as words in scripts that write no spaces",
-    )
-    threshold: float = Field(
-        0.8,
-        gt=0,
-        lt=1,
-        title="Similarity",
-        description="Jaccard similarity of shingle sets from which two documents are duplicates",
-    )
-    num_permutations: int = Field(128, ge=16, le=1024, title="Permutations", description="length of a signature")
-    bands: int = Field(BANDS, ge=1, le=512, description="more bands find more pairs and cost more comparisons")
-    rows: int = Field(ROWS, ge=1, le=64, title="Rows per band", description="more rows find fewer dissimilar pairs")
-    seed: int = Field(1, ge=0, lt=2**32, description="draws the permutations")
-    paragraph_chars: int | None = Field(
-        None, ge=1, title="Repeated paragraphs", json_schema_extra=neutral(None),
-        description="Paragraphs of at least so many characters that another kept document holds are taken out. Empty: "
-        "paragraphs stay.",
-    )  # fmt: skip
-
-    @model_validator(mode="after")
-    def _check_banding(self) -> Self:
-        if self.bands * self.rows > self.num_permutations:
-            raise ValueError(
-                f"bands × rows is {self.bands} × {self.rows} = {self.bands * self.rows}, more than the "
-                f"{self.num_permutations} permutations: lower bands or rows, or raise num_permutations"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What one pass over the corpus learns. Documents are numbered in corpus order, distinct texts as they appear.
-
-    texts: (N,) for each document, the number of its text. digests: (T, 2) uint64 of the distinct texts. num_signed: of
-    these, how many no earlier run had signed.
-    """
-
-    store: ShingleStore
-    texts: np.ndarray
-    digests: np.ndarray
-    num_signed: int
-
-
-def normalised_digests(lowered: TextBatch, compiled: bool = False) -> np.ndarray:
-    """128-bit digests of texts already in lower case, blind to how their words are spaced, (N, 2) uint64."""
-    if compiled:
-        data, offsets = kernels.kept(kernels.evenly_spaced)(lowered.data, lowered.offsets, CHARACTERS.known(lowered))
-    else:
-        data, offsets = lowered.evenly_spaced()
-    view, bounds = data.data, offsets.tolist()
-    digests = [xxh3_128_digest(view[begin:end]) for begin, end in pairwise(bounds)]
-    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
-
-
-def sign(lowered: TextBatch, config: DeduplicateConfig, compiled: bool = False) -> tuple[Shingles, np.ndarray]:
-    """Shingles, each once, and signatures (N, K) uint32 of texts in lower case. What earlier runs signed is taken from
-    them under the digest of the code that this function reaches, so all that shapes a signature belongs here."""
-    shingles = shingle_sets(lowered, config.shingle_words, compiled)
-    factors, summands = permutations(config.num_permutations, config.seed)
-    return shingles, signatures(shingles.hashes, shingles.offsets, factors, summands, compiled)
-
-
-def signature_memory(config: DeduplicateConfig) -> SignatureMemory:
-    """What earlier runs signed by the same code, libraries and settings."""
-    depends = {
-        "code": fingerprint(sign).digest,
-        "versions": {name: version(name) for name in deduplicate.libraries},
-        "unicode": unicodedata.unidata_version,
-        "settings": [config.shingle_words, config.num_permutations, config.seed],
-    }
-    return SignatureMemory(home() / PLACE, canonical.digest(depends), config.num_permutations)
-
-
-class _Recall(NamedTuple):
-    """Of a batch: its documents, the rows that no earlier run signed, and rows, shingles, signatures of the others."""
-
-    documents: int
-    missing: np.ndarray
-    rows: np.ndarray
-    shingles: Shingles
-    signatures: np.ndarray
-
-
-def survey(
-    columns: Iterable[pa.ChunkedArray],
-    place: Path,
-    config: DeduplicateConfig,
-    memory: SignatureMemory,
-    on_batch: Callable[[int], None] = lambda documents: None,
-    mapper: Mapper = in_this_process,
-    compiled: bool = False,
-    workers: int = 1,
-) -> Survey:
-    """Digests of all documents, given in batches; shingles, signatures and bands of the distinct texts, in `place`.
-
-    mapper: signs the batches. compiled: by machine code, which pays where there is much text (kernels.py). workers:
-    with several, batches are read, their digests made and what is signed written in threads meanwhile.
-    """
-    shutil.rmtree(place, ignore_errors=True)
-    store = ShingleStore(place, config.num_permutations, config.bands, config.rows, compiled)
-    numbers = TextNumbers()
-    texts: list[np.ndarray] = [np.zeros(0, np.int64)]
-    num_documents = num_signed = 0
-    recalls: deque[_Recall] = deque()  # of the batches that are being signed
-
-    def digested(column: pa.ChunkedArray) -> tuple[TextBatch, np.ndarray]:
-        batch = TextBatch(pc.utf8_lower(column))
-        return batch, normalised_digests(batch, compiled)
-
-    def unsigned() -> Iterator[TextBatch]:
-        for batch, digests in in_threads(workers)(digested, ahead(columns, workers)):
-            found, fresh = numbers.number(digests)
-            texts.append(found)
-            recalled = memory.recall(digests[fresh])
-            known = np.zeros(len(fresh), bool)
-            known[recalled[0]] = True
-            missing = np.flatnonzero(~known)
-            recalls.append(_Recall(len(batch), missing, *recalled))
-            yield batch if len(missing) == len(batch) else batch.take(fresh[missing])
-
-    with closing(Behind(workers)) as behind:
-        for signed, its_own in mapper(partial(sign, config=config, compiled=compiled), unsigned()):
-            recall = recalls.popleft()
-            num_signed += len(recall.missing)
-            if len(recall.rows):
-                order = np.argsort(np.concatenate((recall.missing, recall.rows)))
-                signed = signed.followed_by(recall.shingles).take(order)
-                its_own = np.concatenate((its_own, recall.signatures))[order]
-            behind(store.add, signed, its_own)
-            num_documents += recall.documents
-            on_batch(num_documents)
-    store.seal()
-    return Survey(store, np.concatenate(texts), numbers.digests(), num_signed)
-
-
-@stage(output="corpus", retries=2, libraries=("numba", "numpy", "pyarrow", "scipy", "xxhash"))
+@stage(output="corpus", retries=2, libraries=LIBRARIES)
 def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, resources: Resources) -> None:
     """Keep one document of every cluster of exact or near copies."""
     total = count_documents(corpus.path)
     if not total:
         raise DataError("there are no documents to deduplicate: name a source of text, or loosen the rules of `clean`")
-    memory = signature_memory(config)
-    workers = count_workers(resources.workers)
-    columns = (table["text"] for table in read_corpus(corpus.path, ["text"], SIGNED_BYTES))
-    place, compiled = run.work / "shingles", kernels.pays(count_bytes(corpus.path))
-    here = compiled and resources.runner == "local"
-    found = survey(
-        columns, place, config, memory, lambda documents: run.progress(documents, 2 * total),
-        in_threads(workers) if here else run.map, compiled, workers,
-    )  # fmt: skip
+    memory, workers = signature_memory(config), count_workers(resources.workers)
+    num_bytes = count_bytes(corpus.path)
+    with memory.remembered() as remembered:
+        found = survey(
+            row_groups(corpus.path), run.work / "shingles", config, remembered,
+            lambda documents: run.progress(documents, 2 * total), suited(run.map, resources, num_bytes),
+            kernels.pays(num_bytes), workers,
+        )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1), workers
     )
@@ -255,11 +95,29 @@ def write_kept(
     paragraphs: RepeatedParagraphs | None,
     workers: int,
 ) -> LedgerCounts:
-    """Write the kept documents and the ledger."""
+    """Write the kept documents, piece by piece in threads, and the ledger."""
+    parts = list(pieces(corpus))
+    begins = np.cumsum([0, *(part.rows for part in parts)]).tolist()
+
+    def write(number: int) -> pa.Table:
+        return write_piece(parts[number], begins[number], run.output, verdict, paragraphs)
+
     begin = 0
-    kept_documents = CorpusWriter(run.output, workers=workers)
-    with Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers) as ledger, kept_documents as writer:
-        for table in ahead(read_corpus(corpus), workers):
+    with Ledger(run.output / "ledger.parquet", documents_in=total, workers=workers) as ledger:
+        for rows in in_threads(workers)(write, range(len(parts))):
+            ledger.add_table(rows)
+            begin += rows.num_rows
+            run.progress(total + begin, 2 * total)
+        return ledger.close()
+
+
+def write_piece(
+    piece: Piece, begin: int, output: Path, verdict: Verdict, paragraphs: RepeatedParagraphs | None
+) -> pa.Table:
+    """Write the kept documents of a piece, of which the first is the corpus' document `begin`; their ledger rows."""
+    ledger = []
+    with CorpusWriter(output, piece=piece) as writer:
+        for table in piece.tables():
             rows = np.arange(begin, begin + table.num_rows)
             keeper = verdict.keeper[rows]
             kept = keeper == rows
@@ -273,7 +131,7 @@ def write_kept(
                 kept, reasons = kept & ~emptied, np.where(emptied, REPEATED, reasons)
                 table = table.set_column(table.column_names.index("text"), "text", pa.array(texts, pa.large_string()))
                 left = pc.cast(pc.binary_length(table["text"]), pa.int64())
-            ledger.add_table(
+            ledger.append(
                 pa.table(
                     {
                         "doc_id": table["doc_id"],
@@ -289,8 +147,7 @@ def write_kept(
             )
             writer.write(table.filter(pa.array(kept)))
             begin += table.num_rows
-            run.progress(total + begin, 2 * total)
-        return ledger.close()
+    return pa.concat_tables(ledger)
 
 
 def write_clusters(path: Path, verdict: Verdict) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from tasks import deduplicate as deduplicating
+from tasks import signing
 from tasks.clean import clean
 from tasks.collect import CollectConfig, collect
 from tasks.deduplicate import deduplicate
@@ -43,7 +43,7 @@ def data(folder: Path, runner: str, workers: int) -> dict[str, str]:
 
 if __name__ == "__main__":
     parallel.WORTH_PROCESSES = 0  # processes although there is so little
-    items.PART_BYTES = draft_reader.BATCH_BYTES = deduplicating.SIGNED_BYTES = SMALL_BATCH
+    items.PART_BYTES = draft_reader.BATCH_BYTES = signing.SIGNED_BYTES = SMALL_BATCH
     shards.BATCH_BYTES = shards.PIECE_BYTES = SMALL_BATCH
     done = {}
     for asked in sys.argv[3:]:

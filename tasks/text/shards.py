@@ -113,6 +113,11 @@ class Piece:
     number: int
     groups: tuple[RowGroup, ...]
 
+    @property
+    def rows(self) -> int:
+        """Documents in it."""
+        return sum(group.rows for group in self.groups)
+
     def tables(self) -> Iterator[pa.Table]:
         """As `read_corpus`, of these documents."""
         return chain.from_iterable(group.tables() for group in self.groups)

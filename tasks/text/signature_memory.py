@@ -11,6 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +35,6 @@ class _Run:
     """What one earlier run left. Raises OSError or ValueError where it is not as it was written."""
 
     def __init__(self, folder: Path, num_permutations: int) -> None:
-        told = json.loads((folder / CHECKSUMS).read_text())
-        if told != _checksums(folder):
-            raise ValueError(f"{folder} is damaged")
         digests = np.fromfile(folder / DIGESTS, np.uint64).reshape(-1, 2)
         self._order = np.lexsort((digests[:, 1], digests[:, 0]))
         self._digests = digests[self._order]
@@ -52,24 +53,31 @@ class _Run:
         return rows
 
 
-class SignatureMemory:
-    """What earlier runs under this name left in `folder`."""
+@lru_cache(maxsize=MOST_KEPT)
+def _opened(folder: Path, num_permutations: int) -> _Run | None:
+    """Opened once in each process; None where another process has deleted it meanwhile."""
+    try:
+        return _Run(folder, num_permutations)
+    except (OSError, ValueError):
+        return None
 
-    def __init__(self, folder: Path, name: str, num_permutations: int) -> None:
-        self._folder, self._name, self._permutations = folder, name, num_permutations
-        self._runs: list[_Run] = []
-        for path in _newest_first(folder / name):
-            try:
-                self._runs.append(_Run(path, num_permutations))
-            except (OSError, ValueError):
-                shutil.rmtree(path, ignore_errors=True)
+
+@dataclass(frozen=True)
+class Remembered:
+    """What earlier runs left, to be asked in any process. runs: their folders, the latest first."""
+
+    runs: tuple[Path, ...]
+    num_permutations: int
 
     def recall(self, digests: np.ndarray) -> tuple[np.ndarray, Shingles, np.ndarray]:
         """Of texts with these digests, (N, 2) uint64: the rows that are known, (M,), their shingles and signatures."""
         rows, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self._permutations), np.uint32)]
+        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self.num_permutations), np.uint32)]
         missing = np.arange(len(digests))
-        for run in self._runs:
+        for folder in self.runs:
+            run = _opened(folder, self.num_permutations)
+            if run is None:
+                continue
             found = run.find(digests[missing])
             known = found[found >= 0]
             rows.append(missing[found >= 0])
@@ -79,6 +87,30 @@ class SignatureMemory:
             missing = missing[found < 0]
         offsets = np.concatenate(([0], np.cumsum(np.concatenate(sizes))))
         return np.concatenate(rows), Shingles(np.concatenate(hashes), offsets), np.concatenate(signatures)
+
+
+class SignatureMemory:
+    """What runs under this name leave in `folder`."""
+
+    def __init__(self, folder: Path, name: str, num_permutations: int) -> None:
+        self._folder, self._name, self._permutations = folder, name, num_permutations
+
+    @contextmanager
+    def remembered(self) -> Iterator[Remembered]:
+        """What earlier runs left, but for what is damaged, which is deleted."""
+        runs = []
+        for path in _newest_first(self._folder / self._name):
+            try:
+                if json.loads((path / CHECKSUMS).read_text()) == _checksums(path):
+                    runs.append(path)
+                    continue
+            except (OSError, ValueError):
+                pass
+            shutil.rmtree(path, ignore_errors=True)
+        try:
+            yield Remembered(tuple(runs), self._permutations)
+        finally:
+            _opened.cache_clear()
 
     def keep(self, store: ShingleStore, digests: np.ndarray) -> None:
         """Take over the files of a sealed store of texts with these digests, (N, 2) uint64; what cannot be kept is

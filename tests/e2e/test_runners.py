@@ -17,7 +17,7 @@ from tests.e2e.command import PROJECT, Pedigree
 from tests.small_course import text
 
 pytestmark = pytest.mark.e2e
-PIECES = {"write_drafts", "clean_piece", "sign", "encode_group"}  # what the stages map
+PIECES = {"write_drafts", "clean_piece", "sign_group", "encode_group"}  # what the stages map
 NO_INDEX = ("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError", "ProxyError")
 Found = dict[str, dict[str, str]]
 

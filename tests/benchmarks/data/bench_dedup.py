@@ -31,12 +31,13 @@ import pyarrow as pa
 import xxhash
 
 from model.memory import peak_resident_bytes
-from tasks.deduplicate import SIGNED_BYTES, DeduplicateConfig, deduplicate, survey
+from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.lineage.stage_run import StageRun
+from tasks.signing import survey
 from tasks.stage import Resources
 from tasks.text.clusters import components
-from tasks.text.shards import BATCH_ROWS, SCHEMA, CorpusWriter, slices_by_bytes
-from tasks.text.signature_memory import SignatureMemory
+from tasks.text.shards import BATCH_BYTES, BATCH_ROWS, SCHEMA, CorpusWriter, slices_by_bytes
+from tasks.text.signature_memory import Remembered
 from tests.benchmarks.data import dedup_sides
 from tests.benchmarks.data.sample import sample as common_sample
 from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process, plot, show, write
@@ -56,6 +57,16 @@ NAMES = {
 }  # fmt: skip
 
 
+class InMemory:
+    """Documents that lie together in memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def read(self, columns: list[str]) -> pa.Table:
+        return self._table.select(columns)
+
+
 def texts_of(path: Path, limit: int) -> list[str]:
     with path.open(encoding="utf-8") as file:
         return [json.loads(line)["text"] for _, line in zip(range(limit), file, strict=False)]
@@ -68,13 +79,8 @@ def ours(path: Path, limit: int) -> tuple[list[int], float]:
     config = DeduplicateConfig()
     with tempfile.TemporaryDirectory() as place:
         began = time.process_time()
-        parts = (
-            part["text"]
-            for begin in range(0, len(texts), BATCH_ROWS)
-            for part in slices_by_bytes(table.slice(begin, BATCH_ROWS), SIGNED_BYTES)
-        )
-        nothing = SignatureMemory(Path(place) / "memory", "none", config.num_permutations)
-        found = survey(parts, Path(place) / "store", config, nothing, compiled=True)
+        groups = (InMemory(part) for part in slices_by_bytes(table, BATCH_BYTES))
+        found = survey(groups, Path(place) / "store", config, Remembered((), config.num_permutations), compiled=True)
         labels, _ = components(found.store, config.threshold)
         _, kept = np.unique(labels[found.texts], return_index=True)
         return sorted(kept.tolist()), time.process_time() - began

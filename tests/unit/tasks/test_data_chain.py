@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
-from tasks import deduplicate as deduplicating
+from tasks import signing
 from tasks.clean import CleanConfig, clean
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.lineage.errors import DataError
@@ -65,7 +65,7 @@ def chain(rows: list[dict], workers: int | None = None) -> list:
 def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "BATCH_BYTES", 3000)  # many batches
     monkeypatch.setattr(shards, "PIECE_BYTES", 6000)
-    monkeypatch.setattr(deduplicating, "SIGNED_BYTES", 3000)
+    monkeypatch.setattr(signing, "SIGNED_BYTES", 3000)
     digests = set()
     for workers in (1, 3):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(workers)))
@@ -78,9 +78,9 @@ def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
 def test_the_number_of_files_of_a_corpus_changes_no_document_and_no_token(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "BATCH_BYTES", 3000)
     found = []
-    for size in (shards.SHARD_BYTES, 3000):
+    for size in (shards.PIECE_BYTES, 3000):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(size)))
-        monkeypatch.setattr(shards, "SHARD_BYTES", size)
+        monkeypatch.setattr(shards, "PIECE_BYTES", size)
         cleaned, kept, tokens = chain(mixed())
         index = pq.read_table(tokens.path / "index.parquet").sort_by([("split", "ascending"), ("offset", "ascending")])
         written = {path.name: path.read_bytes() for path in tokens.path.glob("*.bin")}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks import deduplicate as module
+from tasks import signing
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.lineage.home import home
 from tasks.lineage.stage_run import summary
@@ -64,7 +64,7 @@ def test_a_run_after_others_makes_the_bytes_of_a_run_from_nothing(tmp_path, monk
 
 def test_code_and_libraries_are_part_of_the_name(fresh_home, monkeypatch):
     run(range(30))
-    monkeypatch.setattr(module, "version", lambda name: "0")
+    monkeypatch.setattr(signing, "version", lambda name: "0")
     assert run(range(31))[1] > 20
 
 

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.deduplicate import DeduplicateConfig, deduplicate, normalised_digests, sign, survey
+from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.parallel import in_this_process, in_threads
+from tasks.signing import normalised_digests, sign, survey
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, bucket_pairs, components
 from tasks.text.minhash import band_hashes
 from tasks.text.shingles import Shingles, shingle_sets
-from tasks.text.signature_memory import SignatureMemory
+from tasks.text.signature_memory import Remembered
 from tasks.text.spans import LONG_SPAN, TextBatch
 
 # Letters, digits, marks and blanks of several scripts and sizes in UTF-8, of which many make no word and many do.
@@ -76,15 +77,25 @@ def test_clusters_are_those_of_numpy(tmp_path) -> None:
     assert 30 < len(set(found[0][0].tolist())) < len(rows)  # some are near, and some are not
 
 
+class InMemory:
+    """Documents that lie together."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._table = pa.table({"text": pa.array(texts, pa.large_string())})
+
+    def read(self, columns: list[str]) -> pa.Table:
+        return self._table.select(columns)
+
+
 def test_threads_that_sign_leave_the_same_files(tmp_path) -> None:
     generator, config = np.random.default_rng(1), DeduplicateConfig()
     words = np.array([f"wörd{number}" for number in range(300)])
-    columns = [pa.chunked_array([[" ".join(generator.choice(words, 30)) for _ in range(40)]]) for _ in range(9)]
-    columns.append(columns[2])
+    groups = [InMemory([" ".join(generator.choice(words, 30)) for _ in range(40)]) for _ in range(9)]
+    groups.append(groups[2])
     found = {}
     for name, mapper in (("here", in_this_process), ("threads", in_threads(3))):
-        memory = SignatureMemory(tmp_path / "memory", "none", config.num_permutations)
-        survey(columns, tmp_path / name, config, memory, mapper=mapper, compiled=name == "threads")
+        nothing = Remembered((), config.num_permutations)
+        survey(groups, tmp_path / name, config, nothing, mapper=mapper, compiled=name == "threads")
         found[name] = {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())}
     assert found["here"] == found["threads"] and found["here"]["shingles.bin"]
 
