@@ -8,6 +8,7 @@ text is trained on; then the one with the least source URI; then the least doc_i
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tasks.deduplicate_config import DeduplicateConfig
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
-from tasks.lineage.parallel import count_workers, in_threads, suited
+from tasks.lineage.parallel import Behind, count_workers, in_threads, suited
 from tasks.signing import LIBRARIES, signature_memory, survey
 from tasks.stage import Resources, StageRun, stage
 from tasks.text import kernels
@@ -52,13 +53,14 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1), workers
     )
     found.store.remove_bands()
-    memory.keep(found.store, found.digests)
     clusters = labels[found.texts]
     wanted = (np.bincount(clusters) > 1)[clusters] | (config.paragraph_chars is not None)
     names = pa.concat_tables(list(read_names(corpus.path, wanted)))
     verdict = decide(names, np.flatnonzero(wanted), found.texts, labels)
     paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
-    counts = write_kept(run, corpus.path, total, verdict, paragraphs, workers)
+    with closing(Behind(workers)) as behind:
+        behind(memory.keep, found.store, found.digests)
+        counts = write_kept(run, corpus.path, total, verdict, paragraphs, workers)
     sizes = write_clusters(run.output / "clusters.parquet", verdict)
     run.log_metrics(
         {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-SMALL = 12 << 20  # bytes
+SMALL = 64 << 20  # bytes
 TOO_SHORT = "the file is shorter than its index says"
 
 

@@ -6,7 +6,9 @@ The same rows in the same batches give the same bytes, so that two runs can be c
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,8 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-from tasks.lineage.parallel import Behind
 
 # Where a document was read: the file (its URI, and its digest then), the place in it, and what the collector of a web
 # archive says of the record: when it was fetched, and its digest.
@@ -46,8 +46,7 @@ SCHEMA = pa.schema(
 )
 BATCH_BYTES = 4 << 20  # text worked on at once: large enough for numpy, small enough for cache and memory
 BATCH_ROWS = 8192
-SHARD_BYTES = 256 << 20  # text in one file
-PIECE_BYTES = 16 << 20  # text that a worker reads and writes by itself: small enough that all have some
+PIECE_BYTES = 16 << 20  # text in one file, which a worker reads and writes by itself: small enough that all have some
 REPETITIVE = [  # columns that say the same again and again; a dictionary of all other values would only be larger
     *("source", "origin", "license", "kind", "language", "collector", "split"),
     *(f"collected_from.{name}" for name in ("file", "sha256", "date", "digest")),
@@ -165,19 +164,21 @@ def _tables(file: pq.ParquetFile, group: int, columns: list[str] | None, batch_b
 
 
 class CorpusWriter:
-    """Writes documents-00000.parquet and so on; a new file after `SHARD_BYTES` of text.
+    """Writes documents-00000.parquet and so on; a new file after PIECE_BYTES of text.
 
-    workers: with several, batches are compressed and written in a thread while the next is being made. piece: write the
-    file of this number alone, however large.
+    workers: with several, files are compressed and written in as many threads, and each is held until it is full.
+    piece: write the file of this number alone, however large.
     """
 
     def __init__(self, directory: Path, workers: int = 1, piece: Piece | None = None) -> None:
         self._directory = directory
-        self._behind = Behind(workers)
-        self._writer: pq.ParquetWriter | None = None
-        self._shards, self._held = (piece.number if piece else 0), 0
-        self._limit = math.inf if piece else SHARD_BYTES
+        self._workers = workers
+        self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._writing: deque[Future[None]] = deque()
+        self._number = piece.number if piece else 0
+        self._limit = math.inf if piece else PIECE_BYTES
         self._batch_bytes = piece.groups[0].batch_bytes if piece else BATCH_BYTES
+        self._file = _File(self._path())
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self.documents = self.bytes = 0
@@ -196,36 +197,71 @@ class CorpusWriter:
         if self._pending_bytes >= self._batch_bytes:
             self._flush()
 
+    def _path(self) -> Path:
+        return self._directory / f"documents-{self._number:05d}.parquet"
+
     def _flush(self) -> None:
+        """Let the documents that wait be a row group."""
         if not self._pending:
             return
-        pending, size = self._pending, self._pending_bytes
+        group, size = pa.concat_tables(self._pending), self._pending_bytes
         self._pending, self._pending_bytes = [], 0
-        self._behind(self._put, pending, size)
+        if self._threads is None:
+            self._file.put(group)
+        else:
+            self._file.held.append(group)
+        self._file.size += size
+        if self._file.size >= self._limit:
+            self._finish()
 
-    def _put(self, pending: list[pa.Table], size: int) -> None:
-        if self._writer is None:
-            path = self._directory / f"documents-{self._shards:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, SCHEMA, **PARQUET)
-            self._shards += 1
-        self._writer.write_table(pa.concat_tables(pending).combine_chunks())
-        self._held += size
-        if self._held >= self._limit:
-            self._writer.close()
-            self._writer, self._held = None, 0
+    def _finish(self) -> None:
+        """End the file, and begin the next."""
+        file, self._number = self._file, self._number + 1
+        self._file = _File(self._path())
+        if self._threads is None:
+            file.close()
+            return
+        self._writing.append(self._threads.submit(file.close))
+        while len(self._writing) > self._workers:  # so memory is bounded
+            self._writing.popleft().result()
 
     def close(self) -> None:
         """Finish the last file."""
         try:
             self._flush()
         finally:
-            self._behind.close()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._finish()
+            if self._threads is not None:
+                self._threads.shutdown()
+        for writing in self._writing:
+            writing.result()
 
     def __enter__(self) -> CorpusWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _File:
+    """One file of a corpus. held: row groups to be written when it ends. size: bytes of text in it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.size = path, 0
+        self.held: list[pa.Table] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def put(self, group: pa.Table) -> None:
+        """Write a row group; the first one makes the file."""
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, SCHEMA, **PARQUET)
+        self._writer.write_table(group.combine_chunks())
+
+    def close(self) -> None:
+        """Write what is held, and end the file."""
+        try:
+            while self.held:
+                self.put(self.held.pop(0))
+        finally:
+            if self._writer is not None:
+                self._writer.close()

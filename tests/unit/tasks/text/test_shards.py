@@ -42,9 +42,9 @@ def test_slices_hold_so_many_bytes_or_one_text(sizes: list[int | None], expected
     assert not sizes or pa.concat_tables(found).equals(table(*sizes))
 
 
-def test_a_thread_writes_the_same_bytes(tmp_path, monkeypatch) -> None:
+def test_threads_write_the_same_bytes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shards, "BATCH_BYTES", 1000)
-    monkeypatch.setattr(shards, "SHARD_BYTES", 4000)
+    monkeypatch.setattr(shards, "PIECE_BYTES", 4000)
     written = {}
     for workers in (1, 2):
         folder = tmp_path / str(workers)
@@ -79,14 +79,14 @@ def test_pieces_hold_all_documents_and_each_becomes_a_file(tmp_path, monkeypatch
                 for part in piece.tables():
                     writer.write(part)
         monkeypatch.setattr(shards, "BATCH_BYTES", 4 << 20)
-        monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+        monkeypatch.setattr(shards, "PIECE_BYTES", 1)
     written, again = ([(p.name, p.read_bytes()) for p in shard_paths(tmp_path / name)] for name in ("written", "again"))
     assert len(written) == len(found) and written == again
     given, read = (pa.concat_tables(read_corpus(tmp_path / name)).to_pylist() for name in ("given", "written"))
     assert given == read
 
 
-def test_what_fails_in_the_thread_is_raised(tmp_path, monkeypatch) -> None:
+def test_what_fails_in_a_thread_is_raised(tmp_path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise OSError("no space left")
 
