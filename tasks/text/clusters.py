@@ -13,10 +13,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks.lineage.parallel import ahead
-from tasks.text import kernels
+from tasks.lineage.parallel import ahead, in_threads
+from tasks.text import comparing, kernels
 from tasks.text.minhash import band_hashes, estimate
-from tasks.text.row_file import RowFile
+from tasks.text.row_file import TOO_SHORT, RowFile
 from tasks.text.shingles import Shingles, is_among
 
 NEIGHBOURS = 31  # in a bucket, each document is compared with the first and with so many that follow it
@@ -93,11 +93,6 @@ class ShingleStore:
 
     def _common(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Shingles that the two of each pair share, (P,)."""
-        if self.compiled:
-            given = (self._shingles.ranges(self.offsets[side], self.offsets[side + 1]) for side in (left, right))
-            first, second = given
-            found: np.ndarray = kernels.kept(kernels.count_common)(first, self.sizes[left], second, self.sizes[right])
-            return found
         sides = []
         for documents in (left, right):
             sizes = self.sizes[documents].astype(np.int64)
@@ -108,22 +103,37 @@ class ShingleStore:
         shared = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)
         return np.bincount(shared.astype(np.int64), minlength=len(left))
 
+    def similar(self, left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray:
+        """As `similar_pairs`. Raises ValueError where a file is too short."""
+        floor = threshold - MARGIN * np.sqrt(threshold * (1 - threshold) / self._permutations)
+        if self.compiled:
+            documents, places = np.unique(np.concatenate((left, right)), return_inverse=True)
+            found, whole = kernels.kept(comparing.compare)(
+                self._signatures.file, self._permutations, self._shingles.file, self.sizes, self.offsets, documents,
+                places[: len(left)], places[len(left) :], threshold, floor,
+            )  # fmt: skip
+            if not whole:
+                raise ValueError(TOO_SHORT)
+            return np.asarray(found)
+        sizes = np.sort(self.sizes[np.stack((left, right))], axis=0)
+        result = np.zeros(len(left), bool)
+        possible = np.flatnonzero((sizes[0] > 0) & (sizes[0] >= threshold * sizes[1]))
+        likely = possible[self.estimates(left[possible], right[possible]) >= floor]
+        result[likely] = self.similarities(left[likely], right[likely]) >= threshold
+        return result
 
-def similar_pairs(store: ShingleStore, left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray:
+
+def similar_pairs(
+    store: ShingleStore, left: np.ndarray, right: np.ndarray, threshold: float, workers: int = 1
+) -> np.ndarray:
     """Whether the exact Jaccard similarity of each pair is at least `threshold`, (P,) bool.
 
     Sizes and signatures first rule out what cannot reach it: J ≤ smaller set / larger set, and an estimate more than
-    `MARGIN` standard errors too low.
+    `MARGIN` standard errors too low. workers: threads that compare.
     """
-    small, large = np.minimum(store.sizes[left], store.sizes[right]), np.maximum(store.sizes[left], store.sizes[right])
-    similar = np.zeros(len(left), bool)
-    possible = np.flatnonzero((small > 0) & (small >= threshold * large))
-    floor = threshold - MARGIN * np.sqrt(threshold * (1 - threshold) / store._permutations)
-    for begin in range(0, len(possible), PAIR_BLOCK):
-        block = possible[begin : begin + PAIR_BLOCK]
-        likely = block[store.estimates(left[block], right[block]) >= floor]
-        similar[likely] = store.similarities(left[likely], right[likely]) >= threshold
-    return similar
+    blocks = [slice(begin, begin + PAIR_BLOCK) for begin in range(0, len(left), PAIR_BLOCK)]
+    found = in_threads(workers)(lambda block: store.similar(left[block], right[block], threshold), blocks)
+    return np.concatenate([np.zeros(0, bool), *found])
 
 
 def bucket_pairs(
@@ -168,7 +178,7 @@ def components(
     """Label of the cluster of each document, (N,), and the number of pairs found similar.
 
     Documents that a band before has joined are not compared again. Labels are the least document of the cluster.
-    workers: with several, the next pairs are looked for in a thread while some are compared. on_pairs: is told, after
+    workers: with several, threads compare, and one looks for the next pairs meanwhile. on_pairs: is told, after
     some were compared, of which band they are.
     """
     labels = np.arange(len(store.sizes))
@@ -186,7 +196,7 @@ def components(
         keys = pair_keys(left, right)
         fresh = ~is_among(keys, dissimilar)
         left, right, keys = left[fresh], right[fresh], keys[fresh]
-        similar = similar_pairs(store, left, right, threshold)
+        similar = similar_pairs(store, left, right, threshold, workers)
         num_pairs += int(similar.sum())
         labels = join(labels, left[similar], right[similar])
         room = MOST_REMEMBERED - len(dissimilar)

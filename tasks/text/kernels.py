@@ -300,22 +300,3 @@ def may_recur(hashes: Any) -> Any:
     for number in range(len(hashes)):
         result[number] = met[hashes[number] & mask] > 1
     return result
-
-
-@njit(nogil=True, error_model="numpy")
-def count_common(left: Any, left_sizes: Any, right: Any, right_sizes: Any) -> Any:
-    """How many values the two of each pair of sets share, (P,) int64. Each side's sets lie end to end, in rising
-    order."""
-    result = np.zeros(len(left_sizes), np.int64)
-    first = second = 0
-    for pair in range(len(left_sizes)):
-        first_end, second_end = first + left_sizes[pair], second + right_sizes[pair]
-        common = 0
-        while first < first_end and second < second_end:
-            one, other = left[first], right[second]
-            common += one == other
-            first += one <= other
-            second += other <= one
-        result[pair] = common
-        first, second = first_end, second_end
-    return result

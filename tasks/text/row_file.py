@@ -9,21 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-SMALL = 64 << 20  # bytes
+SMALL = 12 << 20  # bytes
 TOO_SHORT = "the file is shorter than its index says"
 
 
 class RowFile:
-    """A one-dimensional array, or rows of `columns` values, in a file."""
+    """A one-dimensional array, or rows of `columns` values, in a file. file: its descriptor."""
 
     def __init__(self, path: Path, dtype: type, columns: int = 1) -> None:
         self._dtype, self._columns = np.dtype(dtype), columns
         self._row_bytes = self._dtype.itemsize * columns
-        self._file = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file)
-        size = os.fstat(self._file).st_size
+        self.file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.file)
+        size = os.fstat(self.file).st_size
         self._count = size // self._row_bytes
-        self._whole = os.pread(self._file, size, 0) if size <= SMALL else None
+        self._whole = os.pread(self.file, size, 0) if size <= SMALL else None
 
     def __len__(self) -> int:
         return self._count
@@ -42,7 +42,7 @@ class RowFile:
         high = ends[np.append(firsts[1:], len(begins)) - 1] * self._row_bytes
         places = zip(low.tolist(), high.tolist(), strict=True)
         if self._whole is None:
-            pieces = [os.pread(self._file, end - begin, begin) for begin, end in places]
+            pieces = [os.pread(self.file, end - begin, begin) for begin, end in places]
         else:
             pieces = [self._whole[begin:end] for begin, end in places]
         found = np.frombuffer(b"".join(pieces), self._dtype)
