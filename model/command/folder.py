@@ -7,7 +7,6 @@ or place: equal runs give equal folders.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.command.errors import CommandError
+from model.files import digest, fsync, write_whole
 
 FINISHED, UNFINISHED, RECIPE = "training.json", "training", "recipe.json"
 
@@ -88,6 +88,7 @@ class TrainingFolder:
         curve = self.work / "curve.jsonl"
         files = {file.name: digest(file) for file in sorted([*exported.iterdir(), curve])}
         for file in sorted(exported.iterdir()):
+            fsync(file)
             file.replace(self.path / file.name)
         shutil.copyfile(curve, self.path / curve.name)  # left there for a run killed just now
         told = {**identity, "result": result, "files": files}
@@ -133,19 +134,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not all(isinstance(part, dict) for part in (*map(known.get, needed), known.get("files", {}))):
         raise CommandError(f"{path} was not written by `train`: name another folder with --out.")
     return known
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, whatever happens."""
-    temporary = path.with_name(f".writing-{path.name}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
