@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"--context-length is {context:,}, but the model reads {most:,} tokens at once: ask for no more than that."
         )
     boundaries = read_boundaries(options.model, tokenizer)
-    total = sum(path.stat().st_size for path in text.paths)
+    total = text.num_bytes
     bits: list[float] = []
     sizes: list[int] = []
     tokens = 0

@@ -195,6 +195,7 @@ def test_mistakes_are_told_with_what_to_do(
         (["train", "--text", str(text), "--device", "hpu", *out], "--device hpu is none to compute on"),
         (["train", "--text", str(text), "--document-separator", "", *out], "--document-separator"),
         (["train", "--text", str(text), *out, "--context-length", "1000000"], "--context-length"),
+        (["train", "--text", str(text), *out, "--batch-size", "100000"], "so a step of 100,000 would read some of it"),
         (["train", "--text", str(text), *out, "--batch-size", "4", "--accumulation", "9"], "a part needs a row"),
         (["train", "--text", str(text), *out[:2], *QUICK, "--lr", "1e30"], "diverged"),
         (["generate", "--model", str(tmp_path)], "config.json does not exist"),
