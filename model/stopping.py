@@ -4,6 +4,7 @@ Python runs signal handlers in the main thread only. A loop there installs its o
 in another thread, the main thread enters `sigterm_reaches_threads` first, and the loops in the threads poll its flag.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -16,6 +17,9 @@ from typing import Any
 # One request can come twice within so long: `timeout` asks a process and then its group, and torchrun hands it on.
 ONCE_SECONDS = 2.0
 SAVING_SECONDS = 25.0  # how long SIGTERM waits for threads to save; Prefect kills 30 s after it has asked
+
+
+_logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
@@ -61,8 +65,8 @@ def sigterm_reaches_threads(saving_seconds: float = SAVING_SECONDS) -> Iterator[
 
 class StopRequest:
     """While entered in the main thread, SIGTERM sets a flag; on leaving, the former handler is back and, if SIGTERM had
-    come, it is sent again so that whoever waits for it (Prefect, the shell) sees it. Asked again (after ONCE_SECONDS),
-    it does at once what it did before.
+    come, it is sent again so that whoever waits for it (Prefect, the shell) sees it, after what was raised was logged.
+    Asked again (after ONCE_SECONDS), it does at once what it did before.
 
     In another thread no handler can be installed; there the flag of `sigterm_reaches_threads` is polled, and
     everywhere `should_stop`.
@@ -108,4 +112,6 @@ class StopRequest:
             return
         self._restore()
         if self._received.is_set():
+            if error is not None:  # which nobody else will tell of
+                _logger.warning("Ending on SIGTERM: %s", error)
             os.kill(os.getpid(), signal.SIGTERM)

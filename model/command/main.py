@@ -217,7 +217,11 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command not in TOLD_ALREADY:
             print("\n".join(_told(answer)))
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        former = interrupt.__context__  # an error that was being dealt with
+        reason = explain(former, options.command) if isinstance(former, Exception) else None
+        if reason:
+            print(f"error: {reason}", file=sys.stderr)
         print("\ninterrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read has seen enough

@@ -268,11 +268,19 @@ def test_a_full_disk_is_told_and_the_run_goes_on_afterwards(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
     arguments = ["train", "--text", str(text), "--out", str(tmp_path / "out"), *QUICK]
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", full)
         assert command.main(arguments) == 1
     assert "disk is full" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full)
+        patch.setattr(Curve, "__exit__", interrupted)
+        assert command.main(arguments) == 130
+    assert re.search("(?s)disk is full.*interrupted", capsys.readouterr().err)
     assert command.main(["generate", "--model", str(tmp_path / "out")]) == 1
     assert "not finished" in capsys.readouterr().err
     assert command.main(arguments) == 0
