@@ -8,6 +8,7 @@ or place: equal runs give equal folders.
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from model.command.errors import CommandError
 from model.files import digest, fsync, write_whole
 
 FINISHED, UNFINISHED, RECIPE = "training.json", "training", "recipe.json"
+_logger = logging.getLogger(__name__)
 
 
 class TrainingFolder:
@@ -106,10 +108,24 @@ class TrainingFolder:
 
 
 def finished_model(path: Path) -> Path:
-    """The path, unless training there is still going on or was stopped: then CommandError."""
+    """The path, unless training there is still going on or was stopped: then CommandError. Warns of files that are not
+    as the training left them: someone may have meant to change them."""
     if (path / UNFINISHED / RECIPE).exists() and not (path / FINISHED).exists():
         raise CommandError(f"the training in {path} is not finished: run its `train` command again, it goes on.")
+    for name, expected in _published(path / FINISHED).items():
+        if (path / name).is_file() and digest(path / name) != expected:
+            _logger.warning("%s has been changed since the training ended", path / name)
     return path
+
+
+def _published(path: Path) -> dict[str, str]:
+    """The SHA-256 of each file of the model, if this file of its folder tells them."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    files = content.get("files") if isinstance(content, dict) else None
+    return files if isinstance(files, dict) else {}
 
 
 def _differences(known: dict[str, Any], identity: dict[str, Any]) -> list[str]:
@@ -125,7 +141,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(
             f"{path} is damaged ({error}): name another folder with --out, or delete this one."
         ) from error

@@ -39,6 +39,6 @@ def _read(path: Path) -> dict[str, str]:
     """What the file says, or nothing where it is not there or damaged: then all is made again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

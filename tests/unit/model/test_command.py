@@ -160,7 +160,7 @@ def test_a_folder_of_something_else_is_left_alone(
 
 
 def test_a_finished_model_whose_files_were_changed_is_not_finished(
-    trained: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(trained, out)
@@ -169,6 +169,10 @@ def test_a_finished_model_whose_files_were_changed_is_not_finished(
         weights.unlink() if content is None else weights.write_bytes(content)
         assert command.main(["train", "--text", str(text), "--out", str(out), *QUICK]) == 1
         assert f"{weights} {expected}" in capsys.readouterr().err
+        assert command.main(["generate", "--model", str(out), "--prompt", "The"]) == int(content is None)
+        assert (f"{weights} has been changed since" in caplog.text) == (content is not None)
+        caplog.clear()
+    assert command.main(["generate", "--model", str(trained), "--prompt", "The"]) == 0 and not caplog.text
 
 
 def test_mistakes_are_told_with_what_to_do(
