@@ -39,7 +39,7 @@ class Asked(NamedTuple):
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Generates. Of one prompt: the prompt, its seed, the text, its number of tokens, and whether it came to an end of
-    its own. Of several the same is told here, with --json an object a line, and nothing is returned."""
+    its own. Of several, and of a file with --json, the same is told here, an object a line, and nothing is returned."""
     if options.greedy:
         without_effect(options, "top_k", "top_p", "seed")
     use_threads(options.threads)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "precision": resolve_precision(options.precision, device),
     }
     writer = Writer(model, tokenizer, settings, options.json, "\n" if options.chat else "")
-    if len(asked) == 1:
+    if len(asked) == 1 and not (options.json and options.prompts):  # of a file, lines of JSON are wanted always
         return writer.write_one(asked[0])
     for start in range(0, len(asked), AT_ONCE):
         if start and not options.json:

@@ -159,6 +159,8 @@ def test_a_full_memory_is_told_with_options_that_the_command_has() -> None:
         ["--preset", "huge"],
         ["--lr", "-1"],
         ["--lr", "nan"],
+        ["--lr", "fast"],
+        ["--steps", "3.5"],
         ["--lr", "1e300"],
         ["--steps", "0"],
         ["--seed", "9" * 20],
@@ -170,7 +172,14 @@ def test_wrong_options_end_with_2_and_name_the_option(wrong: list[str], capsys: 
     with pytest.raises(SystemExit) as ended:
         command.main(["train", "--text", "x.txt", "--out", "y", *wrong])
     assert ended.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert wrong[0] in errors and " value: " not in errors  # which names a function of the program
+
+
+def test_a_temperature_of_zero_is_called_greedy(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["generate", "--model", "x", "--temperature", "0"])
+    assert "use --greedy" in capsys.readouterr().err
 
 
 def test_batches_and_durations() -> None:
