@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         progress.say(remark)
     if not bits:
         raise TextError(f"{', '.join(map(str, text.paths[:3]))}: there is no text to measure on.")
+    if len(bits) == 1:
+        progress.say("there is one document only, so the interval, which is over documents, says nothing")
     return {
         **bits_per_byte(np.array(bits), np.array(sizes)).metrics("bits_per_byte"),
         "documents": len(sizes),

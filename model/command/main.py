@@ -207,6 +207,8 @@ def _stop(added: argparse.ArgumentParser, about: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit code."""
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where it is set to an encoding that lacks a character
     options = parser().parse_args(arguments)

@@ -187,6 +187,20 @@ def test_batches_and_durations() -> None:
     assert [duration(seconds) for seconds in (9.6, 600, 3723)] == ["0:10", "10:00", "1:02:03"]
 
 
+def test_a_closed_output_is_no_fault(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert command.main(["generate", "--model", str(trained), "--prompt", "The", "--max-new-tokens", "1"]) == 0
+
+
+def test_an_interval_over_one_document_is_called_none(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for content, told in (("one document", True), ("one document\n\nand another", False)):
+        (tmp_path / "text.txt").write_text(content)
+        assert command.main(["eval", "--model", str(trained), "--text", str(tmp_path / "text.txt")]) == 0
+        assert ("one document only" in capsys.readouterr().err) == told
+
+
 def test_characters_that_an_encoding_lacks_are_replaced(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
