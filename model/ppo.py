@@ -127,7 +127,7 @@ def train_ppo(
                 with clock.measured():
                     run.save(checkpoints, done)
             if stopping:
-                raise TrainingStopped(done)
+                raise TrainingStopped(done, saved=checkpoints is not None)
 
 
 class _Run:

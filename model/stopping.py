@@ -23,12 +23,13 @@ _logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
-    """Training was asked to stop and has saved a checkpoint after `step` steps, if it has made any; run it again to go
-    on."""
+    """Training was asked to stop after `step` steps. Where it saves checkpoints it has saved one, if it has made any
+    step; run it again to go on."""
 
-    def __init__(self, step: int) -> None:
-        after = f"after {step} steps; a checkpoint is saved: run again to go on from there"
-        super().__init__(f"stopped on request {after if step else 'before its first step: run again'}")
+    def __init__(self, step: int, saved: bool = True) -> None:
+        again = "a checkpoint is saved: run again to go on from there" if saved else "nothing is saved: run again"
+        after = f"after {step} steps; {again}" if step else "before its first step: run again"
+        super().__init__(f"stopped on request {after}")
         self.step = step
 
 

@@ -150,7 +150,7 @@ def train(
                     with clock.measured():
                         run.save(checkpoints, done)
                 if stopping:
-                    raise TrainingStopped(done)
+                    raise TrainingStopped(done, saved=checkpoints is not None)
     model.eval()
 
 

@@ -276,7 +276,9 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path):
 
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tmp_path):
     polls = iter([False, False, True])
-    with pytest.raises(TrainingStopped, match="after 3 steps"):
+    with pytest.raises(TrainingStopped, match="after 1 steps; nothing is saved"):
+        train(Net(), batches, loss, CONFIG, should_stop=lambda: True)
+    with pytest.raises(TrainingStopped, match="after 3 steps; a checkpoint is saved"):
         train(
             Net(),
             batches,
