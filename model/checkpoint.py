@@ -12,7 +12,6 @@ processes can go on from them.
 import hashlib
 import json
 import logging
-import os
 import platform
 import random
 import shutil
@@ -30,6 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.distributed import ALONE, Ranks
+from model.files import digest, fsync
 from model.seeding import derive
 from model.sharding import own_rows, rows_like
 
@@ -75,18 +75,18 @@ class Checkpoints:
         ranks.wait()
         own = temporary / _tensors_name(ranks.rank, ranks.size)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, own)
-        _fsync(own)
-        digests = ranks.gather(_sha256(own))
+        fsync(own)
+        digests = ranks.gather(bytes.fromhex(digest(own)))
         if ranks.first:
-            named = {_tensors_name(rank, ranks.size): digest.hex() for rank, digest in enumerate(digests)}
+            named = {_tensors_name(rank, ranks.size): found.hex() for rank, found in enumerate(digests)}
             content = {"step": step, "tensors": named, "state": state}
             (temporary / _STATE).write_text(json.dumps({**content, "sha256": _sha256_json(content)}), encoding="utf-8")
-            _fsync(temporary / _STATE)
-            _fsync(temporary)
+            fsync(temporary / _STATE)
+            fsync(temporary)
             if target.exists():  # a damaged one of the same step, which `newest` passed over
                 shutil.rmtree(target)
             temporary.rename(target)
-            _fsync(self.directory)
+            fsync(self.directory)
             for old in self._folders()[self.keep :]:
                 shutil.rmtree(old)
         ranks.wait()
@@ -159,27 +159,14 @@ def _read(folder: Path) -> Checkpoint:
     claimed = content.pop("sha256")
     if _sha256_json(content) != claimed:
         raise ValueError(f"{_STATE} does not match its checksum")
-    for name, digest in content["tensors"].items():
-        if _sha256(folder / name).hex() != digest:
+    for name, expected in content["tensors"].items():
+        if digest(folder / name) != expected:
             raise ValueError(f"{name} does not match its checksum")
     return Checkpoint(content["step"], _Tensors([folder / name for name in content["tensors"]]), content["state"])
 
 
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
 def _sha256_json(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def model_tensors(model: nn.Module, prefix: str = "model.") -> dict[str, Tensor]:

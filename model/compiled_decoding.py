@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from model import compiled_kernels as kernels
-from model.compiled_kernels import LANES, LAYER, PRODUCT, STEP
+from model.compiled_kernels import LAYER, STEP
+from model.compiled_products import PRODUCT
 from model.decoding import Decoder
 from model.matrices import Matrix
 from model.precision import Precision
 from model.transformer import Transformer
+from model.vectors import LANES
 
 ASKED = {"thread_number": "omp_get_thread_num", "num_threads": "omp_get_num_threads", "barrier": "GOMP_barrier"}
 
@@ -53,7 +55,7 @@ def run(function: Callable[[Any], None], plan: np.ndarray[Any, Any], threads: in
 
 
 def panels(matrix: Tensor) -> Tensor:
-    """A view of matrices (…, N, K), N a multiple of 16, as compiled_kernels.py reads them once that is contiguous."""
+    """A view of matrices (…, N, K), N a multiple of 16, as compiled_products.py reads them once that is contiguous."""
     blocks = matrix.unflatten(-2, (-1, LANES)).mT  # (…, N/16, K, 16)
     return blocks.unflatten(-2, (-1, 2)).mT if matrix.dtype == torch.bfloat16 else blocks
 

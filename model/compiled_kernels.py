@@ -3,66 +3,59 @@
 Each thread does its share of the rows, heads or columns, and they wait for each other in between. A number is computed
 by one thread and in one order, so that it depends neither on how many threads there are nor on how many rows.
 
-Two formats: fp32, and bf16 for matrices, what they are multiplied by, and the cache; sums are fp32. A matrix (N, K)
-lies in panels of 16 columns of its transpose: (N/16, K, 16), in bf16 (N/16, K/2, 16, 2), since there the processor
-multiplies two neighbours at once. Keys are such a matrix (S, D), values the matrix (D, S). `like` below is a pointer
-of the format.
+Two formats: fp32, and bf16 for matrices, what they are multiplied by, and the cache; sums are fp32. Matrices lie as
+compiled_products.py says; keys are such a matrix (S, D), values the matrix (D, S). `like` below is a pointer of the
+format.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import carray, cfunc, njit, types
+from numba.core import event
 
-from model import vectors
+from model import compiled_products, pointers, vectors
+from model.compiled_products import (
+    FAST,
+    PRODUCT,
+    columns,
+    multiply_panels,
+    place,
+    record,
+    run_product,
+    share,
+    team_of,
+    wait,
+)
+from model.pointers import anything, fetch, halves, integers, moved, same_kind, words
 from model.vectors import (
     LANES,
     add,
-    anything,
-    call,
     divide,
     exp,
-    fetch,
-    halves,
-    integers,
-    is_pairs,
     larger,
     largest,
     load,
-    moved,
     multiply,
     multiply_add,
     repeat,
-    same_kind,
     store,
     swap_neighbours,
-    tile,
     total,
-    words,
 )
 
-TILE = 16  # rows of a product whose sums are held in registers together, of which there are 32
-BLOCK = 128  # rows of a product that go through all columns together, so that they stay in the second-level cache
-AHEAD = 768  # numbers between what is multiplied and what is fetched meanwhile: a quarter of the time of 16 rows
 ZERO, ONE = np.float32(0), np.float32(1)
+_logger = logging.getLogger(__name__)
 
 
-def _record(*names: str, numbers: tuple[str, ...] = ()) -> np.dtype[Any]:
-    return np.dtype([*((name, np.int64) for name in names), *((name, np.float64) for name in numbers)])
-
-
-PRODUCT = _record(
-    "thread_number", "num_threads", "barrier", "rows", "depth", "width", "x", "panels", "initial", "stride", "y"
-)
-"""y (rows, width) = initial + x (rows, depth) · matrix. stride: between the rows of `initial`, 0 where all are one."""
-
-STEP = _record(
+STEP = record(
     "thread_number", "num_threads", "barrier", "num_layers", "layers", "B", "C", "H", "G", "D", "F", "V", "S", "length",
     "tokens", "padding", "embedding", "cos", "sin", "head", "zeros", "x", "unit", "qkv", "attended", "gate_up", "gated",
     "logits", "scratch", numbers=("eps",),
@@ -72,78 +65,8 @@ logits, a multiple of 16). `thread_number`, `num_threads` and `barrier` are func
 Other names are of addresses. cos and sin: (P, D), each of a pair's twice, and the first sine negative. zeros: as many
 as the widest product has columns. For each thread: unit (B, C), and scratch of 2·H/G·(S + D) numbers of fp32."""
 
-LAYER = _record("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down", "qk_norm", "window", "keys", "values")
+LAYER = record("qkv", "qkv_bias", "out", "out_bias", "gate_up", "down", "qk_norm", "window", "keys", "values")
 """Addresses of a layer's weights and cache (0: there is none), and how many positions it sees (0: all)."""
-
-FAST = {"nogil": True, "error_model": "numpy"}
-
-
-@njit(**FAST)
-def team_of(step: Any) -> Any:
-    """Which of the threads this is, and how many there are: OpenMP may give fewer than were asked for."""
-    if step.barrier == 0:
-        return np.int64(0), np.int64(1)
-    return np.int64(call(step.thread_number)), np.int64(call(step.num_threads))
-
-
-@njit(**FAST)
-def share(count: Any, team: Any) -> Any:
-    """The first of `count` things that this thread works on, and the first of the next thread's."""
-    thread, threads = team
-    return count * thread // threads, count * (thread + 1) // threads
-
-
-@njit(**FAST)
-def wait(step: Any) -> None:
-    """Until all threads are here."""
-    if step.barrier != 0:
-        call(step.barrier)
-
-
-@njit(**FAST)
-def columns(
-    rows: Any, depth: Any, x: Any, step: Any, panel: Any, ahead: Any, first: Any, first_step: Any, y: Any, y_step: Any
-) -> None:
-    """`tile` of any number of rows: y = first + x · panel, with `step` numbers from row to row."""
-    row = 0
-    while row < rows:
-        left, xs = rows - row, moved(x, row * step)
-        begin, ys = moved(first, row * first_step), moved(y, row * y_step)
-        if left >= TILE:
-            tile(TILE, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
-            row += TILE
-        elif left >= 4:
-            tile(4, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
-            row += 4
-        elif left >= 2:
-            tile(2, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
-            row += 2
-        else:
-            tile(1, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
-            row += 1
-
-
-@njit(**FAST)
-def multiply_panels(
-    first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
-) -> None:
-    """y (rows, width) = initial + x (rows, depth) · matrix, in the panels from `first` to before `last`. step: between
-    the rows of `initial`, 0 where all are one."""
-    for row in range(0, rows, BLOCK):
-        for panel in range(first, last):
-            at = LANES * panel
-            columns(
-                min(BLOCK, rows - row), depth, moved(x, row * depth), depth, moved(panels, at * depth), AHEAD,
-                moved(initial, row * step + at), step, moved(y, row * width + at), width,
-            )  # fmt: skip
-
-
-@njit(**FAST)
-def place(like: Any, depth: Any, column: Any, number: Any) -> Any:
-    """Where in its panels a matrix of this depth holds a number of a column."""
-    if is_pairs(like):
-        return column // LANES * LANES * depth + (number // 2 * LANES + column % LANES) * 2 + number % 2
-    return (column // LANES * depth + number) * LANES + column % LANES
 
 
 @njit(**FAST)
@@ -311,16 +234,6 @@ def run_step(step: Any, like: Any) -> None:
     multiply_panels(first, last, step.B, unit, step.C, head, zeros, 0, words(step.logits), step.V)
 
 
-@njit(**FAST)
-def run_product(product: Any, like: Any) -> None:
-    """A product by itself."""
-    first, last = share(product.width // LANES, team_of(product))
-    multiply_panels(
-        first, last, product.rows, same_kind(product.x, like), product.depth, same_kind(product.panels, like),
-        words(product.initial), product.stride, words(product.y), product.width,
-    )  # fmt: skip
-
-
 def step_fp32(plan: Any) -> None:
     """`plan`, here and below: the address of a record."""
     run_step(carray(plan, 1, STEP)[0], words(0))
@@ -338,17 +251,33 @@ def product_bf16(plan: Any) -> None:
     run_product(carray(plan, 1, PRODUCT)[0], halves(0))
 
 
+class _OnCompiling(event.Listener):
+    """Tells what is waited for, once."""
+
+    def on_start(self, _: Any) -> None:
+        _tell()
+
+    def on_end(self, _: Any) -> None:
+        pass
+
+
+@cache
+def _tell() -> None:
+    _logger.info("compiling the decoder for this processor, which takes some seconds")
+
+
 @cache
 def machine_code(function: Callable[[Any], None]) -> Any:
     """One of these four functions with its `address`, compiled, or loaded from where numba keeps machine code: in
     __pycache__ here, else in the user's folder for such things.
 
-    There numba looks whether this file has changed, but not whether vectors.py has, so that stands in the name.
+    There numba looks whether this file has changed, but not whether what it is made of has, so that stands in the name.
     """
-    changes = hashlib.sha256(inspect.getsource(vectors).encode()).hexdigest()[:16]
-    function.__qualname__ = f"{function.__name__}_{changes}"
+    sources = "".join(map(inspect.getsource, (compiled_products, pointers, vectors)))
+    function.__qualname__ = f"{function.__name__}_{hashlib.sha256(sources.encode()).hexdigest()[:16]}"
     kind = types.void(types.voidptr)
-    try:
-        return cfunc(kind, cache=True)(function)
-    except RuntimeError:  # no such folder can be written
-        return cfunc(kind)(function)
+    with event.install_listener("numba:compile", _OnCompiling()):
+        try:
+            return cfunc(kind, cache=True)(function)
+        except RuntimeError:  # no such folder can be written
+            return cfunc(kind)(function)

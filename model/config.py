@@ -275,6 +275,11 @@ def _window_of_qwen(content: dict[str, Any]) -> dict[str, int | None]:
         raise ModelConfigError(f"use_sliding_window is {used!r}: it must be true or false.")
     window = content.get("sliding_window", 4096) if used else None
     kinds = content.get("layer_types")
+    if not isinstance(kinds, list | None):
+        raise ModelConfigError(f"layer_types is {kinds!r}: it must be a list with the kind of each layer.")
+    num_layers = content.get("num_hidden_layers")
+    if kinds is not None and len(kinds) != num_layers:
+        raise ModelConfigError(f"layer_types names {len(kinds)} of {num_layers} layers: mend one of the two.")
     if window is None or kinds is None:
         if window is None and kinds and "sliding_attention" in kinds:
             raise ModelConfigError("config.json has layers with sliding attention but no window: mend one of them.")

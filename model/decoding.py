@@ -32,8 +32,9 @@ from torch import Tensor
 
 from model.attention import Attention, attention_limits
 from model.matrices import MATRICES, Matrix
+from model.norm import RMSNorm
 from model.precision import Precision
-from model.transformer import Layer, RMSNorm, Transformer
+from model.transformer import Layer, Transformer
 
 BLOCK = 32  # positions that a bf16 cache grows by
 

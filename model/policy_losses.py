@@ -14,7 +14,7 @@ class PolicyLoss:
 
     loss: Tensor
     clip_fraction: Tensor  # share of tokens where the clip binds
-    approximate_kl: Tensor  # KL(old ‖ new), by the k3 estimator
+    approximate_kl: Tensor  # KL(old ‖ new), by the estimator k3 of Schulman 2020: unbiased, never negative
 
 
 def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> PolicyLoss:
@@ -54,15 +54,9 @@ def value_loss(
 def kl_k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """log π − log π_ref of sampled tokens: unbiased for KL(π ‖ π_ref), high variance, may be negative.
 
-    The estimator inside the reward (Ziegler et al. 2019); names k1 and k3 as in Schulman 2020,
-    "Approximating KL divergence"."""
+    The estimator inside the reward (Ziegler et al. 2019); its name is that of Schulman 2020, "Approximating KL
+    divergence"."""
     return logprobs - reference_logprobs
-
-
-def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """(r − 1) − log r with r = π_ref/π on tokens sampled from π: unbiased for KL(π ‖ π_ref), never negative."""
-    log_ratio = reference_logprobs - logprobs
-    return log_ratio.exp() - 1.0 - log_ratio
 
 
 def kl_exact(log_distribution: Tensor, reference_log_distribution: Tensor) -> Tensor:

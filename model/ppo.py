@@ -40,7 +40,7 @@ from model.seeding import derive, generator
 from model.sharding import rows_of
 from model.stopping import StopRequest, TrainingStopped
 from model.throughput import flops_per_token, matmul_peak
-from model.training import NonFiniteLoss
+from model.training import NonFiniteLoss, check_weights
 from model.transformer import Transformer
 
 
@@ -113,6 +113,7 @@ def train_ppo(
     with StopRequest(should_stop) as stop, deterministic_algorithms(run.device.type == "cuda"):
         for iteration in range(start, settings.iterations):
             figures = run.iterate(iteration)
+            run.check_weights(iteration, figures)
             done = iteration + 1
             if evaluate and evaluate_every and done % evaluate_every == 0 and run.ranks.first:
                 figures |= evaluate(done)
@@ -126,7 +127,7 @@ def train_ppo(
                 with clock.measured():
                     run.save(checkpoints, done)
             if stopping:
-                raise TrainingStopped(done)
+                raise TrainingStopped(done, saved=checkpoints is not None)
 
 
 class _Run:
@@ -287,6 +288,11 @@ class _Run:
         total, *sums = self.ranks.sums([tokens, *(float(value) * tokens for value in figures.values())], self.device)
         torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], 1 / max(total, 1))
         return {name: value / max(total, 1) for name, value in zip(figures, sums, strict=True)}
+
+    def check_weights(self, iteration: int, figures: Mapping[str, float]) -> None:
+        """Raises NonFiniteLoss where the updates of an iteration have left weights that are not finite."""
+        loss, norm = figures["policy_loss"] + figures["value_loss"], figures["grad_norm"] + figures["value_grad_norm"]
+        check_weights(self.optimizers.parameters(), self.ranks, self.device, iteration, loss, norm)
 
     def save(self, checkpoints: Checkpoints, done: int) -> None:
         """Saves all that the iterations after `done` depend on."""

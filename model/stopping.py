@@ -4,6 +4,7 @@ Python runs signal handlers in the main thread only. A loop there installs its o
 in another thread, the main thread enters `sigterm_reaches_threads` first, and the loops in the threads poll its flag.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -18,13 +19,17 @@ ONCE_SECONDS = 2.0
 SAVING_SECONDS = 25.0  # how long SIGTERM waits for threads to save; Prefect kills 30 s after it has asked
 
 
-class TrainingStopped(Exception):
-    """Training was asked to stop and has saved a checkpoint after `step` steps, if it has made any; run it again to go
-    on."""
+_logger = logging.getLogger(__name__)
 
-    def __init__(self, step: int) -> None:
-        after = f"after {step} steps; a checkpoint is saved: run again to go on from there"
-        super().__init__(f"stopped on request {after if step else 'before its first step: run again'}")
+
+class TrainingStopped(Exception):
+    """Training was asked to stop after `step` steps. Where it saves checkpoints it has saved one, if it has made any
+    step; run it again to go on."""
+
+    def __init__(self, step: int, saved: bool = True) -> None:
+        again = "a checkpoint is saved: run again to go on from there" if saved else "nothing is saved: run again"
+        after = f"after {step} steps; {again}" if step else "before its first step: run again"
+        super().__init__(f"stopped on request {after}")
         self.step = step
 
 
@@ -61,8 +66,8 @@ def sigterm_reaches_threads(saving_seconds: float = SAVING_SECONDS) -> Iterator[
 
 class StopRequest:
     """While entered in the main thread, SIGTERM sets a flag; on leaving, the former handler is back and, if SIGTERM had
-    come, it is sent again so that whoever waits for it (Prefect, the shell) sees it. Asked again (after ONCE_SECONDS),
-    it does at once what it did before.
+    come, it is sent again so that whoever waits for it (Prefect, the shell) sees it, after what was raised was logged.
+    Asked again (after ONCE_SECONDS), it does at once what it did before.
 
     In another thread no handler can be installed; there the flag of `sigterm_reaches_threads` is polled, and
     everywhere `should_stop`.
@@ -108,4 +113,6 @@ class StopRequest:
             return
         self._restore()
         if self._received.is_set():
+            if error is not None:  # which nobody else will tell of
+                _logger.warning("Ending on SIGTERM: %s", error)
             os.kill(os.getpid(), signal.SIGTERM)

@@ -8,7 +8,7 @@ again with the same folder, ends with the same bytes as one that was not (on equ
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -135,22 +135,22 @@ def train(
             for step in range(start, config.steps):
                 figures = run.step(step, read)
                 done = step + 1
-                measured = evaluate and (done == config.steps or (evaluate_every and done % evaluate_every == 0))
-                if measured or done == config.steps:
+                last = done == config.steps
+                measured = evaluate and (last or (evaluate_every and done % evaluate_every == 0))
+                if measured or last:
                     run.check_weights(step, figures)
                 if evaluate and measured:
                     figures |= run.evaluate(evaluate, done)
                 if on_step and run.ranks.first:
                     on_step(done, figures)
-                stopping, due = run.agree(
-                    stop.requested() and done < config.steps, bool(checkpoints) and clock.due(done)
-                )
-                if checkpoints and (stopping or done == config.steps or due):
-                    run.check_weights(step, figures)
+                stopping, due = run.agree(stop.requested() and not last, bool(checkpoints) and clock.due(done))
+                if checkpoints and (stopping or last or due):
+                    if not (measured or last):
+                        run.check_weights(step, figures)
                     with clock.measured():
                         run.save(checkpoints, done)
                 if stopping:
-                    raise TrainingStopped(done)
+                    raise TrainingStopped(done, saved=checkpoints is not None)
     model.eval()
 
 
@@ -261,12 +261,8 @@ class _Run:
         return loss, passed_on, figures.get("tokens", figures.get("weight", rows))
 
     def check_weights(self, step: int, figures: Mapping[str, float]) -> None:
-        """Raises NonFiniteLoss where the update of `step` has left weights that are not finite, on any rank: the next
-        step's loss would tell, but there may be none, and what is saved or measured must be a model."""
-        broken = not all(bool(own_rows(parameter).isfinite().all()) for parameter in self.parameters)
-        if self.ranks.any([broken], self.device)[0]:
-            after = ", and its update left weights that are not finite"
-            raise NonFiniteLoss(step, figures["loss"], figures["grad_norm"], after)
+        """The next step's loss would tell too, but there may be none, and what is saved or measured must be a model."""
+        check_weights(self.parameters, self.ranks, self.device, step, figures["loss"], figures["grad_norm"])
 
     def evaluate(self, evaluate: Callable[[int], Mapping[str, float]], step: int) -> dict[str, float]:
         """What `evaluate` returns, called in eval mode without gradients; the global generators are left as they were,
@@ -294,3 +290,13 @@ class _Run:
         if self.spikes is not None and step:
             self.spikes.load_state(state["spikes"])
         return step
+
+
+def check_weights(
+    parameters: Sequence[nn.Parameter], ranks: Ranks, device: torch.device, step: int, loss: float, grad_norm: float
+) -> None:
+    """Raises NonFiniteLoss where the update of `step`, of this loss and norm, has left weights that are not finite on
+    any rank."""
+    broken = not all(bool(own_rows(parameter).isfinite().all()) for parameter in parameters)
+    if ranks.any([broken], device)[0]:
+        raise NonFiniteLoss(step, loss, grad_norm, ", and its update left weights that are not finite")

@@ -1,8 +1,7 @@
 """Vectors of 16 numbers for code that numba compiles: it has none of its own, and what it makes of plain loops took
 from half as long again (attention) to forty times as long (products). Each function here is a few instructions of LLVM.
 
-Numbers are fp32; in memory they may be bf16, held as uint16. Memory is given by typed pointers, and places in it count
-numbers.
+Numbers are fp32; in memory, which model/pointers.py points to, they may be bf16, held as uint16.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead
+
 LANES = 16  # numbers of a vector: a register of AVX-512
 
 
@@ -26,8 +27,7 @@ class VectorType(types.Type):
 
 
 VECTOR = VectorType()
-WORDS, HALVES, INTEGERS = (types.CPointer(kind) for kind in (types.float32, types.uint16, types.int64))
-FLOAT, INT = ir.FloatType(), ir.IntType(32)
+FLOAT = ir.FloatType()
 FLOATS, INTS, SHORTS = (ir.VectorType(kind, LANES) for kind in (FLOAT, INT, ir.IntType(16)))
 
 
@@ -58,25 +58,14 @@ def _same(kind: Any, value: float) -> Any:
     return ir.Constant(kind, [value] * LANES)
 
 
-def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
-
-
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _call(builder, "llvm.fma.v16f32", FLOATS, a, b, c)
+    return call_llvm(builder, "llvm.fma.v16f32", FLOATS, a, b, c)
 
 
 def _repeated(builder: Any, number: Any) -> Any:
     vector = ir.VectorType(number.type, LANES)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(INT, 0))
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _same(INTS, 0))
-
-
-def _fetch(builder: Any, pointer: Any) -> None:
-    byte = ir.IntType(8).as_pointer()
-    flags = [ir.Constant(INT, value) for value in (0, 2, 1)]  # to read, into the second-level cache, data
-    _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.bitcast(pointer, byte), *flags)
 
 
 def _larger(builder: Any, a: Any, b: Any) -> Any:
@@ -97,66 +86,6 @@ def _load(builder: Any, kind: Any, pointer: Any, index: Any) -> Any:
 
 def _store(builder: Any, value: Any, pointer: Any, index: Any) -> None:
     builder.store(value, builder.bitcast(builder.gep(pointer, [index]), value.type.as_pointer()), align=2)
-
-
-def _pointer(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-    return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
-
-
-@intrinsic
-def words(typing: Any, address: Any) -> Any:
-    """A pointer to fp32."""
-    return WORDS(types.int64), _pointer
-
-
-@intrinsic
-def halves(typing: Any, address: Any) -> Any:
-    """A pointer to bf16."""
-    return HALVES(types.int64), _pointer
-
-
-@intrinsic
-def integers(typing: Any, address: Any) -> Any:
-    """A pointer to int64."""
-    return INTEGERS(types.int64), _pointer
-
-
-@intrinsic
-def anything(typing: Any, address: Any) -> Any:
-    """A pointer to no matter what."""
-    return types.voidptr(types.int64), _pointer
-
-
-@intrinsic
-def same_kind(typing: Any, address: Any, like: Any) -> Any:
-    """A pointer to numbers of the format of another pointer."""
-    return like(types.int64, like), _pointer
-
-
-@intrinsic
-def is_pairs(typing: Any, like: Any) -> Any:
-    """Whether a pointer is to bf16, whose panels hold pairs."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return context.get_constant(types.boolean, like == HALVES)
-
-    return types.boolean(like), code
-
-
-@intrinsic
-def call(typing: Any, function: Any) -> Any:
-    """The int32 that a C function without arguments returns."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.call(builder.inttoptr(given[0], ir.FunctionType(INT, []).as_pointer()), [])
-
-    return types.int32(types.int64), code
-
-
-@intrinsic
-def moved(typing: Any, pointer: Any, count: Any) -> Any:
-    """A pointer so many numbers further on."""
-    return pointer(pointer, types.int64), lambda context, builder, signature, given: builder.gep(given[0], [given[1]])
 
 
 @intrinsic
@@ -246,17 +175,6 @@ def largest(typing: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def fetch(typing: Any, pointer: Any, index: Any) -> Any:
-    """Asks for what stands there, for later."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _fetch(builder, builder.gep(given[0], [given[1]]))
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.int64), code
-
-
-@intrinsic
 def swap_neighbours(typing: Any, vector: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         order = ir.Constant(INTS, [lane ^ 1 for lane in range(LANES)])
@@ -320,12 +238,12 @@ def tile(
         with cgutils.for_range_slice(builder, none, end, step, end.type) as (place, _):
             at = builder.mul(place, ir.Constant(place.type, LANES))
             weights = _load(builder, INTS if pairs else FLOATS, columns, at)
-            _fetch(builder, builder.gep(columns, [builder.add(at, far)]))
+            fetch_ahead(builder, builder.gep(columns, [builder.add(at, far)]))
             for sum_, row in zip(sums, factors, strict=True):
                 factor = _repeated(builder, _load(builder, INT if pairs else FLOAT, row, place))
                 if pairs:
                     factor, both = builder.bitcast(factor, BFLOATS), builder.bitcast(weights, BFLOATS)
-                    product = _call(builder, DOT_OF_PAIRS, FLOATS, builder.load(sum_), factor, both)
+                    product = call_llvm(builder, DOT_OF_PAIRS, FLOATS, builder.load(sum_), factor, both)
                 else:
                     product = _fma(builder, factor, weights, builder.load(sum_))
                 builder.store(product, sum_)

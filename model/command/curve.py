@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from model.command.folder import write_whole
+from model.files import write_whole
 
 # None that tells how fast the machine is.
 FIGURES = ("loss", "lr", "grad_norm", "skipped", "skipped_updates", "held_out_bits_per_byte")

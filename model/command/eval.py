@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"--context-length is {context:,}, but the model reads {most:,} tokens at once: ask for no more than that."
         )
     boundaries = read_boundaries(options.model, tokenizer)
-    total = sum(path.stat().st_size for path in text.paths)
+    total = text.num_bytes
     bits: list[float] = []
     sizes: list[int] = []
     tokens = 0
@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         progress.say(remark)
     if not bits:
         raise TextError(f"{', '.join(map(str, text.paths[:3]))}: there is no text to measure on.")
+    if len(bits) == 1:
+        progress.say("there is one document only, so the interval, which is over documents, says nothing")
     return {
         **bits_per_byte(np.array(bits), np.array(sizes)).metrics("bits_per_byte"),
         "documents": len(sizes),

@@ -7,8 +7,8 @@ or place: equal runs give equal folders.
 """
 
 import fcntl
-import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from model.command.errors import CommandError
+from model.files import digest, fsync, write_whole
 
 FINISHED, UNFINISHED, RECIPE = "training.json", "training", "recipe.json"
+_logger = logging.getLogger(__name__)
 
 
 class TrainingFolder:
@@ -88,6 +90,7 @@ class TrainingFolder:
         curve = self.work / "curve.jsonl"
         files = {file.name: digest(file) for file in sorted([*exported.iterdir(), curve])}
         for file in sorted(exported.iterdir()):
+            fsync(file)
             file.replace(self.path / file.name)
         shutil.copyfile(curve, self.path / curve.name)  # left there for a run killed just now
         told = {**identity, "result": result, "files": files}
@@ -105,10 +108,24 @@ class TrainingFolder:
 
 
 def finished_model(path: Path) -> Path:
-    """The path, unless training there is still going on or was stopped: then CommandError."""
+    """The path, unless training there is still going on or was stopped: then CommandError. Warns of files that are not
+    as the training left them: someone may have meant to change them."""
     if (path / UNFINISHED / RECIPE).exists() and not (path / FINISHED).exists():
         raise CommandError(f"the training in {path} is not finished: run its `train` command again, it goes on.")
+    for name, expected in _published(path / FINISHED).items():
+        if (path / name).is_file() and digest(path / name) != expected:
+            _logger.warning("%s has been changed since the training ended", path / name)
     return path
+
+
+def _published(path: Path) -> dict[str, str]:
+    """The SHA-256 of each file of the model, if this file of its folder tells them."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    files = content.get("files") if isinstance(content, dict) else None
+    return files if isinstance(files, dict) else {}
 
 
 def _differences(known: dict[str, Any], identity: dict[str, Any]) -> list[str]:
@@ -124,7 +141,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(
             f"{path} is damaged ({error}): name another folder with --out, or delete this one."
         ) from error
@@ -133,19 +150,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not all(isinstance(part, dict) for part in (*map(known.get, needed), known.get("files", {}))):
         raise CommandError(f"{path} was not written by `train`: name another folder with --out.")
     return known
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, whatever happens."""
-    temporary = path.with_name(f".writing-{path.name}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -4,9 +4,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from model.boundaries import read_boundaries
+from model.boundaries import Boundaries, read_boundaries
 from model.command.chat import check_chat
 from model.command.device import given_device
 from model.command.folder import finished_model
@@ -20,6 +21,7 @@ from model.precision import resolve_precision, use_threads
 from model.sampling import Sampling
 from model.scoring import prompt_ids, stop_ids
 from model.tokenizer import Tokenizer
+from model.transformer import Transformer
 
 DEFAULT_TOKENS = 200
 AT_ONCE = 64  # prompts that are answered before any of them is shown
@@ -37,7 +39,7 @@ class Asked(NamedTuple):
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Generates. Of one prompt: the prompt, its seed, the text, its number of tokens, and whether it came to an end of
-    its own. Of several the same is told here, with --json an object a line, and nothing is returned."""
+    its own. Of several, and of a file with --json, the same is told here, an object a line, and nothing is returned."""
     if options.greedy:
         without_effect(options, "top_k", "top_p", "seed")
     use_threads(options.threads)
@@ -46,66 +48,34 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.chat:
         check_chat(options.model, tokenizer)
     boundaries = read_boundaries(options.model, tokenizer)
+    asked = _asked(options, tokenizer, boundaries, model.config.max_position_embeddings)
+    temperature = 0.0 if options.greedy else options.temperature
+    settings: dict[str, Any] = {
+        "sampling": Sampling(temperature, options.top_k, options.top_p, options.repetition_penalty),
+        "eos_token_id": stop_ids(tokenizer, options.chat, boundaries),
+        "pad_token_id": boundaries.pad,
+        "stop": stop_at(tokenizer, options.stop),
+        "precision": resolve_precision(options.precision, device),
+    }
+    writer = Writer(model, tokenizer, settings, options.json, "\n" if options.chat else "")
+    if len(asked) == 1 and not (options.json and options.prompts):  # of a file, lines of JSON are wanted always
+        return writer.write_one(asked[0])
+    for start in range(0, len(asked), AT_ONCE):
+        if start and not options.json:
+            _show("\n")
+        writer.write_several(asked[start : start + AT_ONCE])
+    return {}
+
+
+def _asked(options: argparse.Namespace, tokenizer: Tokenizer, boundaries: Boundaries, most: int) -> list[Asked]:
+    """What is to be answered by a model that reads `most` tokens at once."""
     prompts = given_prompts(options)
     asked = []
     for number, (prompt, seed) in enumerate(prompts, start=1):
         ids = prompt_ids(tokenizer, prompt, options.chat, boundaries)
         which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
-        new_tokens = _new_tokens(which, len(ids), model.config.max_position_embeddings, options.max_new_tokens)
-        asked.append(Asked(prompt, seed, ids, new_tokens))
-    ends, stop = stop_ids(tokenizer, options.chat, boundaries), stop_at(tokenizer, options.stop)
-    settings: dict[str, Any] = {
-        "sampling": Sampling(
-            0.0 if options.greedy else options.temperature, options.top_k, options.top_p, options.repetition_penalty
-        ),
-        "eos_token_id": ends,
-        "pad_token_id": boundaries.pad,
-        "stop": stop,
-        "precision": resolve_precision(options.precision, device),
-    }
-
-    def told(one: Asked, tokens: list[int], text: str) -> dict[str, Any]:
-        ended = bool(tokens) and (tokens[-1] in ends or stop(tokens))
-        return {
-            "prompt": one.prompt,
-            "seed": one.seed,
-            "text": text,
-            "tokens": len(tokens),
-            "ended": ended,
-        }
-
-    after_prompt = "\n" if options.chat else ""
-    if len(asked) == 1:
-        (one,) = asked
-        steps = stream(model, [one.ids], max_new_tokens=one.new_tokens, seed=[one.seed], **settings)
-        tokens: list[int] = []
-        pieces: list[str] = []
-        if not options.json:
-            _show(one.prompt + after_prompt)
-        for piece in pieces_of((step[0] for step in steps), tokenizer, tokens, one.ids):
-            pieces.append(piece)
-            if not options.json:
-                _show(piece)
-        if not options.json:
-            _show("\n")
-        return told(one, tokens, "".join(pieces))
-    for start in range(0, len(asked), AT_ONCE):
-        some = asked[start : start + AT_ONCE]
-        written: dict[int, list[int]] = {}
-        for new_tokens in sorted({one.new_tokens for one in some}):  # which the draws depend on
-            rows = [row for row, one in enumerate(some) if one.new_tokens == new_tokens]
-            seeds = [some[row].seed for row in rows]
-            answers = generate(
-                model, [some[row].ids for row in rows], max_new_tokens=new_tokens, seed=seeds, **settings
-            )
-            written |= dict(zip(rows, answers, strict=True))
-        for row, one in enumerate(some):
-            text = text_after(one.ids, written[row], tokenizer)
-            if options.json:
-                print(json.dumps(told(one, written[row], text)), flush=True)
-            else:
-                _show(("\n" if start or row else "") + one.prompt + after_prompt + text + "\n")
-    return {}
+        asked.append(Asked(prompt, seed, ids, _new_tokens(which, len(ids), most, options.max_new_tokens)))
+    return asked
 
 
 def _new_tokens(which: str, length: int, most: int, asked: int | None) -> int:
@@ -116,6 +86,50 @@ def _new_tokens(which: str, length: int, most: int, asked: int | None) -> int:
         fewer = f", or ask for {room} new tokens at most" if room >= 1 else ""
         raise InputError(f"{which} has {length} tokens, and the model reads {most} at once: shorten the prompt{fewer}.")
     return wanted
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model, how it is to write, and how that is shown: as JSON, or as text with something between prompt and
+    answer."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    settings: dict[str, Any]
+    as_json: bool
+    after_prompt: str
+
+    def write_one(self, one: Asked) -> dict[str, Any]:
+        """Shows the text as it comes, but not as JSON, which is returned."""
+        tokens: list[int] = []
+        pieces: list[str] = []
+        steps = stream(self.model, [one.ids], max_new_tokens=one.new_tokens, seed=[one.seed], **self.settings)
+        for piece in pieces_of((step[0] for step in steps), self.tokenizer, tokens, one.ids):
+            if not self.as_json:  # the prompt comes with the first piece, after what is told of compiling
+                _show(piece if pieces else one.prompt + self.after_prompt + piece)
+            pieces.append(piece)
+        if not self.as_json:
+            _show("\n")
+        return self._told(one, tokens, "".join(pieces))
+
+    def write_several(self, some: list[Asked]) -> None:
+        """Shows the answers when all are complete, with an empty line between them or as an object of JSON a line."""
+        written: dict[int, list[int]] = {}
+        for new_tokens in sorted({one.new_tokens for one in some}):  # which the draws depend on
+            rows = [row for row, one in enumerate(some) if one.new_tokens == new_tokens]
+            prompts, seeds = [some[row].ids for row in rows], [some[row].seed for row in rows]
+            answers = generate(self.model, prompts, max_new_tokens=new_tokens, seed=seeds, **self.settings)
+            written |= dict(zip(rows, answers, strict=True))
+        for row, one in enumerate(some):
+            text = text_after(one.ids, written[row], self.tokenizer)
+            if self.as_json:
+                print(json.dumps(self._told(one, written[row], text)), flush=True)
+            else:
+                _show(("\n" if row else "") + one.prompt + self.after_prompt + text + "\n")
+
+    def _told(self, one: Asked, tokens: list[int], text: str) -> dict[str, Any]:
+        ended = bool(tokens) and (tokens[-1] in self.settings["eos_token_id"] or self.settings["stop"](tokens))
+        return {"prompt": one.prompt, "seed": one.seed, "text": text, "tokens": len(tokens), "ended": ended}
 
 
 def text_after(prompt: Sequence[int], tokens: Sequence[int], tokenizer: Tokenizer) -> str:

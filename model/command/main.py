@@ -105,7 +105,7 @@ def _generate(commands: Any) -> None:
     drawn = added.add_mutually_exclusive_group()
     drawn.add_argument("--greedy", action="store_true", help="always the likeliest token, instead of drawing one")
     drawn.add_argument(
-        "--temperature", type=recipe.above_zero, default=1.0, metavar="N", help="below 1 likelier tokens only (1.0)"
+        "--temperature", type=_temperature, default=1.0, metavar="N", help="below 1 likelier tokens only (1.0)"
     )
     added.add_argument("--top-k", type=recipe.whole(1), metavar="N", help="draw among the N likeliest tokens")
     added.add_argument("--top-p", type=recipe.above_zero, metavar="N", help="draw among the likeliest up to this share")
@@ -125,6 +125,12 @@ def _generate(commands: Any) -> None:
         "--precision", choices=["auto", "fp32", "bf16"], default="fp32",
         help="of matrix products (fp32); auto: bf16 where fast",
     )  # fmt: skip
+
+
+def _temperature(text: str) -> float:
+    if recipe.number(text) == 0:
+        raise argparse.ArgumentTypeError("0 would be the likeliest token always: use --greedy for it")
+    return float(text)
 
 
 def _eval(commands: Any) -> None:
@@ -201,6 +207,8 @@ def _stop(added: argparse.ArgumentParser, about: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit code."""
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where it is set to an encoding that lacks a character
     options = parser().parse_args(arguments)
@@ -217,7 +225,11 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command not in TOLD_ALREADY:
             print("\n".join(_told(answer)))
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        former = interrupt.__context__  # an error that was being dealt with
+        reason = explain(former, options.command) if isinstance(former, Exception) else None
+        if reason:
+            print(f"error: {reason}", file=sys.stderr)
         print("\ninterrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read has seen enough

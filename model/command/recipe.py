@@ -24,20 +24,25 @@ def whole(least: int, most: int = LARGEST_INTEGER) -> Any:
     """Reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small: use at least {least}")
         if value > most:
             raise argparse.ArgumentTypeError(f"{value} is too large: use at most {most}")
         return value
 
-    read.__name__ = "whole number"
     return read
 
 
 def number(text: str) -> float:
     """Reads a number of at least 0 that fp32 holds."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
     if not 0 <= value <= LARGEST_NUMBER:  # NaN is neither
         raise argparse.ArgumentTypeError(f"{value} is no number from 0 to {LARGEST_NUMBER:g}")
     return value

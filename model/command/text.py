@@ -9,7 +9,7 @@ import atexit
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -46,8 +46,17 @@ class TextFiles:
     separator: str | None = None
     whole_files: bool = False
     limit: Limit | None = None
+    copies: Mapping[Path, Path] = field(default_factory=dict)  # of pipes, which can be read once only
     invalid: Counter[str] = field(default_factory=Counter)  # bytes that were not UTF-8, by file, of the last reading
     separated: int = 0  # lines that were `separator`, of the last reading
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all files."""
+        return sum(self._readable(path).stat().st_size for path in self.paths)
+
+    def _readable(self, path: Path) -> Path:
+        return self.copies.get(path, path)
 
     def remarks(self) -> Iterator[str]:
         """What a user should know of the last reading."""
@@ -106,7 +115,7 @@ class TextFiles:
         wanted = None if self.separator is None else self.separator.encode()
         lines: list[bytes] = []
         first, began, position = 1, 0, 0
-        with path.open("rb") as file:
+        with self._readable(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if b"\0" in line:
                     raise TextError(
@@ -172,15 +181,15 @@ def given_text(options: argparse.Namespace) -> TextFiles:
         raise CommandError(
             "--document-separator takes one line, such as '<|endoftext|>'; leave it out for blank lines."
         )
-    return TextFiles([_readable_twice(path) for path in options.text], separator, options.one_document_per_file)
+    pipes = dict.fromkeys(path for path in options.text if not path.is_file())
+    copies = {path: _copied(path) for path in pipes}
+    return TextFiles(options.text, separator, options.one_document_per_file, copies=copies)
 
 
-def _readable_twice(path: Path) -> Path:
-    """The path, or of a pipe, which can be read once only, a copy that goes when the program ends."""
-    if path.is_file():
-        return path
+def _copied(pipe: Path) -> Path:
+    """A copy that goes when the program ends."""
     folder = Path(tempfile.mkdtemp(prefix="text-of-a-pipe-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with path.open("rb") as pipe, (folder / path.name).open("wb") as copy:
-        shutil.copyfileobj(pipe, copy)
-    return folder / path.name
+    with pipe.open("rb") as source, (folder / pipe.name).open("wb") as copy:
+        shutil.copyfileobj(source, copy)
+    return folder / pipe.name

@@ -120,6 +120,12 @@ class Training:
             )
         except ValueError as error:
             raise TextError(f"{error} (--context-length).") from error
+        if self.windows.num_windows < recipe.batch_size:
+            raise TextError(
+                f"the text fills {self.windows.num_windows:,} rows of {recipe.context_length:,} tokens, so a step of "
+                f"{recipe.batch_size:,} would read some of it twice: lower --batch-size or --context-length, or add "
+                "text."
+            )
 
     @property
     def epochs(self) -> float:

@@ -1,12 +1,11 @@
 """Files that a run makes for itself: there whole or not at all, and made again where they are not as they were made."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from model.command.folder import digest, write_whole
 from model.command.progress import Progress
+from model.files import digest, fsync, write_whole
 
 DIGESTS = "digests.json"
 
@@ -29,8 +28,7 @@ class WorkFiles:
                 self.progress.say(f"{path} has been changed since it was made, and is made again from the text")
         temporary = self.folder / f".writing-{name}"
         make(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        fsync(temporary)
         self._digests[name] = digest(temporary)
         temporary.replace(path)
         write_whole(self.folder / DIGESTS, json.dumps(self._digests, indent=2).encode() + b"\n")
@@ -41,6 +39,6 @@ def _read(path: Path) -> dict[str, str]:
     """What the file says, or nothing where it is not there or damaged: then all is made again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -42,7 +42,9 @@ class Resources(BaseModel):
     cluster: str | None = Field(
         None, title="Cluster", description="address of a running Ray (ray://…) or Dask (tcp://…) cluster"
     )
-    threads: int | None = Field(None, ge=1, title="Threads", description="for numerical libraries; default: theirs")
+    threads: int | None = Field(
+        None, ge=1, le=1024, title="Threads", description="for numerical libraries; default: theirs"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
     compile: bool = Field(
         False, description="in pretrain and finetune compile layers with torch.compile, which needs a C++ compiler"
@@ -55,7 +57,7 @@ class Resources(BaseModel):
     checkpoint_steps: int | None = Field(
         None, ge=1, description="steps between two checkpoints, besides; empty: by time alone"
     )
-    data_workers: int = Field(1, ge=0, description="threads that read training batches ahead; 0: none")
+    data_workers: int = Field(1, ge=0, le=1024, description="threads that read training batches ahead; 0: none")
     nproc: int = Field(
         1, ge=1, description="processes that train a model together on each machine; on GPUs: one for each"
     )

@@ -88,6 +88,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, text: str, said: s
         ("pretrain.steps=many", "pretrain.steps = 'many': input should be a valid integer"),
         ("pretrian.steps=1", "The flow `train` has no section 'pretrian'. Did you mean 'pretrain'?"),
         ("resources.device=tpu", "resources.device = 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
+        ("resources.threads=100000", "resources.threads = 100000: input should be less than or equal to 1024"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_allowed(assignment: str, said: str) -> None:

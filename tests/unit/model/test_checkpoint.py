@@ -68,7 +68,7 @@ def test_a_kill_while_writing_leaves_the_old_one_and_no_rubbish(tmp_path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.checkpoint._fsync", killed)
+        patch.setattr("model.checkpoint.fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             save(checkpoints, 2)
     assert Checkpoints(tmp_path).newest().step == 1

@@ -69,6 +69,7 @@ def write(capsys: pytest.CaptureFixture[str]) -> Write:
         capsys.readouterr()
         assert command.main(["generate", "--model", str(model), "--json", *options]) == 0
         printed = capsys.readouterr().out
+        assert not (printed.startswith("{\n") and "--prompts" in options), "of a file: an object a line"
         answers = [json.loads(printed)] if printed.startswith("{\n") else list(map(json.loads, printed.splitlines()))
         for answer in answers:
             jsonschema.validate(answer, json.loads(SCHEMA.read_text()), cls=jsonschema.Draft202012Validator)
@@ -157,6 +158,8 @@ def test_several_prompts_are_answered_in_order_each_as_it_would_be_alone(
     assert [answer["seed"] for answer in answers] == [5, 99, 7, 8]
     for answer in answers:
         assert [answer] == write(own, "--prompt", answer["prompt"], "--seed", str(answer["seed"]))
+    (tmp_path / "one.txt").write_text("cat")
+    write(own, "--prompts", str(tmp_path / "one.txt"))
     both = write(own, "--prompt", "cat", "--prompts", str(tmp_path / "lines.txt"), "--greedy")
     assert [answer["prompt"] for answer in both] == ["cat", "the mat sat", " on"]
     assert command.main(["generate", "--model", str(own), "--prompt", "cat", "--prompt", "mat", "--greedy"]) == 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,17 @@ def test_a_pipe_is_read_once_and_learnt_from(tmp_path: Path) -> None:
     options = ["--vocab-size", "300", "--hidden-size", "16", "--context-length", "32", "--steps", "1", "--quiet"]
     assert command.main(["train", "--text", str(pipe), "--out", str(tmp_path / "model"), *options]) == 0
     writer.join()
+
+
+def test_messages_name_a_pipe_and_not_its_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for content, told in ((b"one document", "one document only"), (b"a\0b", "holds a NUL byte in line 1")):
+        writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+        writer.start()
+        assert command.main(["train", "--text", str(pipe), str(pipe), "--out", str(tmp_path / "model")]) == 1
+        writer.join()
+        assert re.match(rf"error: {pipe}\b.*{told}", capsys.readouterr().err)
 
 
 @pytest.fixture

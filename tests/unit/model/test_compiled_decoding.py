@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from numba import njit
 
 from model import compiled_decoding, generation
+from model import compiled_kernels as kernels
 from model.config import ModelConfig
 from model.decoding import Decoder
 from model.generation import decoder_for, generate
@@ -154,3 +156,17 @@ def test_the_way_is_chosen_by_what_is_asked_for_and_by_the_sizes(monkeypatch):
     assert type(decoder_for(model(head_dim=24), "fp32", 1 << 40)) is Decoder
     monkeypatch.setattr(generation, "find_spec", lambda name: None)
     assert type(decoder_for(built, "fp32", enough)) is Decoder
+
+
+def test_compiling_is_told_and_loading_is_not(caplog):
+    caplog.set_level("INFO", "model")
+    written = {"inner": njit(lambda: None)}
+    exec("def outer(plan):\n    inner()", written)  # in no file, so that numba cannot keep it
+    kernels._tell.cache_clear()
+    kernels.machine_code(written["outer"])
+    assert caplog.text.count("compiling the decoder") == 1
+    kernels.machine_code(kernels.product_fp32)
+    kernels._tell.cache_clear()
+    caplog.clear()
+    kernels.machine_code.__wrapped__(kernels.product_fp32)
+    assert not caplog.text

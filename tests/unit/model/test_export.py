@@ -217,7 +217,7 @@ def _more_tokens(directory):
         (_write("model.safetensors.index.json", '{"weight_map": {"a": "x", "b": 1}}'), "names no file"),
         (_change_config(rope_parameters={"rope_theta": 10**400}), "settings in .*config.json make no sense"),
         (_change_config(rms_norm_eps=10**400), "settings in .*config.json make no sense"),
-        (_change_config(model_type="qwen2", layer_types=5), "settings in .*config.json make no sense"),
+        (_change_config(model_type="qwen2", layer_types=5), "layer_types is 5: it must be a list"),
         (_change_config(vocab_size=10**13), "asks for more than twice the [0-9,]+ numbers"),
         (_change_config(hidden_size=10**4000, intermediate_size=10**4000), "asks for more than twice"),
         (_change_config(num_hidden_layers=10**9), "asks for more than twice"),

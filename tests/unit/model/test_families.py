@@ -260,10 +260,15 @@ def test_fresh_biases_are_zero_and_fresh_norms_one():
         ({"model_type": "mistral", "sliding_window": 0}, "sliding_window is 0"),
         ({"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": -1}, "max_window_layers is -1"),
         (
-            {"model_type": "qwen3", "use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"]},
+            {
+                "model_type": "qwen3",
+                "use_sliding_window": True,
+                "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            },
             "layer_types mix",
         ),
-        ({"model_type": "qwen3", "layer_types": ["sliding_attention"]}, "no window"),
+        ({"model_type": "qwen3", "layer_types": ["sliding_attention"] * 3}, "no window"),
+        ({"model_type": "qwen3", "layer_types": ["full_attention"]}, "layer_types names 1 of 3 layers"),
         ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "'longrope' rotary scaling"),
         ({"rope_scaling": {"type": "linear"}}, "linear rotary scaling lacks factor"),
         ({"rope_scaling": {"type": "linear", "factor": "two"}}, "factor of the rotary scaling is 'two'"),

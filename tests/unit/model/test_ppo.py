@@ -12,7 +12,7 @@ from model.ppo import prompt_batch, train_ppo
 from model.ppo_settings import PPOSettings
 from model.rollout import collate, log_distribution
 from model.scalar import ScalarModel
-from model.training import TrainingStopped
+from model.training import NonFiniteLoss, TrainingStopped
 from model.transformer import Transformer
 
 EOS, PAD, WANTED = 2, 3, 7
@@ -142,6 +142,13 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path: Path, stop_af
     assert min(figures) == stop_after + 1
     assert weights(policy) == weights(whole_policy) and weights(value) == weights(whole_value)
     assert figures[6]["kl_coef"] == whole_figures[6]["kl_coef"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path):
+    settings = dataclasses.replace(SETTINGS, lr=1e39, epochs=1, minibatches=1)  # beyond fp32
+    with pytest.raises(NonFiniteLoss, match=r"at step 0 .*weights that are not finite"):
+        run(settings, checkpoint_dir=tmp_path, checkpoint_seconds=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path):

@@ -127,3 +127,10 @@ def test_in_another_thread_it_changes_nothing() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_an_error_is_told_before_sigterm_is_passed_on(received: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(OSError, match="full"), StopRequest():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError("the disk is full")
+    assert received == [signal.SIGTERM] and "Ending on SIGTERM: the disk is full" in caplog.text

@@ -246,6 +246,15 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(tmp_path):
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
 
+def test_weights_are_looked_through_once_a_step(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr("model.training.check_weights", lambda *given: steps.append(given[3]))
+    config = dataclasses.replace(CONFIG, steps=4)
+    measuring = {"evaluate": lambda step: {}, "evaluate_every": 2}
+    train(Net(), batches, loss, config, checkpoint_dir=tmp_path, checkpoint_seconds=0, **measuring)
+    assert steps == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("when", ["saved", "measured", "at the end"])
 def test_weights_that_are_not_finite_are_neither_saved_nor_measured_nor_given_back(tmp_path, when):
     def unmeasurable(step):
@@ -267,7 +276,9 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path):
 
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tmp_path):
     polls = iter([False, False, True])
-    with pytest.raises(TrainingStopped, match="after 3 steps"):
+    with pytest.raises(TrainingStopped, match="after 1 steps; nothing is saved"):
+        train(Net(), batches, loss, CONFIG, should_stop=lambda: True)
+    with pytest.raises(TrainingStopped, match="after 3 steps; a checkpoint is saved"):
         train(
             Net(),
             batches,

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from numba import njit
 
-from model.vectors import LANES, exp, halves, load, store, words
+from model.pointers import halves, words
+from model.vectors import LANES, exp, load, store
 
 
 @njit

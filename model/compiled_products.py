@@ -1,0 +1,109 @@
+"""Matrix products as machine code, and how threads share work: the ground that compiled_kernels.py stands on.
+
+A matrix (N, K) lies in panels of 16 columns of its transpose: (N/16, K, 16), in bf16 (N/16, K/2, 16, 2), since there
+the processor multiplies two neighbours at once. `like` is a pointer of the format.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from model.pointers import call, is_pairs, moved, same_kind, words
+from model.vectors import LANES, tile
+
+TILE = 16  # rows of a product whose sums are held in registers together, of which there are 32
+BLOCK = 128  # rows of a product that go through all columns together, so that they stay in the second-level cache
+AHEAD = 768  # numbers between what is multiplied and what is fetched meanwhile: a quarter of the time of 16 rows
+FAST = {"nogil": True, "error_model": "numpy"}
+
+
+def record(*names: str, numbers: tuple[str, ...] = ()) -> np.dtype[Any]:
+    """A record of int64 and, last, of float64."""
+    return np.dtype([*((name, np.int64) for name in names), *((name, np.float64) for name in numbers)])
+
+
+PRODUCT = record(
+    "thread_number", "num_threads", "barrier", "rows", "depth", "width", "x", "panels", "initial", "stride", "y"
+)
+"""y (rows, width) = initial + x (rows, depth) · matrix. stride: between the rows of `initial`, 0 where all are one."""
+
+
+@njit(**FAST)
+def team_of(step: Any) -> Any:
+    """Which of the threads this is, and how many there are: OpenMP may give fewer than were asked for."""
+    if step.barrier == 0:
+        return np.int64(0), np.int64(1)
+    return np.int64(call(step.thread_number)), np.int64(call(step.num_threads))
+
+
+@njit(**FAST)
+def share(count: Any, team: Any) -> Any:
+    """The first of `count` things that this thread works on, and the first of the next thread's."""
+    thread, threads = team
+    return count * thread // threads, count * (thread + 1) // threads
+
+
+@njit(**FAST)
+def wait(step: Any) -> None:
+    """Until all threads are here."""
+    if step.barrier != 0:
+        call(step.barrier)
+
+
+@njit(**FAST)
+def columns(
+    rows: Any, depth: Any, x: Any, step: Any, panel: Any, ahead: Any, first: Any, first_step: Any, y: Any, y_step: Any
+) -> None:
+    """`tile` of any number of rows: y = first + x · panel, with `step` numbers from row to row."""
+    row = 0
+    while row < rows:
+        left, xs = rows - row, moved(x, row * step)
+        begin, ys = moved(first, row * first_step), moved(y, row * y_step)
+        if left >= TILE:
+            tile(TILE, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            row += TILE
+        elif left >= 4:
+            tile(4, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            row += 4
+        elif left >= 2:
+            tile(2, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            row += 2
+        else:
+            tile(1, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            row += 1
+
+
+@njit(**FAST)
+def multiply_panels(
+    first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
+) -> None:
+    """y (rows, width) = initial + x (rows, depth) · matrix, in the panels from `first` to before `last`. step: between
+    the rows of `initial`, 0 where all are one."""
+    for row in range(0, rows, BLOCK):
+        for panel in range(first, last):
+            at = LANES * panel
+            columns(
+                min(BLOCK, rows - row), depth, moved(x, row * depth), depth, moved(panels, at * depth), AHEAD,
+                moved(initial, row * step + at), step, moved(y, row * width + at), width,
+            )  # fmt: skip
+
+
+@njit(**FAST)
+def place(like: Any, depth: Any, column: Any, number: Any) -> Any:
+    """Where in its panels a matrix of this depth holds a number of a column."""
+    if is_pairs(like):
+        return column // LANES * LANES * depth + (number // 2 * LANES + column % LANES) * 2 + number % 2
+    return (column // LANES * depth + number) * LANES + column % LANES
+
+
+@njit(**FAST)
+def run_product(product: Any, like: Any) -> None:
+    """A product by itself."""
+    first, last = share(product.width // LANES, team_of(product))
+    multiply_panels(
+        first, last, product.rows, same_kind(product.x, like), product.depth, same_kind(product.panels, like),
+        words(product.initial), product.stride, words(product.y), product.width,
+    )  # fmt: skip
