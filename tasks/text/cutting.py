@@ -10,6 +10,7 @@ from numba import njit
 
 from tasks.text.kernels import (
     EIGHT,
+    FOUR,
     LONG,
     LOWS,
     NONE,
@@ -23,6 +24,7 @@ from tasks.text.kernels import (
 )
 
 SPACE = np.uint64(3)  # as in pretokens.py
+FEW = FOUR
 BLANK, APOSTROPHE = ord(" "), ord("'")
 APOSTROPHES = np.uint64(APOSTROPHE) * LOWS
 S, T, R, V, E, M, L, D = b"strvemld"
@@ -150,20 +152,26 @@ def number_words(hashes: Any, first: Any, found: Any, new: Any, keys: Any, numbe
 @njit(nogil=True, error_model="numpy")
 def join_ids(numbers: Any, documents: Any, num_texts: int, counts: Any, begins: Any, ids: Any) -> Any:
     """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers, documents: of the words, and
-    the text that each belongs to, (S,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n."""
+    the text that each belongs to, in rising order, (S,). ids[begins[n] : begins[n] + counts[n]] are those of the word
+    of number n; there must be FEW more behind the last."""
     total: Any = 0
     for number in numbers:
         total += counts[number]
-    result, sizes = np.empty(total, np.int32), np.zeros(num_texts, np.int64)
-    written: Any = 0
-    for word in range(len(numbers)):
-        number = numbers[word]
-        begin = begins[number]
-        for step in range(counts[number]):
-            result[written] = ids[begin + step]
-            written += 1
-        sizes[documents[word]] += counts[number]
-    return result, sizes
+    result, sizes = np.empty(total + FEW, np.int32), np.zeros(num_texts, np.int64)
+    word, written, num_words = NONE, NONE, np.uint64(len(numbers))
+    while word < num_words:
+        document, before = documents[word], written
+        while word < num_words and documents[word] == document:
+            number = np.uint64(numbers[word])
+            begin, count = np.uint64(begins[number]), np.uint64(counts[number])
+            for step in range(FEW):  # as many as most words have at most: how many no processor can foresee
+                result[written + step] = ids[begin + step]
+            for step in range(FEW, count):
+                result[written + step] = ids[begin + step]
+            written += count
+            word += ONE
+        sizes[document] = written - before
+    return result[:total], sizes
 
 
 @njit(nogil=True, error_model="numpy")

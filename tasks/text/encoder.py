@@ -17,7 +17,7 @@ import tokenizers
 
 from model.tokenizer import byte_alphabet
 from tasks.text import kernels
-from tasks.text.cutting import join_ids
+from tasks.text.cutting import FEW, join_ids
 from tasks.text.merging import LONGEST_WORD, Merges, encode_words
 from tasks.text.pretokens import WordNumbers
 from tasks.text.spans import Spans, TextBatch
@@ -96,7 +96,7 @@ class BatchEncoder:
     def _keep(self, numbers: np.ndarray, ids: np.ndarray, counts: np.ndarray) -> None:
         """Remember the ids, (T,), of the words of some numbers, (W,); counts: how many each has, (W,)."""
         begin, end = self._used, self._used + len(ids)
-        self._ids = _grown(self._ids, end)
+        self._ids = _grown(self._ids, end + int(FEW))
         self._counts[numbers] = counts
         self._begins[numbers] = begin + np.cumsum(counts) - counts
         self._ids[begin:end] = ids
