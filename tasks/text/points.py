@@ -10,7 +10,8 @@ from tasks.text.spans import mix64
 
 def hash_points(doc_ids: Sequence[str], seed: int, use: str) -> np.ndarray:
     """A number in [0, 1) for each document, fixed by its doc_id (itself a hash), the seed and the use, (N,)."""
-    return points_of(np.array([int(doc_id[:16], 16) for doc_id in doc_ids], np.uint64), seed, use)
+    heads = np.frombuffer(bytes.fromhex("".join([doc_id[:16] for doc_id in doc_ids])), ">u8")
+    return points_of(heads.astype(np.uint64), seed, use)
 
 
 def points_of(heads: np.ndarray, seed: int, use: str) -> np.ndarray:

@@ -78,6 +78,7 @@ class ShardWriter:
 
 def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids with `end` behind each document, and the lengths with it counted."""
-    result = np.full(len(ids) + len(lengths), end, ids.dtype)
-    result[np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)] = ids
+    result, is_id = np.full(len(ids) + len(lengths), end, ids.dtype), np.ones(len(ids) + len(lengths), bool)
+    is_id[np.cumsum(lengths + 1) - 1] = False
+    result[is_id] = ids
     return result, lengths + 1
