@@ -150,18 +150,18 @@ def number_words(hashes: Any, first: Any, found: Any, new: Any, keys: Any, numbe
 
 
 @njit(nogil=True, error_model="numpy")
-def join_ids(numbers: Any, documents: Any, num_texts: int, counts: Any, begins: Any, ids: Any) -> Any:
-    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers, documents: of the words, and
-    the text that each belongs to, in rising order, (S,). ids[begins[n] : begins[n] + counts[n]] are those of the word
-    of number n; there must be FEW more behind the last."""
+def join_ids(numbers: Any, sizes: Any, counts: Any, begins: Any, ids: Any) -> Any:
+    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers: of the words, (S,); sizes:
+    how many of them each text has, (N,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n;
+    there must be FEW more behind the last."""
     total: Any = 0
     for number in numbers:
         total += counts[number]
-    result, sizes = np.empty(total + FEW, np.int32), np.zeros(num_texts, np.int64)
-    word, written, num_words = NONE, NONE, np.uint64(len(numbers))
-    while word < num_words:
-        document, before = documents[word], written
-        while word < num_words and documents[word] == document:
+    result, per_text = np.empty(total + FEW, np.int32), np.zeros(len(sizes), np.int64)
+    first, written = NONE, NONE
+    for text in range(len(sizes)):
+        before, after = written, first + np.uint64(sizes[text])
+        for word in range(first, after):
             number = np.uint64(numbers[word])
             begin, count = np.uint64(begins[number]), np.uint64(counts[number])
             for step in range(FEW):  # as many as most words have at most: how many no processor can foresee
@@ -169,9 +169,9 @@ def join_ids(numbers: Any, documents: Any, num_texts: int, counts: Any, begins: 
             for step in range(FEW, count):
                 result[written + step] = ids[begin + step]
             written += count
-            word += ONE
-        sizes[document] = written - before
-    return result[:total], sizes
+        per_text[text] = written - before
+        first = after
+    return result[:total], per_text
 
 
 @njit(nogil=True, error_model="numpy")

@@ -203,7 +203,7 @@ class CorpusWriter:
             path = self._directory / f"documents-{self._shards:05d}.parquet"
             self._writer = pq.ParquetWriter(path, SCHEMA, **PARQUET)
             self._shards += 1
-        self._writer.write_table(pa.concat_tables(pending).combine_chunks())
+        self._writer.write_table(pa.concat_tables(pending))
         self._held += size
         if self._held >= self._limit:
             self._writer.close()
