@@ -11,6 +11,7 @@ from numba import njit
 from tasks.text import spans
 from tasks.text.kernels import (
     LONG,
+    LOWS,
     MOST_MOVES,
     MULTIPLIER,
     NONE,
@@ -23,6 +24,7 @@ from tasks.text.kernels import (
     hash_word,
     is_ascii,
     mix64,
+    zero_bytes,
 )
 
 LETTER, DIGIT = np.uint64(spans.LETTER), np.uint64(spans.DIGIT)
@@ -30,8 +32,7 @@ CHARS, VISIBLE, LETTERS, DIGITS, UNSPACED_CHARS, WORDS, WORDED = range(7)  # col
 LINES, LINE_BYTES, LINES_REPEATED, BYTES_REPEATED, LINES_IN_ELLIPSES = range(5)  # of what `count_lines` counts
 VERY_LONG = 100  # bytes of a word that may be a piece of an encoded file
 NEWLINE = ord("\n")
-# In each of eight bytes: a line end, the lowest bit, the highest bit.
-NEWLINES, LOWS, HIGHS = (np.uint64(int.from_bytes(bytes([byte] * 8), "little")) for byte in (NEWLINE, 0x01, 0x80))
+NEWLINES = np.uint64(NEWLINE) * LOWS  # in each of eight bytes
 THREE_BYTES, THREE_DOTS, ELLIPSIS = (
     np.uint64(int.from_bytes(end, "little")) for end in (b"\xff\xff\xff", b"...", "\u2026".encode())
 )
@@ -101,7 +102,7 @@ def count(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
         )
         worded = 0
         for edge in range(NONE, TWO * num_words, TWO):
-            start, length = np.int64(edges[edge]), np.int64(edges[edge + ONE] - edges[edge])
+            start, length = edges[edge], edges[edge + ONE] - edges[edge]
             hashes[words] = hash_word(data, loads, start, length) if length <= LONG else NONE
             if length > VERY_LONG:
                 long_words[num_long, 0], long_words[num_long, 1], long_words[num_long, 2] = words, start, length
@@ -116,8 +117,7 @@ def count(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
 def find_newline(loads: Any, place: Any, end: Any) -> Any:
     """Where the first line end from a place of a text on stands, or else the text ends; eight bytes at a time."""
     while place < end:
-        other = loads[place] ^ NEWLINES
-        found = (other - LOWS) & ~other & HIGHS  # its lowest bit is the highest one of the first byte that is zero
+        found = zero_bytes(loads[place] ^ NEWLINES)  # its lowest bit is that of the first line end
         if found:
             before = (((found & (NONE - found)) >> np.uint64(7)) - ONE) & LOWS  # a bit for each byte before it
             return min(place + (before * LOWS >> np.uint64(56)), end)
@@ -147,7 +147,7 @@ def count_lines(data: Any, loads: Any, offsets: Any) -> Any:
             place: Any = np.int64(find_newline(loads, np.uint64(start), np.uint64(end)))
             length = place - start
             if length:
-                key = hash_word(data, loads, start, length)
+                key = hash_word(data, loads, np.uint64(start), np.uint64(length))
                 slot = key & mask
                 while holders[slot] == text and keys[slot] != key:
                     slot = (slot + ONE) & mask

@@ -8,10 +8,25 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tasks.text.kernels import LONG, NONE, ONE, TWO, character_at, find_words, hash_word
+from tasks.text.kernels import (
+    EIGHT,
+    FOUR,
+    LONG,
+    LOWS,
+    NONE,
+    ONE,
+    TWO,
+    character_at,
+    find_words,
+    hash_word,
+    is_ascii,
+    zero_bytes,
+)
 
 SPACE = np.uint64(3)  # as in pretokens.py
+FEW = FOUR
 BLANK, APOSTROPHE = ord(" "), ord("'")
+APOSTROPHES = np.uint64(APOSTROPHE) * LOWS
 S, T, R, V, E, M, L, D = b"strvemld"
 
 
@@ -31,10 +46,13 @@ def contraction(data: Any, place: Any, end: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def mark(data: Any, begin: Any, end: Any, classes: Any, starts: Any) -> None:
+def mark(data: Any, begin: Any, end: Any, classes: Any, kinds: Any, starts: Any) -> None:
     """Set starts, (B,) uint8, all 0 before, to 1 where a pre-token of a text begins, contractions aside. Without a
-    branch for a word: where words end no processor can foresee."""
+    branch for a word: where words end no processor can foresee. kinds: room for as many bytes, uint8."""
     if begin >= end:
+        return
+    if is_ascii(data, begin, end):
+        mark_ascii(data, begin, end, classes, kinds, starts)
         return
     place, before, width = begin, SPACE, NONE
     starts_here, last = np.uint8(1), begin
@@ -53,28 +71,49 @@ def mark(data: Any, begin: Any, end: Any, classes: Any, starts: Any) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
-def mark_contractions(data: Any, begin: Any, end: Any, starts: Any) -> None:
+def mark_ascii(data: Any, begin: Any, end: Any, classes: Any, kinds: Any, starts: Any) -> None:
+    """As `mark`, of a text of which each byte is a character: many bytes at once."""
+    size = end - begin
+    for place in range(size):
+        kinds[place] = classes[data[begin + place]]
+    kinds[size] = SPACE  # as behind the last byte no pre-token begins
+    starts[begin] = ONE
+    for place in range(ONE, size):
+        changes = (kinds[place] != kinds[place - ONE]) & (data[begin + place - ONE] != BLANK)
+        starts[begin + place] = changes | ((kinds[place] == SPACE) & (kinds[place + ONE] != SPACE))
+
+
+@njit(nogil=True, error_model="numpy")
+def mark_contractions(data: Any, loads: Any, begin: Any, end: Any, starts: Any) -> None:
     """Let a contraction be a pre-token where one begins at its apostrophe."""
-    for place in range(begin, end):
-        if data[place] == APOSTROPHE and starts[place]:
-            short = contraction(data, place, end)
-            if short:
-                starts[place + ONE] = 0
-                if place + short < end:
-                    starts[place + short] = 1
+    for first in range(begin, end, EIGHT):
+        if zero_bytes(loads[first] ^ APOSTROPHES):
+            for place in range(first, min(first + EIGHT, end)):
+                if data[place] == APOSTROPHE and starts[place]:
+                    short = contraction(data, place, end)
+                    if short:
+                        starts[place + ONE] = 0
+                        if place + short < end:
+                            starts[place + short] = 1
 
 
 @njit(nogil=True, error_model="numpy")
 def cut(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
     """Pre-tokens of all texts: starts and lengths, (S,) int64, hashes, (S,) uint64 (of more than LONG bytes left open),
     and how many each text has, (N,) int64."""
-    begins, counts = np.zeros(offsets[-1], np.uint8), np.zeros(len(offsets) - 1, np.int64)
+    longest = 0
+    for text in range(len(offsets) - 1):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    begins, kinds = np.zeros(offsets[-1], np.uint8), np.empty(longest + 1, np.uint8)
+    counts = np.zeros(len(offsets) - 1, np.int64)
     for text in range(len(offsets) - 1):
         begin, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
-        mark(data, begin, end, classes, begins)
-        mark_contractions(data, begin, end, begins)
+        mark(data, begin, end, classes, kinds, begins)
+        mark_contractions(data, loads, begin, end, begins)
+        count = NONE
         for place in range(begin, end):
-            counts[text] += begins[place]
+            count += begins[place]
+        counts[text] = count
     total = counts.sum()
     starts, lengths, hashes = np.empty(total + 1, np.int64), np.empty(total, np.int64), np.empty(total, np.uint64)
     words: Any = 0
@@ -85,7 +124,7 @@ def cut(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
     for word in range(total):
         length = starts[word + 1] - starts[word]
         lengths[word] = length
-        hashes[word] = hash_word(data, loads, starts[word], length) if length <= LONG else NONE
+        hashes[word] = hash_word(data, loads, np.uint64(starts[word]), np.uint64(length)) if length <= LONG else NONE
     return starts[:total], lengths, hashes, counts
 
 
@@ -111,22 +150,28 @@ def number_words(hashes: Any, first: Any, found: Any, new: Any, keys: Any, numbe
 
 
 @njit(nogil=True, error_model="numpy")
-def join_ids(numbers: Any, documents: Any, num_texts: int, counts: Any, begins: Any, ids: Any) -> Any:
-    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers, documents: of the words, and
-    the text that each belongs to, (S,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n."""
+def join_ids(numbers: Any, sizes: Any, counts: Any, begins: Any, ids: Any) -> Any:
+    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers: of the words, (S,); sizes:
+    how many of them each text has, (N,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n;
+    there must be FEW more behind the last."""
     total: Any = 0
     for number in numbers:
         total += counts[number]
-    result, sizes = np.empty(total, np.int32), np.zeros(num_texts, np.int64)
-    written: Any = 0
-    for word in range(len(numbers)):
-        number = numbers[word]
-        begin = begins[number]
-        for step in range(counts[number]):
-            result[written] = ids[begin + step]
-            written += 1
-        sizes[documents[word]] += counts[number]
-    return result, sizes
+    result, per_text = np.empty(total + FEW, np.int32), np.zeros(len(sizes), np.int64)
+    first, written = NONE, NONE
+    for text in range(len(sizes)):
+        before, after = written, first + np.uint64(sizes[text])
+        for word in range(first, after):
+            number = np.uint64(numbers[word])
+            begin, count = np.uint64(begins[number]), np.uint64(counts[number])
+            for step in range(FEW):  # as many as most words have at most: how many no processor can foresee
+                result[written + step] = ids[begin + step]
+            for step in range(FEW, count):
+                result[written + step] = ids[begin + step]
+            written += count
+        per_text[text] = written - before
+        first = after
+    return result[:total], per_text
 
 
 @njit(nogil=True, error_model="numpy")

@@ -109,8 +109,11 @@ class PlainRows:
     @property
     def reasons(self) -> pa.Array:
         """As of drafts."""
-        kind = self.blank.kind  # what is neither blank nor has a backslash is fit, which is quickly seen
-        looked_at = [unfit(text, kind) if not text or "\\" in text or text.isspace() else None for text in self.texts]
+        kind, may_be_tex = self.blank.kind, self.blank.kind == "text"
+        looked_at = [  # what is neither blank nor has a backslash is fit, which is quickly seen
+            unfit(text, kind) if not text or text.isspace() or (may_be_tex and "\\" in text) else None
+            for text in self.texts
+        ]
         return pa.array(looked_at, pa.string())
 
 

@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 )
 # Drafts are read twice and seldom kept for long: what is quick counts for more than what is small.
 _QUICK: dict[str, Any] = {
-    "compression": "lz4",
+    "compression": "none",
     "write_statistics": False,
     "use_dictionary": [*REPETITIVE, "reason", "rejected", "encoding"],
     "data_page_size": PARQUET["data_page_size"],

@@ -17,10 +17,10 @@ import tokenizers
 
 from model.tokenizer import byte_alphabet
 from tasks.text import kernels
-from tasks.text.cutting import join_ids
+from tasks.text.cutting import FEW, join_ids
 from tasks.text.merging import LONGEST_WORD, Merges, encode_words
-from tasks.text.pretokens import WordNumbers
-from tasks.text.spans import Spans, TextBatch
+from tasks.text.pretokens import Pretokens, WordNumbers
+from tasks.text.spans import TextBatch, sum_by_offsets
 
 MAX_WORDS = 1 << 21  # words remembered before starting afresh, to bound memory (about 60 bytes a word)
 
@@ -62,18 +62,15 @@ class BatchEncoder:
         if len(new):
             self._learn(batch, words, new)
         if self._compiled:
-            ids, sizes = kernels.kept(join_ids)(
-                numbers, words.documents, len(batch), self._counts, self._begins, self._ids
-            )
-            return ids, sizes
+            ids, per_text = kernels.kept(join_ids)(numbers, words.counts, self._counts, self._begins, self._ids)
+            return ids, per_text
         counts = self._counts[numbers]
         ends = np.cumsum(counts)
         places = np.repeat(self._begins[numbers] - (ends - counts), counts)
         places += np.arange(len(places))
-        per_text = np.bincount(words.documents, weights=counts, minlength=len(batch)).astype(np.int64)
-        return self._ids[places], per_text
+        return self._ids[places], sum_by_offsets(counts, np.concatenate(([0], np.cumsum(words.counts))))
 
-    def _learn(self, batch: TextBatch, words: Spans, new: np.ndarray) -> None:
+    def _learn(self, batch: TextBatch, words: Pretokens, new: np.ndarray) -> None:
         """Encode words that have just been given a number; new: their rows in `words`, (N,)."""
         first, last = len(self._numbers) - len(new), len(self._numbers)
         self._counts, self._begins = _grown(self._counts, last), _grown(self._begins, last)
@@ -96,7 +93,7 @@ class BatchEncoder:
     def _keep(self, numbers: np.ndarray, ids: np.ndarray, counts: np.ndarray) -> None:
         """Remember the ids, (T,), of the words of some numbers, (W,); counts: how many each has, (W,)."""
         begin, end = self._used, self._used + len(ids)
-        self._ids = _grown(self._ids, end)
+        self._ids = _grown(self._ids, end + int(FEW))
         self._counts[numbers] = counts
         self._begins[numbers] = begin + np.cumsum(counts) - counts
         self._ids[begin:end] = ids

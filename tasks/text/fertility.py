@@ -118,7 +118,7 @@ class Fertility:
                 held = self._groups.setdefault((by, names[place]), np.zeros(len(_COUNTS), np.int64))
                 held += sums[place]
         if not batch.is_ascii:
-            found = self._scripts.table.of_batch(batch)[batch.wide_characters[0]]
+            found = self._scripts.table.known(batch)[batch.wide_characters[1]]
             self._characters += np.bincount(found, minlength=256)
 
     def tally(self) -> dict[str, Any]:

@@ -27,11 +27,14 @@ PLACE = Path("cache") / "compiled"  # below the folder of state; may be deleted 
 
 WORD, SPACE, UNSPACED = np.uint64(spans.WORD), np.uint64(spans.SPACE), np.uint64(spans.UNSPACED)
 PADDING = spans.PADDING
-SHORT, LONG = 8, spans.LONG_SPAN  # bytes of a word: hashed by one load; hashed by a library, not here
+LONG = spans.LONG_SPAN  # bytes of a word that is hashed by a library, not here
 # Places are unsigned: numba takes a signed one for a place from the end where it is negative, and looks each time.
-NONE, ONE, TWO, THREE, FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+NONE, ONE, TWO, THREE, FOUR, EIGHT = (np.uint64(number) for number in (0, 1, 2, 3, 4, 8))
+ALL = ~NONE
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 EMPTY = np.uint32(0xFFFFFFFF)
+# In each of eight bytes the lowest bit, and the highest one.
+LOWS, HIGHS = (np.uint64(int.from_bytes(bytes([byte] * 8), "little")) for byte in (0x01, 0x80))
 _KEEPING = Lock()  # numba has one place for all
 MOST_MOVES = 32  # of a hash on its way to its place; by chance it takes about one
 
@@ -70,6 +73,13 @@ def mix32(value: Any) -> Any:
     value = np.uint32((value ^ (value >> np.uint32(16))) * np.uint32(0x85EBCA6B))
     value = np.uint32((value ^ (value >> np.uint32(13))) * np.uint32(0xC2B2AE35))
     return np.uint32(value ^ (value >> np.uint32(16)))
+
+
+@njit(nogil=True, error_model="numpy")
+def zero_bytes(eight: Any) -> Any:
+    """Of eight bytes, uint64, the highest bit of each that is zero; of the bytes above the first of these, it may be
+    that of others, too."""
+    return (eight - LOWS) & ~eight & HIGHS
 
 
 @njit(nogil=True, error_model="numpy")
@@ -129,19 +139,19 @@ def evenly_spaced(data: Any, offsets: Any, classes: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def hash_word(data: Any, loads: Any, start: int, length: int) -> Any:
-    """As `hash_spans`, of one span of at most LONG bytes."""
-    first = loads[start]
-    if length < SHORT:
-        first &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
-    value = mix64(first ^ np.uint64(length) * MULTIPLIER)
-    done = SHORT
+def first_bytes(count: Any) -> Any:
+    """A mask of so many of eight bytes, 1 to 8. Without a jump: how long words are no processor can foresee."""
+    return ALL >> (EIGHT - count) * EIGHT
+
+
+@njit(nogil=True, error_model="numpy")
+def hash_word(data: Any, loads: Any, start: Any, length: Any) -> Any:
+    """As `hash_spans`, of one span of 1 to LONG bytes."""
+    value = mix64(loads[start] & first_bytes(min(length, EIGHT)) ^ length * MULTIPLIER)
+    done = EIGHT
     while done < length:
-        block = loads[start + done]
-        if length - done < SHORT:
-            block &= (np.uint64(1) << np.uint64(8 * (length - done))) - np.uint64(1)
-        value = mix64(value * MULTIPLIER ^ block)
-        done += SHORT
+        value = mix64(value * MULTIPLIER ^ loads[start + done] & first_bytes(min(length - done, EIGHT)))
+        done += EIGHT
     return value
 
 

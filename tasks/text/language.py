@@ -71,7 +71,7 @@ class Identifier:
         """Codes of what can be told apart (ISO 639-1 where there is one)."""
         return sorted(set(self._names) - {NO_LANGUAGE})
 
-    def classify(self, column: pa.Array, compiled: bool = False) -> tuple[list[str], np.ndarray]:
+    def classify(self, column: pa.Array, compiled: bool = False) -> tuple[pa.Array, np.ndarray]:
         """The likeliest class of each whole text and its probability (N,), as py3langid gives them; N < 2^15."""
         column = _without_capitals(column)
         batch = TextBatch(column)
@@ -85,7 +85,7 @@ class Identifier:
             scores[:, first] += scores[:, double]
             scores[:, double] = 0
         best = scores.argmax(1)
-        return [self._names[place] for place in best.tolist()], scores[np.arange(len(best)), best]
+        return pa.array(self._names, pa.string()).take(pa.array(best)), scores[np.arange(len(best)), best]
 
     def _scores_at_once(self, batch: TextBatch) -> np.ndarray:
         """As `scores`."""
@@ -194,6 +194,6 @@ def identify(column: pa.Array, compiled: bool = False) -> pa.Array:
     found = [pa.array([], pa.string())]
     for begin in range(0, len(samples), _MOST_TEXTS):
         names, confidence = identifier().classify(samples.slice(begin, _MOST_TEXTS), compiled)
-        unknown = (confidence < MIN_CONFIDENCE) | np.array([name == NO_LANGUAGE for name in names], bool)
-        found.append(pa.array(names, pa.string(), mask=unknown))
+        known = pc.and_(pa.array(confidence >= MIN_CONFIDENCE), pc.not_equal(names, NO_LANGUAGE))
+        found.append(pc.if_else(known, names, pa.scalar(None, pa.string())))
     return pa.concat_arrays(found)

@@ -61,11 +61,17 @@ ROLE_SHORT = r":[A-Za-z][\w.+\-]*(?::[\w.+\-]+)?:`~(?:[\w]+\.)*(\w+)`"
 ROLE = r":[A-Za-z][\w.+\-]*(?::[\w.+\-]+)?:`!?([^`<]*[^`<\s])(?:\s*<[^`>]*>)?`"
 RST_LINK = r"`([^`<]*[^`<\s])\s*<[^`>]*>`__?"
 MARKDOWN_LINK = r"\[([^\[\]\n]+)\]\(https?://[^)\s]+\)"
+ROLE_RULES = (  # what stands in every find, the expression, what it is replaced by
+    (":`~", ROLE_SHORT, r"`\1`"),
+    (":`", ROLE, r"`\1`"),
+    (">`_", RST_LINK, r"\1"),
+    (r"\]\(http", MARKDOWN_LINK, r"\1"),
+)
 
 
 WHOLLY_MARKED = ("markdown", "rst", "html")
 """Kinds of which any text may be marked up; in others `strip_markup` changes none without one of these sequences."""
-ROLE_SIGNS = (":`", ">`_", r"\]\(http")  # as signs.py has them
+ROLE_SIGNS = tuple(sign for sign, _, _ in ROLE_RULES[1:])  # as signs.py has them; that of the first holds another
 
 
 def strip_html(html: str) -> str:
@@ -135,8 +141,9 @@ def _apply(rules: tuple[tuple[re.Pattern[str], str], ...], text: str) -> str:
 
 def strip_roles(column: pa.Array) -> pa.Array:
     """Sphinx roles and links, and links as Markdown writes them, replaced by what they show."""
-    return substitute(column, r":`|>`_|\]\(http", (ROLE_SHORT, r"`\1`"), (ROLE, r"`\1`"), (RST_LINK, r"\1"),
-                      (MARKDOWN_LINK, r"\1"))  # fmt: skip
+    for sign, pattern, replacement in ROLE_RULES:
+        column = substitute(column, sign, (pattern, replacement))
+    return column
 
 
 def strip_markup(column: pa.Array, kind: str) -> pa.Array:

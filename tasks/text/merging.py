@@ -37,16 +37,10 @@ class Merges:
         self.ranks, self.ids = np.full(size, _NONE, np.int32), np.zeros(size, np.int32)
         for (left, right), rank in learnt.items():
             key = left << 32 | right
-            slot = slot_of(np.uint64(key), np.uint64(size - 1))
+            slot = (key * int(_MIX) >> 32) & (size - 1)  # as `find_merge` has it
             while self.ranks[slot] != _NONE:
                 slot = (slot + 1) & (size - 1)
             self.keys[slot], self.ranks[slot], self.ids[slot] = key, rank, merged[left, right]
-
-
-def slot_of(key: Any, mask: Any) -> int:
-    """Where the search for a pair begins."""
-    with np.errstate(over="ignore"):
-        return int(key * _MIX >> np.uint64(32) & mask)
 
 
 @njit(nogil=True, error_model="numpy")

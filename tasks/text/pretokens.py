@@ -10,6 +10,7 @@ What is a letter, a number or a space is asked of `tokenizers`' own regular expr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import tokenizers
@@ -18,7 +19,7 @@ from tokenizers import pre_tokenizers
 from model.bpe import Words
 from tasks.text import cutting
 from tasks.text.kernels import kept
-from tasks.text.spans import LONG_SPAN, CharacterTable, Spans, TextBatch
+from tasks.text.spans import LONG_SPAN, CharacterTable, Spans, TextBatch, hash_spans
 
 OTHER, LETTER, NUMBER, SPACE = 0, 1, 2, 3
 _APOSTROPHE, _BLANK = ord("'"), ord(" ")
@@ -70,16 +71,24 @@ def split_words(batch: TextBatch) -> Spans:
     return batch.spans(places, np.append(places[1:], size))
 
 
-def hashed_words(batch: TextBatch, compiled: bool) -> tuple[Spans, np.ndarray]:
+class Pretokens(NamedTuple):
+    """Of a batch: where each begins and its bytes, both (S,), and how many each text has, (N,)."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    counts: np.ndarray
+
+
+def hashed_words(batch: TextBatch, compiled: bool) -> tuple[Pretokens, np.ndarray]:
     """The pre-tokens and their hashes, (S,) uint64. compiled: by machine code (kernels.py)."""
     if not compiled:
         words = split_words(batch)
-        return words, batch.hashes(words)
+        counts = np.bincount(words.documents, minlength=len(batch))
+        return Pretokens(words.starts, words.lengths, counts), batch.hashes(words)
     starts, lengths, hashes, counts = kept(cutting.cut)(batch.data, batch.loads, batch.offsets, CLASSES.known(batch))
-    words = Spans(starts, lengths, np.repeat(np.arange(len(batch)), counts))
     longer = np.flatnonzero(lengths > LONG_SPAN)
-    hashes[longer] = batch.hashes(words.take(longer))
-    return words, hashes
+    hashes[longer] = hash_spans(batch.data, starts[longer], lengths[longer])
+    return Pretokens(starts, lengths, counts), hashes
 
 
 def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
@@ -167,7 +176,7 @@ class WordNumbers:
     def __len__(self) -> int:
         return self._num_words
 
-    def of_batch(self, batch: TextBatch) -> tuple[Spans, np.ndarray, np.ndarray]:
+    def of_batch(self, batch: TextBatch) -> tuple[Pretokens, np.ndarray, np.ndarray]:
         """The pre-tokens (S,), the number of each (S,), and those (rows of S) that were met for the first time: one for
         each new number, in their order."""
         words, hashes = hashed_words(batch, self._compiled)

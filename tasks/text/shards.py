@@ -255,7 +255,7 @@ class _File:
         """Write a row group; the first one makes the file."""
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._path, SCHEMA, **PARQUET)
-        self._writer.write_table(group.combine_chunks())
+        self._writer.write_table(group)
 
     def close(self) -> None:
         """Write what is held, and end the file."""

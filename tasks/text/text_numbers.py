@@ -17,23 +17,26 @@ class TextNumbers:
 
     def number(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The number of each text, (N, 2) uint64 → (N,), and the places of those not met before, rising."""
-        numbers = np.full(len(digests), -1)
+        order = np.argsort(digests[:, 0], kind="stable")  # what rises is sooner found
+        digests, numbers = digests[order], np.full(len(digests), -1)
         for known, theirs in self._runs:
             unknown = np.flatnonzero(numbers < 0)
             places = find(known, digests[unknown])
             numbers[unknown[places >= 0]] = theirs[places[places >= 0]]
         unknown = np.flatnonzero(numbers < 0)
-        order = unknown[np.argsort(digests[unknown, 0], kind="stable")]
-        first, doubtful = _differ_from_the_one_before(digests[order])
+        first, doubtful = _differ_from_the_one_before(digests[unknown])
         if doubtful:
-            order = unknown[np.lexsort((unknown, digests[unknown, 1], digests[unknown, 0]))]
-            first, _ = _differ_from_the_one_before(digests[order])
-        fresh = np.sort(order[first])
-        numbers[fresh] = self._count + np.arange(len(fresh))
-        numbers[order] = numbers[order[first]][np.cumsum(first) - 1]
-        self._count += len(fresh)
-        self._keep(digests[order[first]], numbers[order[first]])
-        return numbers, fresh
+            unknown = unknown[np.lexsort((order[unknown], digests[unknown, 1], digests[unknown, 0]))]
+            first, _ = _differ_from_the_one_before(digests[unknown])
+        firsts = unknown[first]  # of each text, where it is met first
+        by_place = np.argsort(order[firsts])
+        numbers[firsts[by_place]] = self._count + np.arange(len(firsts))
+        numbers[unknown] = numbers[firsts][np.cumsum(first) - 1]
+        self._count += len(firsts)
+        self._keep(digests[firsts], numbers[firsts])
+        result = np.empty_like(numbers)
+        result[order] = numbers
+        return result, order[firsts[by_place]]
 
     def _keep(self, digests: np.ndarray, numbers: np.ndarray) -> None:
         while self._runs and len(self._runs[-1][1]) < 2 * len(numbers):
@@ -42,7 +45,7 @@ class TextNumbers:
             order = np.argsort(digests[:, 0])
             digests, numbers = digests[order], numbers[order]
         if len(numbers):
-            self._runs.append((digests, numbers))
+            self._runs.append((np.asfortranarray(digests), numbers))  # each half in one piece, as it is searched
 
     def digests(self) -> np.ndarray:
         """All digests by their numbers, (T, 2) uint64."""
@@ -55,9 +58,8 @@ class TextNumbers:
 def _differ_from_the_one_before(digests: np.ndarray) -> tuple[np.ndarray, bool]:
     """Whether each digest, (N, 2), differs from the one before it, (N,); and whether any does in its second half alone,
     so that an order by first halves may not have brought equal ones together."""
-    halves, differ = digests[1:] != digests[:-1], np.ones(len(digests), bool)
-    differ[1:] = halves.any(axis=1)
-    return differ, bool((halves[:, 1] & ~halves[:, 0]).any())
+    first, second = (half[1:] != half[:-1] for half in digests.T)
+    return np.concatenate((np.ones(min(len(digests), 1), bool), first | second)), bool((second & ~first).any())
 
 
 def find(known: np.ndarray, digests: np.ndarray) -> np.ndarray:
@@ -65,8 +67,9 @@ def find(known: np.ndarray, digests: np.ndarray) -> np.ndarray:
     if not len(known):
         return np.full(len(digests), -1)
     places = np.minimum(np.searchsorted(known[:, 0], digests[:, 0]), len(known) - 1)
-    met = (known[places] == digests).all(axis=1)
-    doubtful = np.flatnonzero(~met & (known[places, 0] == digests[:, 0]))  # first halves that are equal by chance
+    alike = known[places, 0] == digests[:, 0]
+    met = alike & (known[places, 1] == digests[:, 1])
+    doubtful = np.flatnonzero(alike & ~met)  # first halves that are equal by chance
     for row in doubtful.tolist():
         place = int(places[row])
         while place < len(known) and known[place, 0] == digests[row, 0] and not met[row]:

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.text import counting, kernels
-from tasks.text.class_scores import LANES, as_magnitudes
+from tasks.text.class_scores import BLOCK, LANES, as_magnitudes
 from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.features import Features
 from tasks.text.language import identifier
@@ -36,7 +36,7 @@ def test_each_measure_is_that_of_numpy(texts: list[str]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=2 * LANES + 5))
-@example([f"{number}: some words, then others " * (number % 5) for number in range(3 * LANES + 1)])
+@example([f"{number}: some words, then others " * (number % 5) for number in range(BLOCK + LANES + 1)])
 @example(["the house is where we live " * 9, "das Haus, in dem wir wohnen", "", "\0\0", "ab" * 2000])
 def test_languages_score_as_with_numpy(texts: list[str]) -> None:
     batch, model = TextBatch(texts), identifier()
