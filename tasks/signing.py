@@ -154,7 +154,9 @@ def survey(
             if len(fresh) == len(found):
                 behind(store.add, part.shingles, part.signatures)
             else:
-                behind(store.add, part.shingles.take(fresh), part.signatures[fresh])
+                chosen = np.zeros(len(found), bool)
+                chosen[fresh] = True
+                behind(store.add, part.shingles.where(chosen), part.signatures[chosen])
             on_documents(num_documents)
     store.seal()
     return Survey(store, np.concatenate(texts), numbers.digests(), num_signed)

@@ -53,6 +53,7 @@ REPETITIVE = [  # columns that say the same again and again; a dictionary of all
 ]
 PARQUET: dict[str, Any] = {  # a page a column: row groups are small, and so are read sooner
     "compression": "zstd", "compression_level": 1, "use_dictionary": REPETITIVE, "data_page_size": 1 << 30,
+    "write_statistics": ["doc_id"],  # by which documents are looked up
 }  # fmt: skip
 
 

@@ -34,6 +34,12 @@ class Shingles:
         offsets = np.concatenate((self.offsets, others.offsets[1:] + self.offsets[-1]))
         return Shingles(np.concatenate((self.hashes, others.hashes)), offsets)
 
+    def where(self, chosen: np.ndarray) -> Shingles:
+        """The shingles of the texts that are chosen, (N,) bool."""
+        sizes = np.diff(self.offsets)
+        offsets = np.concatenate(([0], np.cumsum(sizes[chosen])))
+        return Shingles(self.hashes[np.repeat(chosen, sizes)], offsets)
+
     def take(self, documents: np.ndarray) -> Shingles:
         """The shingles of some of the texts, in that order."""
         sizes = np.diff(self.offsets)[documents]
