@@ -94,15 +94,16 @@ def write_corpus(
     """Read each source's items, and write what `collect` writes. setting: what the error names where too much is
     malformed."""
     forgotten = Forgotten.read(exclusions.path if exclusions else None)
+    workers = count_workers(resources.workers)
     for attempt in (1, 2):
         reading = _read(run, wholes, limits, resources)
         drafts = [*reading.drafts, *([_adopted(adopted.path, run.work)] if adopted else [])]
         try:
             admission = Admission(
-                drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl"
+                drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl", workers
             )
             _check(run, admission, config.max_bad_share, setting)
-            _write(run, admission, drafts, seen, resources)
+            _write(run, admission, drafts, seen, workers)
         except DamagedDrafts as error:
             if attempt == 2:
                 raise
@@ -154,12 +155,9 @@ def _check(run: StageRun, admission: Admission, max_bad_share: float, setting: s
         )
 
 
-def _write(
-    run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], seen: Snapshot, resources: Resources
-) -> None:
+def _write(run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], seen: Snapshot, workers: int) -> None:
     decide = _Sides(drafts, seen)
     by_split: Counter[str] = Counter()
-    workers = count_workers(resources.workers)
     with (
         Ledger(run.output / "ledger.parquet", workers=workers) as ledger,
         CorpusWriter(run.output, workers=workers) as corpus,

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.lineage.parallel import ahead
 from tasks.text.draft_reader import read_drafts
 from tasks.text.drafting import SourceDrafts
 from tasks.text.forgotten import FORGOTTEN, Forgotten
 from tasks.text.quarantine import FEWEST, SourceCount
+from tasks.text.text_numbers import TextNumbers
 
 REPEATED = "repeated"  # the same content from the same source again
 ABOVE_MAX = "above_max_documents"
@@ -40,8 +42,10 @@ class Admission:
         max_documents: int | None,
         forgotten: Forgotten,
         quarantine: Path,
+        workers: int = 1,
     ) -> None:
-        """Looks through all drafts once, and writes what could not be read to ``quarantine``."""
+        """Looks through all drafts once, and writes what could not be read to ``quarantine``. workers: with several,
+        drafts are read in a thread meanwhile."""
         self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
@@ -53,7 +57,7 @@ class Admission:
             for one in drafts:
                 count = SourceCount(one.source.described(), rows=one.rows)
                 self.counts.append(count)
-                for table in read_drafts(one.segments, columns):
+                for table in ahead(read_drafts(one.segments, columns), workers):
                     self._count_encodings(table["encoding"])
                     codes.append(self._first_look(table))
                     ids.append(_packed(table["doc_id"].filter(pa.array(codes[-1] == _CANDIDATE))))
@@ -120,12 +124,12 @@ class Admission:
     def _settle(self, ids: NDArray[np.bytes_], max_documents: int | None) -> None:
         """Of the candidates, whose ids (N,) are given: which are repeated, and which are too many."""
         candidates = np.flatnonzero(self._codes == _CANDIDATE)
-        unique, first = np.unique(ids, return_index=True)
+        _, first = TextNumbers().number(ids.view(np.uint64).reshape(-1, 2))
         repeated = np.ones(len(ids), bool)
         repeated[first] = False
         self._codes[candidates[repeated]] = _CODES[REPEATED]
-        if max_documents is not None and len(unique) > max_documents:
-            above = ~repeated & (ids > unique[max_documents - 1])
+        if max_documents is not None and len(first) > max_documents:
+            above = ~repeated & (ids > np.sort(ids[first])[max_documents - 1])
             self._codes[candidates[above]] = _CODES[ABOVE_MAX]
 
 
