@@ -7,14 +7,13 @@ Only the beginning of a text is read, for the same reason.
 
 from __future__ import annotations
 
+import json
 import os
-import zipfile
-import zlib
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, cached_property
 from importlib.metadata import version
-from multiprocessing import parent_process
 from pathlib import Path
 from threading import Lock
 
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from scipy.sparse import csr_matrix
+from xxhash import xxh3_64_hexdigest
 
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
@@ -35,7 +35,7 @@ UNDETERMINED = "und"  # ISO 639-2
 _FEATURE_BITS = int(ID_BITS)  # of a 32-bit key; the model has 100,053 features. The rest numbers the text
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
-ARRAYS = ("moves", "rows", "features", "magnitudes", "priors", "names")
+ARRAYS, CHECKSUMS = ("moves", "rows", "features", "magnitudes", "priors", "names"), "checksums.json"
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
 _LOADING = Lock()
 PLACE = Path("cache") / "language"  # below the folder of state; may be deleted at any time
@@ -141,36 +141,58 @@ def _without_capitals(column: pa.Array) -> pa.Array:
 def unpacked() -> dict[str, np.ndarray]:
     """The arrays of py3langid's model, as they are in it; the weights as `score_classes` takes them."""
     model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    return {
+    arrays = {
         "moves": np.asarray(model.tk_nextmove),
         "rows": np.asarray(model.tk_row),
         "features": np.asarray(model.tk_output),
         "magnitudes": as_magnitudes(model.nb_ptc),
-        "priors": model.nb_pc,
+        "priors": np.asarray(model.nb_pc),
         "names": np.array(model.nb_classes),
     }
-
-
-def remembered(path: Path) -> dict[str, np.ndarray]:
-    """The same from a file, where they lie unpacked: to unpack them takes most of a second. A process that is one of
-    several workers leaves them there. What is damaged, as its checksums tell, is unpacked anew."""
-    damaged = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
-    with suppress(*damaged), np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in ARRAYS}
-    arrays = unpacked()
-    if parent_process() is not None:
-        with suppress(OSError):
-            remember(path, arrays)
+    for array in arrays.values():
+        array.setflags(write=False)  # as they are from files, or machine code would be made for both
     return arrays
 
 
-def remember(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Leave the arrays in a file. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_suffix(f".{os.getpid()}.tmp")
-    with writing.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    writing.replace(path)
+def remembered(folder: Path) -> dict[str, np.ndarray]:
+    """The same from files, which are left there by who comes first: to unpack the model takes most of a second. What is
+    damaged, as its checksums tell, is unpacked anew.
+
+    The files are mapped, so all workers share one copy (68 MB) in memory and in the cache of the processor.
+    """
+    damaged = (OSError, ValueError, EOFError, KeyError)
+    with suppress(*damaged):
+        return _mapped(folder)
+    arrays = unpacked()
+    with suppress(*damaged):
+        remember(folder, arrays)
+        return _mapped(folder)
+    return arrays
+
+
+def _mapped(folder: Path) -> dict[str, np.ndarray]:
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+    if json.loads((folder / CHECKSUMS).read_text()) != _checksums(arrays):
+        raise ValueError(f"{folder} is damaged")
+    return arrays
+
+
+def remember(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Leave the arrays in files. Raises OSError."""
+    writing = folder.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        writing.mkdir(parents=True)
+        for name in ARRAYS:
+            np.save(writing / f"{name}.npy", arrays[name], allow_pickle=False)
+        (writing / CHECKSUMS).write_text(json.dumps(_checksums(arrays)))
+        shutil.rmtree(folder, ignore_errors=True)
+        writing.rename(folder)
+    finally:
+        shutil.rmtree(writing, ignore_errors=True)
+
+
+def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    return {name: xxh3_64_hexdigest(arrays[name].view(np.uint8).data) for name in ARRAYS}
 
 
 def identifier() -> Identifier:
@@ -181,7 +203,7 @@ def identifier() -> Identifier:
 
 @cache
 def _loaded() -> Identifier:
-    name = f"{fingerprint(unpacked).digest[:16]}-{version('py3langid')}.npz"
+    name = f"{fingerprint(unpacked).digest[:16]}-{version('py3langid').replace('.', '-')}"
     return Identifier(remembered(home() / PLACE / name))
 
 

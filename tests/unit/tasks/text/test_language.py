@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from tasks.text.language import ARRAYS, identifier, identify, remember, remembered, unpacked
+from tasks.text.language import ARRAYS, _mapped, identifier, identify, remember, remembered, unpacked
 
 SAMPLE = json.loads((Path(__file__).parent / "samples" / "languages.json").read_text(encoding="utf-8"))
 SHORT = [(text, language) for language, texts in SAMPLE.items() for text in texts]
@@ -24,6 +24,11 @@ def told(*texts: str) -> list[str | None]:
 @pytest.fixture(scope="module")
 def theirs() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@pytest.fixture(scope="module")
+def model() -> dict[str, np.ndarray]:
+    return unpacked()
 
 
 def same(texts: list[str], theirs: LanguageIdentifier) -> None:
@@ -64,15 +69,35 @@ def test_neighbours_in_a_batch_do_not_matter():
     assert told(*texts) == [told(text)[0] for text in texts]
 
 
-def test_what_is_remembered_of_the_model_is_the_model_and_damage_is_noticed(tmp_path):
-    path, model = tmp_path / "new" / "model.npz", unpacked()
-    remember(path, model)
-    assert [place.name for place in path.parent.iterdir()] == [path.name]
-    found = remembered(path)
+@pytest.mark.parametrize("damaged", ["moves.npy", "names.npy", "checksums.json"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_what_is_remembered_of_the_model_is_the_model_and_damage_is_noticed(tmp_path, model, damaged, damage):
+    folder = tmp_path / "new" / "model"
+    remember(folder, model)
+    assert [place.name for place in folder.parent.iterdir()] == [folder.name]
+    same_arrays(remembered(folder), model)
+    file = folder / damaged
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.unlink()
+    if damage != "gone":
+        file.write_bytes(data if damage == "changed" else data[: len(data) // 2])
+    same_arrays(remembered(folder), model)
+    same_arrays(_mapped(folder), model)  # it was written anew
+    assert [place.name for place in folder.parent.iterdir()] == [folder.name]
+
+
+def test_processes_share_what_is_remembered(tmp_path, model):
+    remember(tmp_path / "model", model)
+    found = remembered(tmp_path / "model")
+    assert all(isinstance(array, np.memmap) and not array.flags.writeable for array in found.values())
+
+
+def test_where_nothing_can_be_remembered_the_model_is_unpacked(tmp_path, model):
+    (tmp_path / "file").touch()
+    same_arrays(remembered(tmp_path / "file" / "model"), model)
+
+
+def same_arrays(found, model):
     assert tuple(found) == tuple(model) == ARRAYS
     assert all(found[name].dtype == model[name].dtype and np.array_equal(found[name], model[name]) for name in ARRAYS)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    anew = remembered(path)
-    assert all(np.array_equal(anew[name], model[name]) for name in ARRAYS)
