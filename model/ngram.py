@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+STAND_INS = 0.75, 1.0, 1.25  # of discounts
 
 
 def trigrams(tokens: NDArray[np.integer], document_end: int) -> Integers:
@@ -54,14 +55,20 @@ def _lookup(keys: Integers, values: Floats, wanted: Integers, default: float) ->
 
 def discounts(counts: Integers) -> tuple[float, float, float]:
     """D for counts 1, 2 and ≥3, from the numbers of n-grams seen once, twice, three and four times (Chen & Goodman,
-    equation 17). Where no n-gram was seen once, or none twice, they can't be told, and 0.75, 1 and 1.25 stand in."""
+    equation 17). Where one can't be told, or would free nothing, so that what was never seen would be impossible, 0.75,
+    1 and 1.25 stand in."""
     once, twice, thrice, four = (int((counts == k).sum()) for k in (1, 2, 3, 4))
     if not once or not twice:
-        return 0.75, 1.0, 1.25
+        return STAND_INS
     share = once / (once + 2 * twice)
     second = 2 - 3 * share * thrice / twice
     third = 3 - 4 * share * four / thrice if thrice else second
-    return 1 - 2 * share * twice / once, max(0.0, min(2.0, second)), max(0.0, min(3.0, third))
+    _, other_second, other_third = STAND_INS
+    return (
+        1 - 2 * share * twice / once,
+        min(2.0, second) if second > 0 else other_second,
+        min(3.0, third) if third > 0 else other_third,
+    )
 
 
 def _build(keys: Integers, counts: Integers, vocabulary: int, discount: tuple[float, float, float] | None) -> _Order:

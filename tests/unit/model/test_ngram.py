@@ -38,6 +38,13 @@ def test_discounts_by_hand():
     assert discounts(counts) == pytest.approx((1 - 2 * share * 5 / 10, 2 - 3 * share * 2 / 5, 3 - 4 * share * 1 / 2))
 
 
+def test_no_discount_is_nothing():
+    """With n1 = n2 = 1 and n3 = 5, D2 would be negative: what a context lacks would be impossible."""
+    assert discounts(np.array([1, 2, *[3] * 5])) == pytest.approx((1 / 3, 1.0, 3.0))
+    assert discounts(np.array([1, 2, 3, *[4] * 3])) == pytest.approx((1 / 3, 1.0, 1.25))
+    assert discounts(np.array([1, 1, 2, 3, 3])) == pytest.approx((0.5, 1.0, 3.0))
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=80), st.integers(0, 6), st.integers(0, 6))
 def test_every_distribution_sums_to_one(tokens, first, second):
