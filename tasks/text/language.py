@@ -7,7 +7,6 @@ Only the beginning of a text is read, for the same reason.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -22,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from scipy.sparse import csr_matrix
-from xxhash import xxh3_64_hexdigest
 
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
+from tasks.text.checksums import is_whole, write_checksums
 from tasks.text.class_scores import ID_BITS, as_magnitudes, score_classes
 from tasks.text.encoding import rewrite
 from tasks.text.kernels import kept
@@ -35,7 +34,8 @@ UNDETERMINED = "und"  # ISO 639-2
 _FEATURE_BITS = int(ID_BITS)  # of a 32-bit key; the model has 100,053 features. The rest numbers the text
 _MOST_TEXTS = 1 << (32 - _FEATURE_BITS)
 SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
-ARRAYS, CHECKSUMS = ("moves", "rows", "features", "magnitudes", "priors", "names"), "checksums.json"
+ARRAYS = {name: f"{name}.npy" for name in ("moves", "rows", "features", "magnitudes", "priors", "names")}
+FILES = tuple(ARRAYS.values())
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
 _LOADING = Lock()
 PLACE = Path("cache") / "language"  # below the folder of state; may be deleted at any time
@@ -160,21 +160,11 @@ def remembered(folder: Path) -> dict[str, np.ndarray]:
 
     The files are mapped, so all workers share one copy (68 MB) in memory and in the cache of the processor.
     """
-    damaged = (OSError, ValueError, EOFError, KeyError)
-    with suppress(*damaged):
-        return _mapped(folder)
-    arrays = unpacked()
-    with suppress(*damaged):
-        remember(folder, arrays)
-        return _mapped(folder)
-    return arrays
-
-
-def _mapped(folder: Path) -> dict[str, np.ndarray]:
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
-    if json.loads((folder / CHECKSUMS).read_text()) != _checksums(arrays):
-        raise ValueError(f"{folder} is damaged")
-    return arrays
+    with suppress(OSError):  # no room, or another process is replacing them
+        if not is_whole(folder, FILES):
+            remember(folder, unpacked())
+        return {name: np.load(folder / file, mmap_mode="r", allow_pickle=False) for name, file in ARRAYS.items()}
+    return unpacked()
 
 
 def remember(folder: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -182,17 +172,13 @@ def remember(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     writing = folder.with_suffix(f".{os.getpid()}.tmp")
     try:
         writing.mkdir(parents=True)
-        for name in ARRAYS:
-            np.save(writing / f"{name}.npy", arrays[name], allow_pickle=False)
-        (writing / CHECKSUMS).write_text(json.dumps(_checksums(arrays)))
+        for name, file in ARRAYS.items():
+            np.save(writing / file, arrays[name], allow_pickle=False)
+        write_checksums(writing, FILES)
         shutil.rmtree(folder, ignore_errors=True)
         writing.rename(folder)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
-
-
-def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    return {name: xxh3_64_hexdigest(arrays[name].view(np.uint8).data) for name in ARRAYS}
 
 
 def identifier() -> Identifier:

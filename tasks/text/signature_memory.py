@@ -8,7 +8,6 @@ are kept. It is a speed-up: what is damaged or gone is computed anew, and the fo
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,15 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
+from tasks.text.checksums import is_whole, write_checksums
 from tasks.text.clusters import SHINGLES, SIGNATURES, SIZES, ShingleStore
 from tasks.text.row_file import RowFile
 from tasks.text.shingles import Shingles
 from tasks.text.text_numbers import find
 
 PLACE = Path("cache") / "signatures"  # below the folder of state
-DIGESTS, CHECKSUMS = "digests.bin", "checksums.json"
+DIGESTS = "digests.bin"
 FILES = (SHINGLES, SIGNATURES, SIZES, DIGESTS)
 MOST_KEPT = 2
 
@@ -100,13 +99,10 @@ class SignatureMemory:
         """What earlier runs left, but for what is damaged, which is deleted."""
         runs = []
         for path in _newest_first(self._folder / self._name):
-            try:
-                if json.loads((path / CHECKSUMS).read_text()) == _checksums(path):
-                    runs.append(path)
-                    continue
-            except (OSError, ValueError):
-                pass
-            shutil.rmtree(path, ignore_errors=True)
+            if is_whole(path, FILES):
+                runs.append(path)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
         try:
             yield Remembered(tuple(runs), self._permutations)
         finally:
@@ -118,7 +114,7 @@ class SignatureMemory:
         place = self._folder / self._name
         try:
             digests.tofile(store.directory / DIGESTS)
-            (store.directory / CHECKSUMS).write_text(json.dumps(_checksums(store.directory)))
+            write_checksums(store.directory, FILES)
             place.mkdir(parents=True, exist_ok=True)
             number = max((int(path.name) for path in _newest_first(place)), default=0) + 1
             store.directory.rename(place / f"{number:08d}")
@@ -133,15 +129,3 @@ class SignatureMemory:
 
 def _newest_first(place: Path) -> list[Path]:
     return sorted((path for path in place.glob("*") if path.name.isdigit()), reverse=True)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    """Of each file its size and hash: against damage, not against malice."""
-    found = {}
-    for name in FILES:
-        hasher = xxhash.xxh3_64()
-        with (folder / name).open("rb") as file:
-            while block := file.read(1 << 20):
-                hasher.update(block)
-        found[name] = hasher.hexdigest()
-    return found

@@ -41,6 +41,7 @@ from tasks.text.signature_memory import Remembered
 from tests.benchmarks.data import dedup_sides
 from tests.benchmarks.data.sample import sample as common_sample
 from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process, plot, show, write
+from tests.in_memory import InMemory
 
 WORK = "MinHash dedup from text, 128 permutations"
 AIMS = {"rensa": 4.0, "datasketch": 60.0, "datasketch_bulk": None, "text_dedup": 40.0}
@@ -55,16 +56,6 @@ NAMES = {
     "rensa": "rensa 0.5.0", "datasketch": "datasketch 2.0.0, one MinHash a document",
     "datasketch_bulk": "datasketch 2.0.0, in bulk", "text_dedup": "text-dedup 0.4.0",
 }  # fmt: skip
-
-
-class InMemory:
-    """Documents that lie together in memory."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-
-    def read(self, columns: list[str]) -> pa.Table:
-        return self._table.select(columns)
 
 
 def texts_of(path: Path, limit: int) -> list[str]:

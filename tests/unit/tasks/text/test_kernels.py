@@ -16,6 +16,7 @@ from tasks.text.minhash import band_hashes
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import Remembered
 from tasks.text.spans import LONG_SPAN, TextBatch
+from tests.in_memory import InMemory
 
 # Letters, digits, marks and blanks of several scripts and sizes in UTF-8, of which many make no word and many do.
 letters = st.sampled_from("ab_Z9 \t\n.é\u0301ßж漢字ひกา\u00a0\u3000\u200b\u2028😀𝐀𠀀\u0000\x7f")
@@ -77,21 +78,11 @@ def test_clusters_are_those_of_numpy(tmp_path) -> None:
     assert 30 < len(set(found[0][0].tolist())) < len(rows)  # some are near, and some are not
 
 
-class InMemory:
-    """Documents that lie together."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self._table = pa.table({"text": pa.array(texts, pa.large_string())})
-
-    def read(self, columns: list[str]) -> pa.Table:
-        return self._table.select(columns)
-
-
 def test_threads_that_sign_leave_the_same_files(tmp_path) -> None:
     generator, config = np.random.default_rng(1), DeduplicateConfig()
     words = np.array([f"wörd{number}" for number in range(300)])
-    groups = [InMemory([" ".join(generator.choice(words, 30)) for _ in range(40)]) for _ in range(9)]
-    groups.append(groups[2])
+    rows = [[" ".join(generator.choice(words, 30)) for _ in range(40)] for _ in range(9)]
+    groups = [InMemory(pa.table({"text": pa.array(texts, pa.large_string())})) for texts in (*rows, rows[2])]
     found = {}
     for name, mapper in (("here", in_this_process), ("threads", in_threads(3))):
         nothing = Remembered((), config.num_permutations)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from tasks.text.language import ARRAYS, _mapped, identifier, identify, remember, remembered, unpacked
+from tasks.text.checksums import is_whole
+from tasks.text.language import ARRAYS, FILES, identifier, identify, remember, remembered, unpacked
 
 SAMPLE = json.loads((Path(__file__).parent / "samples" / "languages.json").read_text(encoding="utf-8"))
 SHORT = [(text, language) for language, texts in SAMPLE.items() for text in texts]
@@ -83,7 +84,8 @@ def test_what_is_remembered_of_the_model_is_the_model_and_damage_is_noticed(tmp_
     if damage != "gone":
         file.write_bytes(data if damage == "changed" else data[: len(data) // 2])
     same_arrays(remembered(folder), model)
-    same_arrays(_mapped(folder), model)  # it was written anew
+    assert is_whole(folder, FILES)  # it was written anew
+    same_arrays(remembered(folder), model)
     assert [place.name for place in folder.parent.iterdir()] == [folder.name]
 
 
@@ -99,5 +101,5 @@ def test_where_nothing_can_be_remembered_the_model_is_unpacked(tmp_path, model):
 
 
 def same_arrays(found, model):
-    assert tuple(found) == tuple(model) == ARRAYS
+    assert tuple(found) == tuple(model) == tuple(ARRAYS)
     assert all(found[name].dtype == model[name].dtype and np.array_equal(found[name], model[name]) for name in ARRAYS)
