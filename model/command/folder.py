@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,11 @@ class TrainingFolder:
         shutil.rmtree(self.work)
 
     def _check(self, known: dict[str, Any]) -> None:
-        for name, expected in known.get("files", {}).items():
-            file = self.path / name
-            if not file.is_file() or digest(file) != expected:
-                raise CommandError(
-                    f"{file} {'has been changed' if file.is_file() else 'is gone'} since the training ended: delete "
-                    f"{self.path} to train again, or name another folder with --out."
-                )
+        for file in _not_as_told(self.path, known.get("files", {})):
+            raise CommandError(
+                f"{file} {'has been changed' if file.is_file() else 'is gone'} since the training ended: delete "
+                f"{self.path} to train again, or name another folder with --out."
+            )
 
 
 def finished_model(path: Path) -> Path:
@@ -112,10 +110,18 @@ def finished_model(path: Path) -> Path:
     as the training left them: someone may have meant to change them."""
     if (path / UNFINISHED / RECIPE).exists() and not (path / FINISHED).exists():
         raise CommandError(f"the training in {path} is not finished: run its `train` command again, it goes on.")
-    for name, expected in _published(path / FINISHED).items():
-        if (path / name).is_file() and digest(path / name) != expected:
-            _logger.warning("%s has been changed since the training ended", path / name)
+    for file in _not_as_told(path, _published(path / FINISHED)):
+        if file.is_file():
+            _logger.warning("%s has been changed since the training ended", file)
     return path
+
+
+def _not_as_told(folder: Path, files: Mapping[str, str]) -> Iterator[Path]:
+    """The files that are gone or not as their SHA-256 tells."""
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file() or digest(file) != expected:
+            yield file
 
 
 def _published(path: Path) -> dict[str, str]:
