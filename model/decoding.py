@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import Attention, attention_limits
+from model.attention import Attention, attention_limits, fused_attention
 from model.matrices import MATRICES, Matrix
 from model.norm import RMSNorm
 from model.precision import Precision
@@ -153,9 +153,7 @@ class Decoder:
             limits = every_limits[layer.window]
             q, k, v = qkv.split((self.H, self.G, self.G), dim=1)  # (B, H or G, T, D)
             self._keep(number, k, v)
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=limits, is_causal=limits is None, scale=1.0, enable_gqa=self.H != self.G
-            )  # (B, H, T, D)
+            y = fused_attention(q, k, v, limits, scale=1.0)  # (B, H, T, D)
             if number == len(self.layers) - 1:  # only the last position goes on
                 x, y, T = x[:, -1:].contiguous(), y[:, :, -1:], 1
             self._finish(x.view(B * T, -1), y.transpose(1, 2).reshape(B * T, -1), layer)

@@ -83,13 +83,13 @@ def environment(name: str, requirements: Sequence[str], packages_of_project: boo
     return python
 
 
-def in_process(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[dict[str, object], float]:
+def in_process(
+    command: Sequence[str], env: Mapping[str, str] | None = None, timeout: float | None = None
+) -> tuple[dict[str, object], float]:
     """Run a command that prints one JSON object as its last line, in the environment that `pedigree up` gives to its
-    processes: the object, and the seconds by the clock."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        command, env={**COMPUTING, **os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True, check=True
-    )
+    processes: the object, and the seconds by the clock. Raises SubprocessError where it fails or takes longer."""
+    began, variables = time.perf_counter(), {**COMPUTING, **os.environ, **(env or {})}
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True, timeout=timeout)
     return json.loads(done.stdout.strip().splitlines()[-1]), time.perf_counter() - began
 
 

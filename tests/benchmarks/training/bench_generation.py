@@ -49,7 +49,7 @@ def measure(side: str, precision: str, repeats: int) -> dict[str, Any]:
 
     torch.set_num_threads(THREADS)
     model = Transformer(ModelConfig(**SHAPE)).eval()
-    write = _ours(model, precision) if side == "ours" else _theirs(model, precision)
+    write = our_writer(model, precision) if side == "ours" else their_writer(model, precision)
     random = torch.Generator().manual_seed(0)
     found: dict[str, Any] = {}
     for batch in AIMS:
@@ -65,7 +65,8 @@ def measure(side: str, precision: str, repeats: int) -> dict[str, Any]:
     return found
 
 
-def _ours(model: Any, precision: Any) -> Writer:
+def our_writer(model: Any, precision: Any) -> Writer:
+    """Ours, where the model lies."""
     from model.generation import generate
     from model.sampling import GREEDY
 
@@ -75,7 +76,8 @@ def _ours(model: Any, precision: Any) -> Writer:
     )  # fmt: skip
 
 
-def _theirs(model: Any, precision: str) -> Writer:
+def their_writer(model: Any, precision: str) -> Writer:
+    """transformers' with the same weights on the same device."""
     import torch
     import transformers
 
@@ -84,11 +86,12 @@ def _theirs(model: Any, precision: str) -> Writer:
     other.load_state_dict(model.state_dict(), strict=False)
     other.tie_weights()
     other.generation_config.eos_token_id = None
+    other = other.to(model.output_weight.device)
     if precision == "bf16":
         other = other.bfloat16()
 
     def write(prompts: list[list[int]]) -> list[list[int]]:
-        ids = torch.tensor(prompts)
+        ids = torch.tensor(prompts, device=other.device)
         written = other.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False, pad_token_id=3
         )

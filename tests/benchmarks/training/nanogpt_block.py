@@ -6,6 +6,8 @@ logits of the whole batch. The feed-forward width is a parameter, so that both m
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,8 +45,18 @@ class GPT(nn.Module):
 
     def forward(self, input_ids: Tensor, targets: Tensor) -> Tensor:
         """The mean next-token loss of (B, T) ids."""
-        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1]))
+        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
         for block in self.blocks:
             x = block(x)
         logits = F.linear(self.norm(x), self.tokens.weight)
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def gpt_like(shape: dict[str, Any]) -> GPT:
+    """A GPT with as many weights in its layers as a Llama of this shape has."""
+    width, heads, groups = shape["hidden_size"], shape["num_attention_heads"], shape["num_key_value_heads"]
+    theirs = 2 * width * (width + groups * width // heads) + 3 * width * shape["intermediate_size"]
+    return GPT(
+        vocabulary=shape["vocab_size"], context=shape["max_position_embeddings"], width=width,
+        layers=shape["num_hidden_layers"], heads=heads, inner=(theirs - 4 * width * width) // (2 * width),
+    )  # fmt: skip
