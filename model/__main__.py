@@ -10,7 +10,8 @@ The folder `model/` can be copied elsewhere and used as it is. All it needs besi
 
 pip install torch==2.13.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3
 
-and, for `import` alone, gguf==0.19.0. With numba==0.68.1 much generation takes a third to two thirds of the time.
+and, for `import` alone, gguf==0.19.0. With numba==0.68.1 training and much generation take a third to two thirds of
+the time.
 """
 
 import sys

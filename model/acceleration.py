@@ -26,7 +26,7 @@ def _compiled(run: RunLayer) -> RunLayer:
     limits: dict[str, Any] = {"recompile_limit": MOST_SHAPES, "isolate_recompiles": True}  # unknown to torch's types
     compiled = torch.compile(run, dynamic=False, **limits)
 
-    def run_compiled(*arguments: Any) -> Tensor:
+    def run_compiled(*arguments: Any) -> tuple[Tensor, Tensor | None]:
         try:
             return compiled(*arguments)
         except RuntimeError as error:
@@ -42,10 +42,10 @@ def _compiled(run: RunLayer) -> RunLayer:
 def _recomputing(run: RunLayer) -> RunLayer:
     """Keeps only what goes into a layer, and runs the layer again in the backward pass (Chen et al. 2016)."""
 
-    def recompute(*arguments: Any) -> Tensor:
+    def recompute(*arguments: Any) -> tuple[Tensor, Tensor | None]:
         # No layer draws random numbers, so there is no generator to save.
-        result: Tensor = checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
-        return result
+        x, added = checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return x, added
 
     return recompute
 
@@ -62,7 +62,7 @@ def accelerated(*models: nn.Module, compile: bool = False, activation_checkpoint
         run = _recomputing(run)
     backbones = [module for model in models for module in model.modules() if isinstance(module, Backbone)]
     for backbone in backbones:
-        backbone.run_layer = run
+        backbone.run_layer, backbone.may_fuse = run, not compile
     try:
         with warnings.catch_warnings() if compile else nullcontext():
             if compile:  # Dynamo looks at the .grad of a layer's input as it traces; PyTorch warns that there is none
@@ -70,4 +70,4 @@ def accelerated(*models: nn.Module, compile: bool = False, activation_checkpoint
             yield
     finally:
         for backbone in backbones:
-            backbone.run_layer = run_layer
+            backbone.run_layer, backbone.may_fuse = run_layer, True

@@ -19,9 +19,10 @@ from torch.nn.utils import skip_init
 
 from model.config import ModelConfig
 from model.norm import RMSNorm
+from model.processor import has_kernels
 from model.rotary import rotate
 
-AttentionMethod = Literal["auto", "sdpa", "matmul"]
+AttentionMethod = Literal["auto", "sdpa", "matmul", "kernels"]
 QUERY_BLOCK = 64  # positions; 32 took as long for 256 tokens and a third longer for 1,024, 128 a third longer for 256
 
 
@@ -56,6 +57,46 @@ def attention_limits(
     if segment_ids is not None:
         allowed = allowed & (segment_ids[:, :, None] == segment_ids[:, None, :])
     return (allowed | torch.eye(num_tokens, dtype=torch.bool, device=device))[:, None]
+
+
+def first_seen(
+    num_tokens: int,
+    device: torch.device,
+    attention_mask: Tensor | None,
+    segment_ids: Tensor | None,
+    window: int | None = None,
+) -> Tensor | None:
+    """The same as the first position that each looks at, (B, T), no smaller than of the position before; None where
+    all look at the first. What stands to the right of all real tokens sees them, and means nothing."""
+    if window is not None and window >= num_tokens:
+        window = None
+    given = segment_ids if attention_mask is None else attention_mask
+    if given is None and window is None:
+        return None
+    index = torch.arange(num_tokens, device=device)
+    starts = torch.zeros(1 if given is None else len(given), num_tokens, dtype=torch.long, device=device)
+    if segment_ids is not None:
+        begins = segment_ids[:, 1:] != segment_ids[:, :-1]
+        starts[:, 1:] = torch.where(begins, index[1:], 0).cummax(dim=1).values
+    if attention_mask is not None:
+        starts = starts.maximum(attention_mask.long().argmax(dim=1, keepdim=True))
+    if window is not None:
+        starts = starts.maximum(index + 1 - window)
+    return starts.minimum(index)
+
+
+def fits_kernels(config: ModelConfig, x: Tensor) -> bool:
+    """Whether model/fused.py can run the layers: it was made for this processor, these sizes and formats, and numba is
+    installed. x: the stream."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
+        return False
+    bf16 = torch.is_autocast_enabled("cpu")
+    return (
+        config.head_size % 32 == config.hidden_size % 16 == config.intermediate_size % 16 == 0
+        and not (config.qkv_bias or config.output_bias or config.qk_norm)
+        and not (bf16 and torch.get_autocast_dtype("cpu") != torch.bfloat16)
+        and has_kernels("bf16" if bf16 else "fp32")
+    )
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -128,8 +169,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None, method: Atten
         method = "matmul" if q.dtype == torch.bfloat16 and q.device.type == "cpu" else "sdpa"
     if method == "matmul":
         return grouped_matmul_attention(q, k, v, limits)
+    return fused_attention(q, k, v, limits)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, limits: Tensor | None, scale: float | None = None) -> Tensor:
+    """PyTorch's attention; arguments as of `attend`.
+
+    On a GPU its kernels take limits, or fp32, only where there are as many keys as queries: else it would hold scores
+    of all positions for every head, so keys are repeated.
+    """
     grouped = q.shape[1] != k.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=limits, is_causal=limits is None, enable_gqa=grouped)
+    if grouped and q.device.type == "cuda" and (limits is not None or q.dtype == torch.float32):
+        times = q.shape[1] // k.shape[1]
+        k, v = (x[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2) for x in (k, v))
+        grouped = False
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=limits, is_causal=limits is None, scale=scale, enable_gqa=grouped
+    )
 
 
 class Attention(nn.Module):

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from model.distributed import ALONE, Ranks
 from model.files import digest, fsync
+from model.processor import has_kernels
 from model.seeding import derive
 from model.sharding import own_rows, rows_like
 
@@ -252,6 +253,7 @@ def numerics(device: str | torch.device = "cpu", compile: bool = False) -> dict[
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if kind == "cuda" else kind,
         "compile": compile,
+        "machine_code": has_kernels("fp32"),
     }
 
 

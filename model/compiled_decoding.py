@@ -1,69 +1,31 @@
-"""The decoder whose steps are machine code: one call a step, in which all threads of torch work together.
-
-The threads are those that torch computes with, since they belong to its OpenMP library (libgomp), which is asked to run
-the code of compiled_kernels.py on them. Others, such as numba's own, would compete with them for the same cores.
-"""
+"""The decoder whose steps are machine code: one call a step, in which all threads of torch work together."""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from functools import cache
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
 from model import compiled_kernels as kernels
+from model import tiles
 from model.compiled_kernels import LAYER, STEP
 from model.compiled_products import PRODUCT
 from model.decoding import Decoder
+from model.machine_code import address, run
 from model.matrices import Matrix
 from model.precision import Precision
 from model.transformer import Transformer
 from model.vectors import LANES
-
-ASKED = {"thread_number": "omp_get_thread_num", "num_threads": "omp_get_num_threads", "barrier": "GOMP_barrier"}
-
-
-@cache
-def openmp() -> tuple[Callable[..., None], dict[str, int]] | None:
-    """What runs a C function on several threads, GOMP_parallel(function, argument, threads, flags), and the addresses
-    of what they ask OpenMP. None where torch does not use this library: then one thread does all."""
-    library = ctypes.CDLL(None)
-    if not all(hasattr(library, name) for name in ("GOMP_parallel", *ASKED.values())):
-        return None
-    parallel = library.GOMP_parallel
-    parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-    parallel.restype = None
-    places = {field: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for field, name in ASKED.items()}
-    return parallel, {field: place or 0 for field, place in places.items()}
-
-
-def run(function: Callable[[Any], None], plan: np.ndarray[Any, Any], threads: int) -> None:
-    """Runs one of the functions of compiled_kernels.py on so many threads. plan: one record."""
-    code, several = kernels.machine_code(function), openmp()
-    if several is None or threads == 1:
-        code.ctypes(plan.ctypes.data)
-        return
-    parallel, places = several
-    for field, place in places.items():
-        plan[field] = place
-    parallel(code.address, plan.ctypes.data, threads, 0)
 
 
 def panels(matrix: Tensor) -> Tensor:
     """A view of matrices (…, N, K), N a multiple of 16, as compiled_products.py reads them once that is contiguous."""
     blocks = matrix.unflatten(-2, (-1, LANES)).mT  # (…, N/16, K, 16)
     return blocks.unflatten(-2, (-1, 2)).mT if matrix.dtype == torch.bfloat16 else blocks
-
-
-def address(tensor: Tensor | None) -> int:
-    """Where its numbers begin; 0 for none."""
-    assert tensor is None or tensor.is_contiguous()
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 class PanelMatrix(Matrix):
@@ -96,10 +58,30 @@ class PanelMatrix(Matrix):
 
 
 class Bf16PanelMatrix(PanelMatrix):
-    """The same in bf16: x is rounded too, sums and results are fp32."""
+    """The same in bf16: x is rounded too, sums and results are fp32.
+
+    Where the processor has a unit for whole matrices (AMX), oneDNN reads prompts on it, in half of the time, and
+    results are rounded to bf16; a step has too few rows for that.
+    """
 
     format = torch.bfloat16
     function = staticmethod(kernels.product_bf16)
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(weight)
+        self.plain = weight.bfloat16() if tiles.AVAILABLE else None
+
+    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if self.plain is None:
+            return super().product(x, bias)
+        y = F.linear(x.bfloat16(), self.plain).float()
+        return y if bias is None else y + bias
+
+    def add_product(self, target: Tensor, x: Tensor) -> None:
+        if self.plain is None:
+            super().add_product(target, x)
+        else:
+            target.add_(self.product(x))
 
 
 class CompiledDecoder(Decoder):

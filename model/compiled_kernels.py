@@ -10,18 +10,11 @@ format.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import logging
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
-from numba.core import event
+from numba import carray, njit
 
-from model import compiled_products, pointers, vectors
 from model.compiled_products import (
     FAST,
     PRODUCT,
@@ -52,7 +45,6 @@ from model.vectors import (
 )
 
 ZERO, ONE = np.float32(0), np.float32(1)
-_logger = logging.getLogger(__name__)
 
 
 STEP = record(
@@ -249,35 +241,3 @@ def product_fp32(plan: Any) -> None:
 
 def product_bf16(plan: Any) -> None:
     run_product(carray(plan, 1, PRODUCT)[0], halves(0))
-
-
-class _OnCompiling(event.Listener):
-    """Tells what is waited for, once."""
-
-    def on_start(self, _: Any) -> None:
-        _tell()
-
-    def on_end(self, _: Any) -> None:
-        pass
-
-
-@cache
-def _tell() -> None:
-    _logger.info("compiling the decoder for this processor, which takes some seconds")
-
-
-@cache
-def machine_code(function: Callable[[Any], None]) -> Any:
-    """One of these four functions with its `address`, compiled, or loaded from where numba keeps machine code: in
-    __pycache__ here, else in the user's folder for such things.
-
-    There numba looks whether this file has changed, but not whether what it is made of has, so that stands in the name.
-    """
-    sources = "".join(map(inspect.getsource, (compiled_products, pointers, vectors)))
-    function.__qualname__ = f"{function.__name__}_{hashlib.sha256(sources.encode()).hexdigest()[:16]}"
-    kind = types.void(types.voidptr)
-    with event.install_listener("numba:compile", _OnCompiling()):
-        try:
-            return cfunc(kind, cache=True)(function)
-        except RuntimeError:  # no such folder can be written
-            return cfunc(kind)(function)

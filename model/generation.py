@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
@@ -13,12 +12,12 @@ from model.config import ModelConfig
 from model.decoding import Decoder
 from model.errors import InputError
 from model.precision import Precision
-from model.processor import processor_flags
+from model.processor import has_kernels
 from model.sampling import Chooser, Sampling
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
-WORTH_COMPILING = 1 << 31  # parameters times tokens asked for; see `decoder_for`
+WORTH_COMPILING = 1 << 28  # parameters times tokens asked for; see `decoder_for`
 COMPACT_BELOW = 0.75  # finished rows leave the batch when no more than this share of it still runs
 
 T = TypeVar("T")
@@ -112,9 +111,8 @@ def _is_compilable(model: Transformer, precision: Precision) -> bool:
     sizes = (config.hidden_size, config.intermediate_size, config.head_size)
     return (
         model.model.embed_tokens.weight.device.type == "cpu"
-        and ("avx512_bf16" if precision == "bf16" else "avx512f") in processor_flags()
         and all(size % 16 == 0 for size in sizes)
-        and find_spec("numba") is not None
+        and has_kernels(precision)
     )
 
 

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}  # of fp32 logits at once: about a last-level cache; a GPU's share
+from model.processor import has_kernels
+
+_CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}  # of fp32 logits at once: about a last-level cache; a GPU's share
 
 
 def chunk_rows(weight: Tensor) -> int:
@@ -23,6 +25,42 @@ def _compute_dtype(tensor: Tensor) -> torch.dtype:
     """The format of matrix products here: autocast's if it is on, else the tensor's own."""
     kind = tensor.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def fits_kernel(matrix: Tensor, share: Tensor) -> bool:
+    """Whether `model.fused.softmax_losses` can be had for logits in the format of the output matrix (V, D)."""
+    bf16 = matrix.dtype == torch.bfloat16
+    return (
+        (bf16 or matrix.dtype == torch.float32)
+        and matrix.device.type == "cpu"
+        and share.dtype == torch.float32
+        and len(matrix) % 16 == 0
+        and has_kernels("bf16" if bf16 else "fp32")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _softmax_kernel(logits: Tensor, wanted: Tensor, share: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    from model.fused import softmax_losses  # numba need not be installed
+
+    return softmax_losses(logits, wanted, share, z_loss).sum(), logits
+
+
+def _softmax(logits: Tensor, wanted: Tensor, share: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """Σ share · (-log softmax(logits)[wanted] + z_loss · log²Z) and its gradient in the format of logits (N, V)."""
+    format, logits, wanted, share = logits.dtype, logits.to(share.dtype), wanted[:, None], share[:, None]
+    chosen = logits.gather(1, wanted)
+    largest = logits.amax(1, keepdim=True)
+    # One exponential serves loss and gradient, in place: a tenth of the time in fp32, a fifth in bf16.
+    odds = logits.sub_(largest).exp_()
+    sums = odds.sum(1, keepdim=True)
+    normaliser = sums.log() + largest  # log Z
+    loss = ((normaliser - chosen) * share).sum()
+    of_softmax = share
+    if z_loss:  # d(z · log²Z)/d logits = 2z · log Z · softmax
+        loss = loss + z_loss * (normaliser.square() * share).sum()
+        of_softmax = share * (1 + 2 * z_loss * normaliser)
+    return loss, odds.mul_(of_softmax / sums).scatter_add_(1, wanted, -share).to(format)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -42,36 +80,31 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         states, matrix = hidden.to(dtype), weight.to(dtype)
         hidden_gradient = torch.empty_like(states)
-        weight_gradient = torch.zeros_like(weight)
-        total = scale.new_zeros(())
+        weight_gradient: Tensor | None = None
+        total, softmax = scale.new_zeros(()), _softmax_kernel if fits_kernel(matrix, scale) else _softmax
         for start in range(0, hidden.shape[0], rows):
-            chunk, wanted = states[start : start + rows], targets[start : start + rows, None]
-            share = scale[start : start + rows, None]
-            logits = (chunk @ matrix.mT).to(scale.dtype)  # (rows, V)
-            chosen = logits.gather(1, wanted)
-            largest = logits.amax(1, keepdim=True)
-            # One exponential serves loss and gradient, in place: a tenth of the time in fp32, a fifth in bf16.
-            odds = logits.sub_(largest).exp_()
-            sums = odds.sum(1, keepdim=True)
-            normaliser = sums.log() + largest  # log Z
-            total = total + ((normaliser - chosen) * share).sum()
-            of_softmax = share
-            if z_loss:  # d(z · log²Z)/d logits = 2z · log Z · softmax
-                total = total + z_loss * (normaliser.square() * share).sum()
-                of_softmax = share * (1 + 2 * z_loss * normaliser)
-            gradient = odds.mul_(of_softmax / sums).scatter_add_(1, wanted, -share).to(dtype)
+            chunk, wanted, share = (part[start : start + rows] for part in (states, targets, scale))
+            losses, gradient = softmax(chunk @ matrix.mT, wanted, share, z_loss)
+            total = total + losses
             torch.mm(gradient, matrix, out=hidden_gradient[start : start + rows])
-            if dtype == weight.dtype:
+            if weight_gradient is None:
+                weight_gradient = (gradient.mT @ chunk).to(weight.dtype)
+            elif dtype == weight.dtype:
                 weight_gradient.addmm_(gradient.mT, chunk)
             else:  # sums over chunks stay in the weight's own format
                 weight_gradient += gradient.mT @ chunk
+        if weight_gradient is None:
+            weight_gradient = torch.zeros_like(weight)
         ctx.save_for_backward(hidden_gradient.to(hidden.dtype), weight_gradient)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None, None, None, None
+        (times,) = gradients
+        if times.device.type == "cpu" and times == 1:  # the loss itself is what is derived: no need to copy a matrix
+            return hidden_gradient, weight_gradient, None, None, None, None, None
+        return hidden_gradient * times, weight_gradient * times, None, None, None, None, None
 
 
 def cross_entropy(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from model.processor import has_kernels
 from model.sharding import gather_matrices, is_sharded, own_rows, scatter_matrices
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
@@ -23,9 +24,13 @@ LARGEST = 3.4e38  # factor that PyTorch takes in fp32; training at such a rate d
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Replaces the singular values of each (R, C) matrix of the batch (N, R, C), R ≤ C, by values near 1
     (about 0.7 to 1.2). Returns `dtype`."""
-    a, b, c = COEFFICIENTS
     x = matrices.to(dtype)
-    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=EPSILON)
+    return newton_schulz(x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=EPSILON))
+
+
+def newton_schulz(x: Tensor) -> Tensor:
+    """The same of matrices of norm 1."""
+    a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = torch.bmm(x, x.mT)  # (N, R, R)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -69,8 +74,21 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        decay, size = group["lr"] * group["weight_decay"], min(group["lr"] * 0.2 * math.sqrt(shape[1]), LARGEST)
+        targets = [own_rows(parameter) for parameter in parameters]
         gradients = [own_rows(parameter.grad) for parameter in parameters if parameter.grad is not None]
         buffers = [own_rows(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
+        if not is_sharded(parameters[0]) and fits_kernels(targets + gradients + buffers, group["dtype"]):
+            from model.gathered import GatheredMatrices  # numba need not be installed
+
+            together = GatheredMatrices(targets, gradients, buffers, shape, group["dtype"])
+            together.gather(group["momentum"], EPSILON)
+            if together.fits_tiles():
+                together.newton_schulz(COEFFICIENTS, ITERATIONS)
+            else:
+                together.batch = newton_schulz(together.batch)
+            together.apply(1 - decay, -size)
+            return
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
         if is_sharded(parameters[0]):  # from some rows of all matrices to all rows of some, and back
@@ -79,10 +97,23 @@ class Muon(torch.optim.Optimizer):
             updates = scatter_matrices(whole, shapes, like=directions[0])
         else:
             updates = _orthogonal(directions, group["dtype"])
-        targets = [own_rows(parameter) for parameter in parameters]
-        torch._foreach_mul_(targets, 1 - group["lr"] * group["weight_decay"])
-        size = min(group["lr"] * 0.2 * math.sqrt(shape[1]), LARGEST)
+        torch._foreach_mul_(targets, 1 - decay)
         torch._foreach_add_(targets, updates, alpha=-size)
+
+
+def fits_kernels(matrices: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    """Whether machine code can gather and apply these in the format `dtype`; see model/muon_kernels.py."""
+    return (
+        dtype in (torch.float32, torch.bfloat16)
+        and has_kernels("bf16" if dtype == torch.bfloat16 else "fp32")
+        and all(
+            matrix.device.type == "cpu"
+            and matrix.dtype == torch.float32
+            and matrix.is_contiguous()
+            and matrix.shape[0] % 16 == matrix.shape[1] % 16 == 0
+            for matrix in matrices
+        )
+    )
 
 
 def _orthogonal(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:

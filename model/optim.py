@@ -146,13 +146,13 @@ def build_optimizers(
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float | None) -> Tensor:
     """Scales the gradients so that their joint L2 norm is at most `max_norm` (None: no limit); returns the norm before,
     a scalar tensor."""
-    with_gradients = [parameter for parameter in parameters if parameter.grad is not None]
-    limit = float("inf") if max_norm is None else max_norm
-    if not any(is_sharded(parameter) for parameter in with_gradients):
-        return nn.utils.clip_grad_norm_(with_gradients, limit, foreach=True)
-    gradients = [own_rows(parameter.grad) for parameter in with_gradients if parameter.grad is not None]
-    squares = nn.utils.get_total_norm(gradients, foreach=True).double().square()
-    dist.all_reduce(squares)
-    norm = squares.sqrt()
-    torch._foreach_mul_(gradients, float((limit / (norm + 1e-6)).clamp(max=1.0)))
+    derived = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [own_rows(gradient) for gradient in derived]
+    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    if any(is_sharded(gradient) for gradient in derived):
+        squares = norm.double().square()
+        dist.all_reduce(squares)
+        norm = squares.sqrt()
+    if max_norm is not None and not norm <= max_norm:  # most steps need no pass over all gradients
+        torch._foreach_mul_(gradients, max_norm / (float(norm) + 1e-6))
     return norm

@@ -4,6 +4,7 @@ import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
@@ -22,6 +23,13 @@ def processor_flags() -> frozenset[str]:
 def has_bf16_products() -> bool:
     """Whether the processor multiplies bf16 matrices in hardware. Linux says so; Macs have none."""
     return not BF16_FLAGS.isdisjoint(processor_flags())
+
+
+@cache
+def has_kernels(format: Literal["fp32", "bf16"]) -> bool:
+    """Whether this layer's machine code can be had for numbers of the format: numba is installed, and the processor has
+    the vectors that it is written for."""
+    return ("avx512_bf16" if format == "bf16" else "avx512f") in processor_flags() and find_spec("numba") is not None
 
 
 @cache

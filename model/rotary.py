@@ -68,6 +68,9 @@ def rotary_tables(
     """Cosines and sines for positions 0…num_positions-1, each (num_positions, head_dim/2) float32."""
     frequencies = inverse_frequencies(head_dim, theta, scaling)
     angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
+    # MKL chooses its code at a function's first call; while several threads make that call, one of them may be given
+    # code with half of the digits (pytorch/pytorch#188792). So one thread calls first.
+    angles[:1].cos(), angles[:1].sin()
     factor = attention_factor(scaling)
     return angles.cos() * factor, angles.sin() * factor
 

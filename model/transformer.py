@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import skip_init
 
-from model.attention import Attention, AttentionMethod, attention_limits
+from model.attention import Attention, AttentionMethod, attention_limits, first_seen, fits_kernels
 from model.config import ModelConfig
 from model.errors import InputError
 from model.norm import RMSNorm
@@ -58,18 +58,26 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, limits: Tensor | None, method: AttentionMethod) -> Tensor:
+    def forward(
+        self, x: Tensor, added: Tensor | None, cos: Tensor, sin: Tensor, limits: Tensor | None, method: AttentionMethod
+    ) -> tuple[Tensor, Tensor | None]:
+        """The stream (B, T, C) and what is still to be added to it, from those of the layer before. Only kernels leave
+        something to be added: to the next norm, in the same pass."""
+        if method == "kernels":
+            from model import fused  # numba need not be installed
+
+            return fused.run_layer(self, x, added, cos, sin, limits)
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, limits, method)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x)), None
 
 
-RunLayer = Callable[..., Tensor]  # takes the layer, then what `Layer.forward` does
+RunLayer = Callable[..., tuple[Tensor, Tensor | None]]  # takes the layer, then what `Layer.forward` does
 
 
-def run_layer(layer: nn.Module, *arguments: Any) -> Tensor:
+def run_layer(layer: nn.Module, *arguments: Any) -> tuple[Tensor, Tensor | None]:
     """The plain way; for others see `model.acceleration`."""
-    result: Tensor = layer(*arguments)
-    return result
+    x, added = layer(*arguments)
+    return x, added
 
 
 class Backbone(nn.Module):
@@ -83,6 +91,7 @@ class Backbone(nn.Module):
         self.config = config
         self.attention = attention
         self.run_layer: RunLayer = run_layer  # while gradients are wanted; set by `model.acceleration`
+        self.may_fuse = True  # unless torch compiles the layers
         self.embed_tokens = skip_init(nn.Embedding, config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -109,14 +118,22 @@ class Backbone(nn.Module):
             cos, sin = whole_width(self.cos[None, None, :T], self.sin[None, None, :T])  # (1, 1, T, D)
         else:
             cos, sin = whole_width(self.cos[position_ids][:, None], self.sin[position_ids][:, None])  # (B, 1, T, D)
+        x, added = self.embed_tokens(input_ids), None  # x: (B, T, C)
+        method = self.attention
+        if method == "auto" and self.may_fuse and fits_kernels(self.config, x):
+            method = "kernels"
+        limit = first_seen if method == "kernels" else attention_limits
         limits = {
-            window: attention_limits(T, input_ids.device, attention_mask, segment_ids, window)
+            window: limit(T, input_ids.device, attention_mask, segment_ids, window)
             for window in dict.fromkeys(self.config.windows)
         }
-        x = self.embed_tokens(input_ids)  # (B, T, C)
         run = self.run_layer if torch.is_grad_enabled() else run_layer
         for layer, window in zip(self.layers, self.config.windows, strict=True):
-            x = run(layer, x, cos, sin, limits[window], self.attention)
+            x, added = run(layer, x, added, cos, sin, limits[window], method)
+        if method == "kernels":
+            from model import fused
+
+            return fused.add_and_normalise(self.norm, x, added)[1]
         return self.norm(x)
 
     def initialise(self, generator: torch.Generator) -> None:

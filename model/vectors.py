@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead
+from model.processor import processor_flags
 
 LANES = 16  # numbers of a vector: a register of AVX-512
 
@@ -51,6 +52,7 @@ class _Bfloat(ir.Type):
 
 
 DOT_OF_PAIRS = "llvm.x86.avx512bf16.dpbf16ps.512"  # adds both products of each pair to an fp32 sum
+ROUND = "llvm.x86.avx512bf16.cvtneps2bf16.512"
 BFLOATS = ir.VectorType(_Bfloat(), 2 * LANES)
 
 
@@ -101,24 +103,106 @@ def load(typing: Any, pointer: Any, index: Any) -> Any:
     return VECTOR(pointer, types.int64), code
 
 
+def _rounded(builder: Any, value: Any) -> Any:
+    """The bits of bf16 for fp32 numbers, as int32; rounded to the nearest, ties to even."""
+    if "avx512_bf16" in processor_flags():
+        halves = ir.VectorType(_Bfloat(), LANES)
+        return builder.zext(builder.bitcast(call_llvm(builder, ROUND, halves, value), SHORTS), INTS)
+    bits = builder.bitcast(value, INTS)
+    odd = builder.and_(builder.lshr(bits, _same(INTS, 16)), _same(INTS, 1))
+    rounded = builder.lshr(builder.add(bits, builder.add(odd, _same(INTS, 0x7FFF))), _same(INTS, 16))
+    return builder.select(builder.fcmp_unordered("uno", value, value), _same(INTS, 0x7FC0), rounded)
+
+
 @intrinsic
 def store(typing: Any, pointer: Any, index: Any, vector: Any) -> Any:
     """The reverse of `load`; bf16 is rounded to the nearest, ties to even."""
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         target, at, value = given
-        if pointer == WORDS:
-            _store(builder, value, target, at)
-        else:
-            bits = builder.bitcast(value, INTS)
-            odd = builder.and_(builder.lshr(bits, _same(INTS, 16)), _same(INTS, 1))
-            rounded = builder.lshr(builder.add(bits, builder.add(odd, _same(INTS, 0x7FFF))), _same(INTS, 16))
-            is_nan = builder.fcmp_unordered("uno", value, value)
-            short = builder.trunc(builder.select(is_nan, _same(INTS, 0x7FC0), rounded), SHORTS)
-            _store(builder, short, target, at)
+        stored = value if pointer == WORDS else builder.trunc(_rounded(builder, value), SHORTS)
+        _store(builder, stored, target, at)
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, VECTOR), code
+
+
+@intrinsic
+def store_two(typing: Any, pointer: Any, index: Any, first: Any, second: Any) -> Any:
+    """Two rows of a panel (compiled_products.py): one after the other, or in bf16 as pairs."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        target, at, a, b = given
+        if pointer == WORDS:
+            _store(builder, a, target, at)
+            _store(builder, b, target, builder.add(at, ir.Constant(at.type, LANES)))
+        else:
+            upper = builder.shl(_rounded(builder, b), _same(INTS, 16))
+            _store(builder, builder.or_(_rounded(builder, a), upper), target, at)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, VECTOR, VECTOR), code
+
+
+@intrinsic
+def copy_two(typing: Any, pointer: Any, index: Any, source: Any, first: Any, second: Any) -> Any:
+    """`store_two` of 16 numbers at one place of `source` and 16 at another, in the same format."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        target, at, rows, one, other = given
+        if pointer == WORDS:
+            _store(builder, _load(builder, FLOATS, rows, one), target, at)
+            second_row = builder.add(at, ir.Constant(at.type, LANES))
+            _store(builder, _load(builder, FLOATS, rows, other), target, second_row)
+        else:
+            lower, upper = (builder.zext(_load(builder, SHORTS, rows, place), INTS) for place in (one, other))
+            _store(builder, builder.or_(lower, builder.shl(upper, _same(INTS, 16))), target, at)
+        return context.get_dummy_value()
+
+    assert pointer == source
+    return types.void(pointer, types.int64, source, types.int64, types.int64), code
+
+
+@intrinsic(prefer_literal=True)
+def load_one(typing: Any, pointer: Any, index: Any, which: Any) -> Any:
+    """The first or second (which: a literal 0 or 1) of two rows that `store_two` stored."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, at, _ = given
+        second = which.literal_value
+        if pointer == WORDS:
+            return _load(builder, FLOATS, source, builder.add(at, ir.Constant(at.type, LANES * second)))
+        bits = _load(builder, INTS, source, at)
+        upper = builder.and_(bits, _same(INTS, 0xFFFF0000)) if second else builder.shl(bits, _same(INTS, 16))
+        return builder.bitcast(upper, FLOATS)
+
+    return VECTOR(pointer, types.int64, which), code
+
+
+@intrinsic
+def transpose(typing: Any, source: Any, step: Any, target: Any) -> Any:
+    """16 × 16 numbers, or in bf16 pairs: rows of `source`, with `step` numbers from one to the next, become columns of
+    `target`, whose rows follow each other. Each round exchanges one bit of a number's row with that of its column."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        start, between, end = given
+        size = 1 if source == WORDS else 2
+
+        def at(count: Any, row: int) -> Any:
+            return builder.mul(count, ir.Constant(count.type, row))
+
+        rows = [_load(builder, INTS, start, at(between, row)) for row in range(LANES)]
+        for bit in (1, 2, 4, 8):
+            for row in (row for row in range(LANES) if not row & bit):
+                a, b = rows[row], rows[row | bit]
+                for place, shift in ((row, 0), (row | bit, bit)):
+                    lanes = [lane + shift if not lane & bit else LANES + lane - bit + shift for lane in range(LANES)]
+                    rows[place] = builder.shuffle_vector(a, b, ir.Constant(INTS, lanes))
+        for row, vector in enumerate(rows):
+            _store(builder, vector, end, ir.Constant(ir.IntType(64), row * LANES * size))
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, target), code
 
 
 @intrinsic
@@ -135,6 +219,11 @@ def add(typing: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def multiply(typing: Any, a: Any, b: Any) -> Any:
     return VECTOR(VECTOR, VECTOR), lambda context, builder, signature, given: builder.fmul(*given)
+
+
+@intrinsic
+def subtract(typing: Any, a: Any, b: Any) -> Any:
+    return VECTOR(VECTOR, VECTOR), lambda context, builder, signature, given: builder.fsub(*given)
 
 
 @intrinsic

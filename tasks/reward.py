@@ -212,7 +212,7 @@ def _read(rankings: Artifact, tokenizer: Tokenizer, max_tokens: int, config: Rew
     return found
 
 
-@stage(output="reward_model", retries=2, libraries=("torch", "pyarrow", "tokenizers", "safetensors"))
+@stage(output="reward_model", retries=2, libraries=("numba", "torch", "pyarrow", "tokenizers", "safetensors"))
 def reward(run: StageRun, model: Artifact, rankings: Artifact, config: RewardConfig, resources: Resources) -> None:
     """Trains the reward model on rankings and writes model/, with its scores normalised over the policy's answers.
 

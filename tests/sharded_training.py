@@ -1,9 +1,11 @@
 """Trainings of a tiny Transformer, alone or as one process of torchrun's: `… sharded_training.py FOLDER JSON`.
 
-JSON: a list of {"name", "optimizer", "shard", "stop" (after so many steps), "from" (whose checkpoints to go on from)},
-the last two if wanted. Each leaves FOLDER/NAME/checkpoints and, by the first process, FOLDER/NAME/curve.json.
+JSON: a list of {"name", "optimizer", "shard", "stop" (after so many steps), "from" (whose checkpoints to go on from),
+"kernels" (sizes that model/fused.py was made for)}, the last three if wanted. Each leaves FOLDER/NAME/checkpoints and,
+by the first process, FOLDER/NAME/curve.json.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -28,6 +30,7 @@ SIZES = ModelConfig(  # 37 tokens and 33 rows do not divide by two; norms of 18
     vocab_size=37, hidden_size=18, intermediate_size=33, num_hidden_layers=2, num_attention_heads=3,
     num_key_value_heads=1, max_position_embeddings=16,
 )  # fmt: skip
+FITTING = dataclasses.replace(SIZES, hidden_size=48, intermediate_size=80, head_dim=32)
 
 
 def batches(step: int) -> dict[str, Tensor]:
@@ -44,7 +47,7 @@ def work(folder: Path, given: dict[str, Any]) -> None:
         shutil.copytree(folder / given["from"], own)
     ranks.wait()
     curve: list[list[float]] = []  # of each step the loss and the norm of its gradient
-    model = Transformer(SIZES)
+    model = Transformer(FITTING if given.get("kernels") else SIZES)
     config = TrainingConfig(steps=STEPS, lr=0.03, optimizer=given["optimizer"], accumulation=2, grad_clip=0.5, seed=3)
     stop = given.get("stop")
     with suppress(TrainingStopped):

@@ -73,10 +73,10 @@ def compared(work: str, against: str, ours: Entrant, theirs: Entrant, at_least: 
     return Row(work, against, rates[0], rates[1], ratio, unit, VERSIONS, at_least, note)
 
 
-def pays_back(compiled: Entrant, eager: Entrant) -> str:
+def pays_back(compiled: Entrant, plain: Entrant) -> str:
     """After how many steps compiling has paid."""
-    gain = median(eager.seconds) - median(compiled.seconds)
-    cost = compiled.first - eager.first
+    gain = median(plain.seconds) - median(compiled.seconds)
+    cost = compiled.first - plain.first
     after = f"pays back after {cost / gain:,.0f} steps" if gain > 0 else "never pays back"
     return f"compiling took {cost:.0f} s from nothing and {after}"
 
@@ -84,50 +84,34 @@ def pays_back(compiled: Entrant, eager: Entrant) -> str:
 def speed_rows() -> list[Row]:
     """Tokens a second."""
     fast = has_fast_bf16("cpu")
-    entrants = {
-        "theirs": enter("hugging_face"),
-        "theirs, default": enter("hugging_face", tuned=False),
-        "nanogpt": enter("nanogpt"),
-        "ours": enter("ours"),
-        "ours, compiled": enter("ours", "--compile"),
-    }
-    if fast:
-        bf16 = ("--precision", "bf16")
-        entrants |= {
-            "theirs, bf16": enter("hugging_face", *bf16),
-            "nanogpt, bf16": enter("nanogpt", *bf16),
-            "ours, bf16": enter("ours", *bf16),
-            "ours, bf16, compiled": enter("ours", *bf16, "--compile"),
-            "ours, default": enter("ours", *bf16, "--optimizer", "muon"),
-        }
-    else:
-        entrants["ours, default"] = enter("ours", "--optimizer", "muon")
+    formats = ("fp32", "bf16") if fast else ("fp32",)
+    default = formats[-1]
+    if not fast:
         print("bf16 is not compared: this processor has neither AMX nor AVX512-bf16", file=sys.stderr)
-    contest(entrants)
-    it = entrants
-    fp32, payback = f"{TRANSFORMERS}, fp32", pays_back(it["ours, compiled"], it["ours"])
-    default = f"pretraining, our default ({'bf16' if fast else 'fp32'}, Muon, not compiled)"
-    rows = [
-        compared("pretraining, fp32, compiled", fp32, it["ours, compiled"], it["theirs"], 1.3, payback),
-        compared("pretraining, fp32, not compiled", fp32, it["ours"], it["theirs"], None),
-        compared("pretraining, fp32, compiled", "nanoGPT-style block", it["ours, compiled"], it["nanogpt"], 1.1),
-        compared("pretraining, fp32, not compiled", "nanoGPT-style block", it["ours"], it["nanogpt"], None),
-        compared(
-            default, f"{TRANSFORMERS}, its default", it["ours, default"], it["theirs, default"],
-            2.8 if fast else None,
-            "" if fast else "the aim of 2.8 is for processors with AMX or AVX512-bf16; this one has neither",
-        ),
-    ]  # fmt: skip
-    if fast:
-        gpt = "nanoGPT-style block, bf16 autocast"
-        theirs, note = f"{TRANSFORMERS}, bf16 autocast", pays_back(it["ours, bf16, compiled"], it["ours, bf16"])
+    it = {
+        f"{name} {precision}": enter(side, "--precision", precision, *more)
+        for precision in formats
+        for name, side, *more in (
+            ("theirs", "hugging_face"), ("nanogpt", "nanogpt"), ("ours", "ours"), ("compiled", "ours", "--compile"),
+        )
+    }  # fmt: skip
+    it["theirs"] = enter("hugging_face", tuned=False)
+    it["ours"] = enter("ours", "--precision", default, "--optimizer", "muon")
+    contest(it)
+    rows = []
+    for precision, at_least in zip(formats, (1.3, 1.8), strict=False):
+        autocast = " autocast" if precision == "bf16" else ""
+        ours, theirs, compiled = it[f"ours {precision}"], it[f"theirs {precision}"], it[f"compiled {precision}"]
+        work, against = f"pretraining, {precision}", f"{TRANSFORMERS}, {precision}{autocast}"
+        block, note = f"nanoGPT-style block, {precision}{autocast}", pays_back(compiled, ours)
         rows += [
-            compared("pretraining, bf16, compiled", theirs, it["ours, bf16, compiled"], it["theirs, bf16"], 1.8, note),
-            compared("pretraining, bf16, not compiled", theirs, it["ours, bf16"], it["theirs, bf16"], None),
-            compared("pretraining, bf16, compiled", gpt, it["ours, bf16, compiled"], it["nanogpt, bf16"], 1.1),
-            compared("pretraining, bf16, not compiled", gpt, it["ours, bf16"], it["nanogpt, bf16"], None),
+            compared(work, against, ours, theirs, at_least),
+            compared(work, block, ours, it[f"nanogpt {precision}"], 1.1),
+            compared(f"{work}, torch.compile in place of kernels", against, compiled, theirs, None, note),
         ]
-    return rows
+    note = "" if fast else "the aim of 2.8 is for processors with AMX or AVX512-bf16; this one has neither"
+    work, aim = f"pretraining, our default ({default}, Muon)", 2.8 if fast else None
+    return [*rows, compared(work, f"{TRANSFORMERS}, its default", it["ours"], it["theirs"], aim, note)]
 
 
 def peak(name: str, *options: str) -> float:

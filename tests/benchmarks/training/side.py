@@ -123,11 +123,25 @@ def batch(step: int) -> dict[str, Any]:
 
 def ours(options: argparse.Namespace, told: Told) -> None:
     """The project's training engine as the stages call it."""
+    import torch
+
     from model.config import ModelConfig
     from model.losses import language_modelling_loss
+    from model.precision import autocast
     from model.training import TrainingConfig, TrainingStopped, train
     from model.transformer import Transformer
 
+    tiny = {
+        "vocab_size": 64,
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    with autocast(options.precision, "cpu"):  # loads the machine code, which counts as library too
+        model = Transformer(ModelConfig(**(SHAPE | tiny)))  # type: ignore[arg-type]
+        ids = torch.zeros(1, 32, dtype=torch.long)
+        language_modelling_loss(model, {"input_ids": ids, "targets": ids})[0].backward()
     told.loaded()
     more = [True]
     with contextlib.suppress(TrainingStopped):
@@ -171,17 +185,10 @@ def hugging_face(options: argparse.Namespace, told: Told) -> None:
 
 def nanogpt(options: argparse.Namespace, told: Told) -> None:
     """A GPT-2 shaped model with as many weights in its layers as ours has."""
-    from tests.benchmarks.training.nanogpt_block import GPT
+    from tests.benchmarks.training.nanogpt_block import gpt_like
 
     told.loaded()
-    width, heads = SHAPE["hidden_size"], SHAPE["num_attention_heads"]
-    keys = SHAPE["num_key_value_heads"] * width // heads
-    ours = 2 * width * (width + keys) + 3 * width * SHAPE["intermediate_size"]
-    inner = (ours - 4 * width * width) // (2 * width)
-    model = GPT(
-        vocabulary=SHAPE["vocab_size"], context=TOKENS, width=width, layers=SHAPE["num_hidden_layers"], heads=heads,
-        inner=inner,
-    )  # fmt: skip
+    model = gpt_like(SHAPE)
     plain(model, lambda given: model(given["input_ids"], given["targets"]), options, told)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from numba import njit
 
-from model import compiled_decoding, generation
 from model import compiled_kernels as kernels
+from model import generation, machine_code
 from model.config import ModelConfig
 from model.decoding import Decoder
 from model.generation import decoder_for, generate
@@ -90,7 +90,7 @@ def test_logits_depend_neither_on_the_number_of_threads_nor_on_the_other_rows(pr
     whole = logits(compiled(built, precision))
     assert torch.equal(logits(compiled(built, precision), threads=2), whole)
     with monkeypatch.context() as patch:
-        patch.setattr(compiled_decoding, "openmp", lambda: None)  # as where torch has another library of threads
+        patch.setattr(machine_code, "openmp", lambda: None)  # as where torch has another library of threads
         assert torch.equal(logits(compiled(built, precision), threads=2), whole)
     prompts, padding = tokens(37, 21), torch.zeros(37, dtype=torch.int64)
     with torch.inference_mode():
@@ -154,7 +154,7 @@ def test_the_way_is_chosen_by_what_is_asked_for_and_by_the_sizes(monkeypatch):
     assert type(decoder_for(built, "fp32", enough - 1)) is Decoder
     assert type(decoder_for(built, "fp32", enough)) is not Decoder
     assert type(decoder_for(model(head_dim=24), "fp32", 1 << 40)) is Decoder
-    monkeypatch.setattr(generation, "find_spec", lambda name: None)
+    monkeypatch.setattr(generation, "has_kernels", lambda format: False)
     assert type(decoder_for(built, "fp32", enough)) is Decoder
 
 
@@ -162,11 +162,11 @@ def test_compiling_is_told_and_loading_is_not(caplog):
     caplog.set_level("INFO", "model")
     written = {"inner": njit(lambda: None)}
     exec("def outer(plan):\n    inner()", written)  # in no file, so that numba cannot keep it
-    kernels._tell.cache_clear()
-    kernels.machine_code(written["outer"])
-    assert caplog.text.count("compiling the decoder") == 1
-    kernels.machine_code(kernels.product_fp32)
-    kernels._tell.cache_clear()
+    machine_code._tell.cache_clear()
+    machine_code.machine_code(written["outer"])
+    assert caplog.text.count("compiling for this processor") == 1
+    machine_code.machine_code(kernels.product_fp32)
+    machine_code._tell.cache_clear()
     caplog.clear()
-    kernels.machine_code.__wrapped__(kernels.product_fp32)
+    machine_code.machine_code.__wrapped__(kernels.product_fp32)
     assert not caplog.text

@@ -128,3 +128,21 @@ def test_clipping_returns_the_norm_before():
     parameter.grad = torch.tensor([3.0, 4.0])
     clip_gradients([parameter], None)
     torch.testing.assert_close(parameter.grad, torch.tensor([3.0, 4.0]))
+
+
+def test_gradients_within_the_limit_are_left_as_they_are(monkeypatch):
+    """Most are, so no pass over them is made."""
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    monkeypatch.setattr(torch, "_foreach_mul_", None)
+    assert clip_gradients([parameter], 5.0).item() == 5.0
+    assert torch.equal(parameter.grad, torch.tensor([3.0, 4.0]))
+    assert clip_gradients([], 1.0) == 0 and clip_gradients([nn.Parameter(torch.zeros(2))], 1.0) == 0
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_clipping_leaves_no_finite_gradients_beside_one_that_is_not(number):
+    parameters = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 4.0]), torch.tensor([1.0, number])
+    assert not clip_gradients(parameters, 1.0).isfinite()
+    assert not any(bool((parameter.grad.abs() > 0).any()) for parameter in parameters), "0 or not a number"

@@ -43,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {**own, "name": f"two-{optimizer}-from-two", "from": f"two-{optimizer}-stopped"},
             {**own, "name": f"two-{optimizer}-from-one", "from": f"one-{optimizer}-stopped"},
         ]
-    by_two(folder, sharded)
+    kernels = {"optimizer": "muon", "shard": True, "kernels": True}
+    work(folder, {**kernels, "name": "one-kernels"})
+    by_two(folder, [*sharded, {**kernels, "name": "two-kernels"}])
     for optimizer in OPTIMIZERS:
         own = {"optimizer": optimizer, "shard": True}
         work(folder, {**own, "name": f"one-{optimizer}-from-two", "from": f"two-{optimizer}-stopped"})
@@ -69,6 +71,12 @@ def test_two_processes_with_half_a_model_each_learn_as_one_does(folder, optimize
     assert weights[0].keys() == weights[1].keys(), "joined, the rows are the tensors of one process"
     for name in (name for name in weights[0] if not name.startswith("random.")):
         torch.testing.assert_close(weights[1][name], weights[0][name], rtol=0, atol=1e-3, msg=name)
+
+
+def test_two_processes_learn_by_kernels_as_one_does(folder):
+    one, two = curve(folder, "one-kernels"), curve(folder, "two-kernels")
+    assert one[-1, 0] < one[0, 0] - 1, "it learns"
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -31,7 +31,8 @@ def work():
         train(language_model(), batches, language_modelling_loss, TrainingConfig(steps=1_000_000),
               checkpoint_dir=Path(sys.argv[1]), checkpoint_seconds=1e6, on_step=lambda step, _: seen.append(step))
     except TrainingStopped as stopped:
-        print(stopped.step, seen[-1], flush=True)
+        sys.stdout.write(f"{stopped.step} {seen[-1]}")  # at once: the process is about to end
+        sys.stdout.flush()
 
 seen = []
 thread = threading.Thread(target=work)

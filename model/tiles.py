@@ -1,0 +1,148 @@
+"""Products of 16 × 16 blocks of bf16 on the processor's matrix unit (Intel AMX), for code that numba compiles.
+
+`multiplies` tells where `add_block` may be called. A thread calls `begin` before its first block and `end` after its
+last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from model.pointers import HALVES, WORDS, call_llvm
+from model.processor import processor_flags
+
+LANES = 16  # rows and columns of a block
+DEPTH = 32  # numbers of a row that one instruction multiplies
+BYTE, LONG, VOID = ir.IntType(8), ir.IntType(64), ir.VoidType()
+REGISTERS = [ir.Constant(BYTE, number) for number in range(8)]
+
+
+def _is_permitted() -> bool:
+    """Linux gives the registers to a process that asks, and to its threads (Documentation/arch/x86/xstate.rst)."""
+    if not {"amx_tile", "amx_bf16"} <= processor_flags() or platform.machine() != "x86_64":
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
+
+
+AVAILABLE = _is_permitted()
+
+
+def _shapes() -> bytearray:
+    """What LDTILECFG reads: palette 1, and for each of eight registers 16 rows of 64 bytes."""
+    sizes, rows = [64, 0] * 8, [16] * 8
+    return bytearray([1, *[0] * 15, *sizes, *[0] * 16, *rows, *[0] * 8])
+
+
+SHAPES = _shapes()
+
+
+def multiplies(kind: Any) -> bool:
+    """Whether blocks of what this type of pointer is to are multiplied here."""
+    return AVAILABLE and kind == HALVES
+
+
+def _bytes(builder: Any, pointer: Any) -> Any:
+    return builder.bitcast(pointer, BYTE.as_pointer())
+
+
+@intrinsic
+def begin(typing: Any, like: Any) -> Any:
+    """Gives the registers their shape, where products of the format of the pointer `like` are made in them."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        if multiplies(like):
+            kind = ir.ArrayType(BYTE, len(SHAPES))
+            shapes = cgutils.global_constant(builder, "tile_shapes", ir.Constant(kind, SHAPES))
+            call_llvm(builder, "llvm.x86.ldtilecfg", VOID, _bytes(builder, shapes))
+        return context.get_dummy_value()
+
+    return types.void(like), code
+
+
+@intrinsic
+def end(typing: Any, like: Any) -> Any:
+    """Frees the registers, so that they need not be saved when threads take turns."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        if multiplies(like):
+            call_llvm(builder, "llvm.x86.tilerelease", VOID)
+        return context.get_dummy_value()
+
+    return types.void(like), code
+
+
+def _load(builder: Any, register: Any, pointer: Any, stride: Any) -> None:
+    call_llvm(builder, "llvm.x86.tileloadd64", VOID, register, _bytes(builder, pointer), stride)
+
+
+def _bytes_of(builder: Any, count: Any, size: int) -> Any:
+    return builder.mul(count, ir.Constant(LONG, size))
+
+
+def _multiply(
+    builder: Any, sums: list[list[Any]], length: Any, lefts: list[Any], left_stride: Any, rights: list[Any]
+) -> None:
+    """Adds to each register sums[row][column] the product of a left block of rows and a right one of columns."""
+    left, right = REGISTERS[4 : 4 + len(lefts)], REGISTERS[6 : 6 + len(rights)]
+    none, step = ir.Constant(LONG, 0), ir.Constant(LONG, DEPTH)
+    with cgutils.for_range_slice(builder, none, length, step, LONG) as (place, _):
+        for register, pointer in zip(left, lefts, strict=True):
+            _load(builder, register, builder.gep(pointer, [place]), left_stride)
+        for register, pointer in zip(right, rights, strict=True):
+            at = builder.gep(pointer, [builder.mul(place, ir.Constant(LONG, LANES))])
+            _load(builder, register, at, ir.Constant(LONG, 4 * LANES))
+        for row, one in zip(sums, left, strict=True):
+            for register, other in zip(row, right, strict=True):
+                call_llvm(builder, "llvm.x86.tdpbf16ps", VOID, register, one, other)
+
+
+@intrinsic
+def add_block(
+    typing: Any, depth: Any, x: Any, x_stride: Any, panel: Any, initial: Any, initial_stride: Any, y: Any, y_stride: Any
+) -> Any:  # fmt: skip
+    """y (16, 16) fp32 = initial + x (16, depth) · panel (depth/2, 16, 2), both bf16; depth a multiple of 32."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        length, left, left_step, right, first, first_step, target, target_step = given
+        sums = REGISTERS[0]
+        _load(builder, sums, first, _bytes_of(builder, first_step, 4))
+        _multiply(builder, [[sums]], length, [left], _bytes_of(builder, left_step, 2), [right])
+        stride = _bytes_of(builder, target_step, 4)
+        call_llvm(builder, "llvm.x86.tilestored64", VOID, sums, _bytes(builder, target), stride)
+        return context.get_dummy_value()
+
+    assert x == panel == HALVES and initial == y == WORDS
+    i = types.int64
+    return types.void(i, x, i, panel, initial, i, y, i), code
+
+
+@intrinsic
+def four_blocks(typing: Any, depth: Any, x: Any, x_stride: Any, panels: Any, y: Any) -> Any:
+    """y (4, 16, 16) fp32 = x (32, depth) · panels (2, depth/2, 16, 2), both bf16: the blocks of 16 rows and 16 columns,
+    row by row. Each block that is loaded serves two products, so that loading keeps up with them."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        length, left, left_step, right, target = given
+        sums = [REGISTERS[0:2], REGISTERS[2:4]]
+        for register in REGISTERS[:4]:
+            call_llvm(builder, "llvm.x86.tilezero", VOID, register)
+        lower = builder.gep(left, [builder.mul(left_step, ir.Constant(LONG, LANES))])
+        other = builder.gep(right, [builder.mul(length, ir.Constant(LONG, LANES))])
+        _multiply(builder, sums, length, [left, lower], _bytes_of(builder, left_step, 2), [right, other])
+        for number, register in enumerate(REGISTERS[:4]):
+            place = builder.gep(target, [ir.Constant(LONG, number * LANES * LANES)])
+            stride = ir.Constant(LONG, 4 * LANES)
+            call_llvm(builder, "llvm.x86.tilestored64", VOID, register, _bytes(builder, place), stride)
+        return context.get_dummy_value()
+
+    assert x == panels == HALVES and y == WORDS
+    i = types.int64
+    return types.void(i, x, i, panels, y), code
