@@ -51,9 +51,12 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/sampling.py", "choose"): MODELS - {"reward"},
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
     ("model/compiled_kernels.py", "attend"): MODELS - {"reward"},
-    ("model/compiled_products.py", "columns"): MODELS - {"reward"},
-    ("model/vectors.py", "exp"): MODELS - {"reward"},
-    ("model/pointers.py", "moved"): MODELS - {"reward"},
+    ("model/compiled_products.py", "columns"): MODELS,
+    ("model/vectors.py", "exp"): MODELS,
+    ("model/pointers.py", "moved"): MODELS,
+    ("model/attention_kernels.py", "derive"): MODELS,
+    ("model/layouts.py", "_product"): MODELS,
+    ("model/tiles.py", "add_block"): MODELS,
     # How text is processed.
     ("tasks/text/minhash.py", "signatures"): {"collect", "pair", "deduplicate"},  # what is forgotten is known by them
     ("tasks/text/wording.py", "words_of"): {"pair", "decontaminate", "evaluate"},
