@@ -18,8 +18,8 @@ from tasks.stage import Resources, Stage
 from tests.alignment_world import half_learned_policy, store_model, store_pairs, store_rankings, toy_tokenizer
 from tests.tiny_artifacts import model_artifact, pairs_artifact, tokens_artifact
 
-SIZES = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+SIZES = {  # heads of 32, for which training is machine code
+    "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
     "intermediate_size": 64, "context_length": 32, "batch_size": 8, "evaluations": 4, "samples": 2,
 }  # fmt: skip
 

@@ -32,7 +32,7 @@ def main() -> int:
     path = home() / "bench" / "kills.json"
     rows = {(row["stage"], row["way"]): row for row in json.loads(path.read_text())} if path.exists() else {}
     for stage in options.only or STAGES:
-        for name in ("fp32", "compiled bf16" if stage in COMPILED else "bf16"):
+        for name in ("fp32", "bf16", "compiled bf16") if stage in COMPILED else ("fp32", "bf16"):
             rows[stage, name] = row = _one(stage, name, options.kills, options.seed)
             same = "the same bytes" if row["same_bytes"] else "OTHER BYTES"
             print(f"{stage:9} {name:14} {row['kills']} kills, {row['seconds']:.0f} s: {same}", flush=True)
