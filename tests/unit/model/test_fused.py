@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from model.config import ModelConfig
+from model.processor import has_kernels
 from model.rope_scaling import RopeScaling
 from model.rotary import rotary_tables, whole_width
 from model.transformer import Transformer
 
 fused = pytest.importorskip("model.fused")
+pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
 
 SMALL = {"hidden_size": 96, "intermediate_size": 80, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
 WIDE = {"hidden_size": 48, "intermediate_size": 32, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 160}

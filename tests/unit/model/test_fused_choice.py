@@ -11,9 +11,11 @@ import torch
 from model import processor, tiles
 from model.acceleration import accelerated
 from model.config import ModelConfig
+from model.processor import has_kernels
 from model.transformer import Transformer
 
 pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
 SIZES = {
     "vocab_size": 48, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "max_position_embeddings": 64,

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from model.losses import language_modelling_loss
+from model.processor import has_kernels
 from model.seeding import generator
 from model.training import NonFiniteLoss, TrainingConfig, train
 from tests.one_batch import language_model
 
 pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
 
 
 def model_that_fits():

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from model.muon import EPSILON, Muon
+from model.processor import has_kernels
 
 GatheredMatrices = pytest.importorskip("model.gathered").GatheredMatrices
+pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
 
 SHAPES = [(32, 48), (48, 32), (32, 32), (32, 48), (16, 80), (80, 16)]
 
