@@ -80,12 +80,8 @@ def attend(step: Any, like: Any, pairs: Any) -> None:
     T, H, G, D, P = step.T, step.H, step.G, step.D, step.P
     width, heads, zeros, one = (H + 2 * G) * D, H // G, words(step.zeros), repeat(ONE)
     formatted = moved(same_kind(step.formatted, like), team[0] * step.num_formatted)
-    rows, keys, values, queries = (
-        formatted,
-        moved(formatted, P * D),
-        moved(formatted, 2 * P * D),
-        moved(formatted, 3 * P * D),
-    )
+    rows, keys = formatted, moved(formatted, P * D)
+    values, queries = moved(formatted, 2 * P * D), moved(formatted, 3 * P * D)
     odds = moved(formatted, 4 * P * D)  # (P, 16)
     scores = moved(words(step.numbers), team[0] * step.num_numbers)  # (P, 16)
     sums = moved(scores, LANES * P)  # (D, 16)
@@ -97,7 +93,7 @@ def attend(step: Any, like: Any, pairs: Any) -> None:
         clear(keys, T * D, P * D)
         clear(rows, T * D, P * D)
         turn(T, D, moved(qkv, (H + g) * D), width, cos, sin, ONE, ONE, keys, D)
-        copy(T, D, moved(qkv, (H + G + g) * D), width, rows)
+        copy(T, D, moved(qkv, (H + G + g) * D), width, rows, D)
         panels_over_rows(P, D, rows, pairs, queries)
         rows_of_panels(P, D, queries, values)
         for head in range(g * heads, (g + 1) * heads):
@@ -163,13 +159,24 @@ def take_head(step: Any, b: Any, head: Any, like: Any, rows: Any, deltas: Any) -
     T, H, D = step.T, step.H, step.D
     place = (b * T * H + head) * D
     dy, y = moved(same_kind(step.dy, like), place), moved(same_kind(step.y, like), place)
-    copy(T, D, dy, H * D, rows)
+    copy(T, D, dy, H * D, rows, D)
     clear(deltas, T // LANES * LANES, step.P)
     for t in range(T):
         products = repeat(ZERO)
         for i in range(0, D, LANES):
             products = multiply_add(load(dy, t * H * D + i), load(y, t * H * D + i), products)
         deltas[t] = total(products)
+
+
+@njit(**FAST)
+def end_of_sight(step: Any, b: Any, key: Any, pairs: Any) -> Any:
+    """The query before which all stand that see one of the `pairs` keys from `key` on."""
+    stop = step.P
+    if step.starts != 0:
+        starts = moved(integers(step.starts), b * step.T)
+        while stop > key + pairs and (stop - pairs >= step.T or starts[stop - pairs] >= key + pairs):
+            stop -= pairs
+    return stop
 
 
 @njit(**FAST)
@@ -180,27 +187,17 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
     T, H, G, D, P = step.T, step.H, step.G, step.D, step.P
     width, heads, zeros, size = (H + 2 * G) * D, H // G, words(step.zeros), P * D
     formatted = moved(same_kind(step.formatted, like), team[0] * step.num_formatted)
-    rows, keys, values, turned = (
-        formatted,
-        moved(formatted, size),
-        moved(formatted, 2 * size),
-        moved(formatted, 3 * size),
-    )
+    rows, keys = formatted, moved(formatted, size)
+    values, turned = moved(formatted, 2 * size), moved(formatted, 3 * size)
     queries, queries_down = moved(formatted, 4 * size), moved(formatted, 5 * size)
     given, given_down = moved(formatted, 6 * size), moved(formatted, 7 * size)
     block = KEYS * QUERIES
-    odds, dscores, down = (
-        moved(formatted, 8 * size),
-        moved(formatted, 8 * size + block),
-        moved(formatted, 8 * size + 2 * block),
-    )
+    odds, dscores = moved(formatted, 8 * size), moved(formatted, 8 * size + block)
+    down = moved(formatted, 8 * size + 2 * block)  # dscores as a right factor
     numbers = moved(words(step.numbers), team[0] * step.num_numbers)
     dkeys, dvalues, dqueries, spare = numbers, moved(numbers, size), moved(numbers, 2 * size), moved(numbers, 3 * size)
-    scores, dodds, deltas = (
-        moved(numbers, 4 * size),
-        moved(numbers, 4 * size + block),
-        moved(numbers, 4 * size + 2 * block),
-    )
+    scores, dodds = moved(numbers, 4 * size), moved(numbers, 4 * size + block)
+    deltas = moved(numbers, 4 * size + 2 * block)
     tiles.begin(like)
     for item in range(first, last):
         b, g = item // G, item % G
@@ -210,7 +207,7 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
         clear(values, T * D, size)
         clear(rows, T * D, size)
         turn(T, D, moved(qkv, (H + g) * D), width, cos, sin, ONE, ONE, keys, D)
-        copy(T, D, moved(qkv, (H + G + g) * D), width, values)
+        copy(T, D, moved(qkv, (H + G + g) * D), width, values, D)
         panels_over_rows(P, D, keys, pairs, queries)
         rows_of_panels(P, D, queries, turned)
         clear(dkeys, 0, size)
@@ -225,12 +222,7 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
             panels_over_columns(P, D, rows, given_down)
             clear(dqueries, 0, size)
             for key in range(0, T, pairs):
-                stop = P
-                if step.starts != 0:
-                    while stop > key + pairs and (
-                        stop - pairs >= T or integers(step.starts)[b * T + stop - pairs] >= key + pairs
-                    ):
-                        stop -= pairs
+                stop = end_of_sight(step, b, key, pairs)
                 for begin in range(key, stop, QUERIES):
                     end = min(begin + QUERIES, stop)
                     left_keys, left_values = moved(keys, key * D), moved(values, key * D)
@@ -256,9 +248,7 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
                         store(spare, (query + row) * D + i, load(scores, row * LANES))
             turn(T, D, spare, D, cos, sin, -ONE, np.float32(step.scale), moved(dqkv, head * D), width)
         turn(T, D, dkeys, D, cos, sin, -ONE, ONE, moved(dqkv, (H + g) * D), width)
-        for t in range(T):
-            for i in range(0, D, LANES):
-                store(dqkv, t * width + (H + G + g) * D + i, load(dvalues, t * D + i))
+        copy(T, D, dvalues, D, moved(dqkv, (H + G + g) * D), width)
     tiles.end(like)
 
 

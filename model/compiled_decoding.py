@@ -15,7 +15,7 @@ from model import tiles
 from model.compiled_kernels import LAYER, STEP
 from model.compiled_products import PRODUCT
 from model.decoding import Decoder
-from model.machine_code import address, run
+from model.machine_code import address, run, run_for
 from model.matrices import Matrix
 from model.precision import Precision
 from model.transformer import Transformer
@@ -32,7 +32,6 @@ class PanelMatrix(Matrix):
     """A matrix as the compiled step reads it. A row's product does not depend on how many rows there are."""
 
     format = torch.float32
-    function = staticmethod(kernels.product_fp32)
 
     def __init__(self, weight: Tensor) -> None:
         self.out_features = weight.shape[0]
@@ -51,10 +50,10 @@ class PanelMatrix(Matrix):
         self._run(x, target, self.width, target)
 
     def _run(self, x: Tensor, initial: Tensor, stride: int, y: Tensor) -> None:
-        x, plan = x.to(self.format).contiguous(), np.zeros(1, PRODUCT)
-        plan["rows"], plan["depth"], plan["width"], plan["stride"] = len(x), self.depth, self.width, stride
-        plan["x"], plan["panels"], plan["initial"], plan["y"] = map(address, (x, self.weight, initial, y))
-        run(self.function, plan, torch.get_num_threads())
+        run_for(
+            self.format, (kernels.product_fp32, kernels.product_bf16), PRODUCT, rows=len(x), depth=self.depth,
+            width=self.width, stride=stride, x=x.to(self.format).contiguous(), panels=self.weight, initial=initial, y=y,
+        )  # fmt: skip
 
 
 class Bf16PanelMatrix(PanelMatrix):
@@ -65,7 +64,6 @@ class Bf16PanelMatrix(PanelMatrix):
     """
 
     format = torch.bfloat16
-    function = staticmethod(kernels.product_bf16)
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight)

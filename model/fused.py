@@ -23,6 +23,7 @@ from model.attention_kernels import (
     attended_fp32,
 )
 from model.machine_code import run_for
+from model.precision import product_format
 from model.training_kernels import (
     GATE,
     NORM,
@@ -44,6 +45,9 @@ from model.vectors import LANES
 if TYPE_CHECKING:
     from model.norm import RMSNorm
     from model.transformer import Layer
+
+
+ZEROS, TRIANGLE = torch.zeros(LANES), torch.full((KEYS, LANES), -torch.inf).tril(-1)  # see ATTENTION
 
 
 class _Normalised(torch.autograd.Function):
@@ -178,19 +182,13 @@ def _memory(like: Tensor, numbers: int, formatted: int) -> dict[str, Tensor | fl
     return {
         "numbers": torch.empty(threads, numbers), "num_numbers": numbers,
         "formatted": like.new_empty(threads, formatted), "num_formatted": formatted,
-        "zeros": torch.zeros(LANES),
-        "triangle": torch.full((KEYS, LANES), -torch.inf).tril(-1),
+        "zeros": ZEROS, "triangle": TRIANGLE,
     }  # fmt: skip
-
-
-def compute_format(x: Tensor) -> torch.dtype:
-    """The format of products with x."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 def add_and_normalise(norm: RMSNorm, x: Tensor, added: Tensor | None) -> tuple[Tensor, Tensor]:
     """x + added (…, C), fp32, and that normalised, in the format of products."""
-    total, y = _Normalised.apply(x, added, norm.weight, norm.eps, compute_format(x))
+    total, y = _Normalised.apply(x, added, norm.weight, norm.eps, product_format(x))
     return total, y
 
 

@@ -21,7 +21,8 @@ ZERO = np.float32(0)
 def product(
     rows: Any, depth: Any, x: Any, x_step: Any, panel: Any, initial: Any, initial_step: Any, y: Any, y_step: Any
 ) -> None:
-    """y (rows, 16) = initial + x (rows, depth) · panel, for multiples of 16 rows and of 32 numbers."""
+    """y (rows, 16) = initial + x (rows, depth) · panel, for multiples of 16 rows and of 32 numbers. For compiled code
+    alone: numba takes what `_product` chooses by the format."""
     raise NotImplementedError
 
 
@@ -59,11 +60,11 @@ def turn(T: Any, D: Any, x: Any, step: Any, cos: Any, sin: Any, sign: Any, scale
 
 
 @njit(**FAST)
-def copy(T: Any, D: Any, x: Any, step: Any, y: Any) -> None:
-    """y (T, D) = x, with `step` numbers from row to row."""
+def copy(T: Any, D: Any, x: Any, step: Any, y: Any, y_step: Any) -> None:
+    """y (T, D) = x, with `step` and `y_step` numbers from row to row."""
     for t in range(T):
         for i in range(0, D, LANES):
-            store(y, t * D + i, load(x, t * step + i))
+            store(y, t * y_step + i, load(x, t * step + i))
 
 
 @njit(**FAST)

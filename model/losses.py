@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.precision import product_format
 from model.processor import has_kernels
 
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}  # of fp32 logits at once: about a last-level cache; a GPU's share
@@ -19,12 +20,6 @@ _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}  # of fp32 logits at once: a
 def chunk_rows(weight: Tensor) -> int:
     """How many positions to take at once against an output matrix (V, D)."""
     return max(1, _CHUNK_BYTES.get(weight.device.type, 64 << 20) // (4 * weight.shape[0]))
-
-
-def _compute_dtype(tensor: Tensor) -> torch.dtype:
-    """The format of matrix products here: autocast's if it is on, else the tensor's own."""
-    kind = tensor.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
 def fits_kernel(matrix: Tensor, share: Tensor) -> bool:
@@ -134,14 +129,14 @@ def cross_entropy(
             states, wanted, counted = states[places], wanted[places], counted[places]
         scale = counted.to(exact) / counted.sum().clamp(min=1)
     rows = rows or chunk_rows(weight)
-    loss: Tensor = _ChunkedCrossEntropy.apply(states, weight, wanted, scale, rows, _compute_dtype(weight), z_loss)
+    loss: Tensor = _ChunkedCrossEntropy.apply(states, weight, wanted, scale, rows, product_format(weight), z_loss)
     return loss
 
 
 @torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """The negative log-likelihood in nats of each target (N,), from hidden (N, D) and weight (V, D); no gradient."""
-    matrix = weight.to(_compute_dtype(weight))
+    matrix = weight.to(product_format(weight))
     parts = [
         F.cross_entropy((chunk.to(matrix.dtype) @ matrix.mT).float(), wanted, reduction="none")
         for chunk, wanted in zip(hidden.split(chunk_rows(weight)), targets.split(chunk_rows(weight)), strict=True)

@@ -13,7 +13,7 @@ from numba import carray, njit
 
 from model import tiles
 from model.compiled_products import FAST, record, share, team_of
-from model.layouts import clear, panels_over_columns, panels_over_rows
+from model.layouts import clear, copy, panels_over_columns, panels_over_rows
 from model.pointers import halves, moved, words
 from model.vectors import LANES, load, multiply, multiply_add, repeat, store, transpose
 
@@ -81,9 +81,7 @@ def iterate(plan: Any) -> None:
     tiles.begin(like)
     for number in range(first, last):
         given = moved(halves(plan.batch), number * rows * columns)
-        for row in range(rows):
-            for i in range(0, columns, LANES):
-                store(x, row * C + i, load(given, row * columns + i))
+        copy(rows, columns, given, columns, x, C)
         for _ in range(plan.iterations):
             panels_over_rows(R, C, x, 2 * LANES, panels)
             symmetric(R, C, x, panels, one, x, none, sums, gram)
@@ -94,9 +92,7 @@ def iterate(plan: Any) -> None:
                 for column in range(0, C, EDGE):
                     tiles.four_blocks(R, moved(polynomial, row * R), R, moved(panels, column * R), sums)
                     finish(sums, one, x, a, x, row * C + column, C)
-        for row in range(rows):
-            for i in range(0, columns, LANES):
-                store(given, row * columns + i, load(x, row * C + i))
+        copy(rows, columns, x, C, given, columns)
     tiles.end(like)
 
 

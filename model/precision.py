@@ -35,6 +35,12 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device(device)
 
 
+def product_format(tensor: torch.Tensor) -> torch.dtype:
+    """The format of matrix products with a tensor: autocast's if it is on, else the tensor's own."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
 def use_threads(threads: int | None) -> None:
     """Computes with so many threads from now on (None: as it is)."""
     if threads is not None:
