@@ -19,7 +19,7 @@ from torch.nn.utils import skip_init
 
 from model.config import ModelConfig
 from model.norm import RMSNorm
-from model.processor import has_kernels
+from model.precision import fits_machine_code, product_format
 from model.rotary import rotate
 
 AttentionMethod = Literal["auto", "sdpa", "matmul", "kernels"]
@@ -88,14 +88,11 @@ def first_seen(
 def fits_kernels(config: ModelConfig, x: Tensor) -> bool:
     """Whether model/fused.py can run the layers: it was made for this processor, these sizes and formats, and numba is
     installed. x: the stream."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
-        return False
-    bf16 = torch.is_autocast_enabled("cpu")
     return (
-        config.head_size % 32 == config.hidden_size % 16 == config.intermediate_size % 16 == 0
+        x.dtype == torch.float32
+        and fits_machine_code(product_format(x), x.device)
+        and config.head_size % 32 == config.hidden_size % 16 == config.intermediate_size % 16 == 0
         and not (config.qkv_bias or config.output_bias or config.qk_norm)
-        and not (bf16 and torch.get_autocast_dtype("cpu") != torch.bfloat16)
-        and has_kernels("bf16" if bf16 else "fp32")
     )
 
 

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.precision import product_format
-from model.processor import has_kernels
+from model.precision import fits_machine_code, product_format
 
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}  # of fp32 logits at once: about a last-level cache; a GPU's share
 
@@ -24,15 +23,7 @@ def chunk_rows(weight: Tensor) -> int:
 
 def fits_kernel(matrix: Tensor, share: Tensor) -> bool:
     """Whether `model.fused.softmax_losses` can be had for logits in the format of the output matrix (V, D)."""
-    bf16 = matrix.dtype == torch.bfloat16
-    return (
-        (bf16 or matrix.dtype == torch.float32)
-        and matrix.device.type == "cpu"
-        and share.dtype == torch.float32
-        and len(matrix) % 16 == 0
-        and has_kernels("bf16" if bf16 else "fp32")
-        and not torch.compiler.is_compiling()
-    )
+    return fits_machine_code(matrix.dtype, matrix.device) and share.dtype == torch.float32 and len(matrix) % 16 == 0
 
 
 def _softmax_kernel(logits: Tensor, wanted: Tensor, share: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from model.processor import has_kernels
+from model.precision import fits_machine_code
 from model.sharding import gather_matrices, is_sharded, own_rows, scatter_matrices
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic with the steepest slope at 0 (Jordan et al. 2024)
@@ -103,16 +103,12 @@ class Muon(torch.optim.Optimizer):
 
 def fits_kernels(matrices: Sequence[Tensor], dtype: torch.dtype) -> bool:
     """Whether machine code can gather and apply these in the format `dtype`; see model/muon_kernels.py."""
-    return (
-        dtype in (torch.float32, torch.bfloat16)
-        and has_kernels("bf16" if dtype == torch.bfloat16 else "fp32")
-        and all(
-            matrix.device.type == "cpu"
-            and matrix.dtype == torch.float32
-            and matrix.is_contiguous()
-            and matrix.shape[0] % 16 == matrix.shape[1] % 16 == 0
-            for matrix in matrices
-        )
+    return all(
+        fits_machine_code(dtype, matrix.device)
+        and matrix.dtype == torch.float32
+        and matrix.is_contiguous()
+        and matrix.shape[0] % 16 == matrix.shape[1] % 16 == 0
+        for matrix in matrices
     )
 
 

@@ -9,9 +9,10 @@ from typing import Literal
 
 import torch
 
-from model.processor import has_bf16_products, torch_is_built_for_gpu
+from model.processor import has_bf16_products, has_kernels, torch_is_built_for_gpu
 
 Precision = Literal["fp32", "bf16"]
+FORMATS: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def has_fast_bf16(device: str | torch.device = "auto") -> bool:
@@ -39,6 +40,12 @@ def product_format(tensor: torch.Tensor) -> torch.dtype:
     """The format of matrix products with a tensor: autocast's if it is on, else the tensor's own."""
     kind = tensor.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def fits_machine_code(format: torch.dtype, device: torch.device) -> bool:
+    """Whether machine code can be had for products in this format on this device; torch.compile cannot look into it."""
+    name = FORMATS.get(format)
+    return name is not None and device.type == "cpu" and not torch.compiler.is_compiling() and has_kernels(name)
 
 
 def use_threads(threads: int | None) -> None:
