@@ -16,7 +16,7 @@ from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, sta
 from tasks.text.admission import REPEATED, Admission
 from tasks.text.documents import Limits
 from tasks.text.draft_cache import DraftCache
-from tasks.text.draft_reader import DamagedDrafts, read_drafts
+from tasks.text.draft_reader import DamagedDrafts
 from tasks.text.drafting import Reading, SourceDrafts, read_items
 from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
@@ -156,7 +156,7 @@ def _check(run: StageRun, admission: Admission, max_bad_share: float, setting: s
 
 
 def _write(run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], seen: Snapshot, workers: int) -> None:
-    decide = _Sides(drafts, seen)
+    decide = _Sides(drafts, admission.origins, seen)
     by_split: Counter[str] = Counter()
     with (
         Ledger(run.output / "ledger.parquet", workers=workers) as ledger,
@@ -205,14 +205,12 @@ def _ledger_rows(table: pa.Table) -> pa.Table:
 class _Sides:
     """The side of the evaluation split of documents whose item does not fix it."""
 
-    def __init__(self, drafts: Sequence[SourceDrafts], seen: Snapshot) -> None:
+    def __init__(self, drafts: Sequence[SourceDrafts], origins_of: Sequence[set[str]], seen: Snapshot) -> None:
         self._seed, self._share = seen.seed, seen.evaluation_share
         origins: dict[str, set[str]] = {}
-        for one in drafts:
+        for one, found in zip(drafts, origins_of, strict=True):
             if one.source.origin_field:
-                found = origins.setdefault(one.source.model_dump_json(), set())
-                for table in read_drafts(one.segments, ["origin"]):
-                    found.update(table["origin"].unique().to_pylist())
+                origins.setdefault(one.source.model_dump_json(), set()).update(found)
         self._by_origin = {key: sides(self._seed, self._share, sorted(found)) for key, found in origins.items()}
 
     def with_splits(self, table: pa.Table, source: Source) -> pa.Table:

@@ -55,7 +55,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     found.store.remove_bands()
     clusters = labels[found.texts]
     wanted = (np.bincount(clusters) > 1)[clusters] | (config.paragraph_chars is not None)
-    names = pa.concat_tables(list(read_names(corpus.path, wanted)))
+    names = pa.concat_tables(list(read_names(corpus.path, wanted, workers)))
     verdict = decide(names, np.flatnonzero(wanted), found.texts, labels)
     paragraphs = repeated_paragraphs(corpus.path, verdict, config.paragraph_chars)
     with closing(Behind(workers)) as behind:

@@ -17,10 +17,9 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from pydantic import Field
 
 from tasks.lineage.errors import ConfigError
-from tasks.lineage.home import home
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import packages
-from tasks.text.digests import DigestMemory
+from tasks.text.digests import DigestMemory, memory_place
 from tasks.text.folder_licences import on_this_machine
 from tasks.text.folders import files_of
 from tasks.text.formats import FORMATS, TABLES, format_of
@@ -88,7 +87,7 @@ def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> Non
     root = (resources.root or Path()).absolute()
     items: list[Item] = []
     seen = Seen()
-    with DigestMemory(home() / "cache" / "digests.sqlite") as memory:
+    with DigestMemory(memory_place()) as memory:
         for index, source in enumerate(config.sources):
             run.progress(index, len(config.sources))
             found = _look(index, source, root, config, memory, seen)

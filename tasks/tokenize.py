@@ -28,7 +28,7 @@ from model.tokenizer import SMALLEST_VOCABULARY, SPECIAL_TOKENS, Tokenizer, toke
 from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
-from tasks.lineage.parallel import count_workers, suited
+from tasks.lineage.parallel import count_workers, in_threads, suited
 from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
@@ -37,7 +37,7 @@ from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.least_points import Sample
 from tasks.text.points import points_of
 from tasks.text.pretokens import count_words
-from tasks.text.shards import SCHEMA, RowGroup, count_bytes, read_corpus, row_groups, shard_paths
+from tasks.text.shards import RowGroup, count_bytes, read_corpus, row_groups, shard_paths
 from tasks.text.spans import TextBatch
 from tasks.text.token_shards import TRAIN, VALIDATION, ShardWriter, index_writer, token_dtype, with_ends
 
@@ -83,20 +83,23 @@ def assign_splits(heads: np.ndarray, trained_on: np.ndarray, config: TokenizeCon
     return chosen
 
 
-def draw(corpus: Path, config: TokenizeConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw(corpus: Path, config: TokenizeConfig, workers: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each document, (N,): the head of its id (sorted_ids.py), whether it is trained on or held out for validation,
-    and whether the latter. Raises DataError where there are too few."""
-    columns = ["doc_id", "split"]
-    shards = [pq.read_table(path, columns=columns) for path in shard_paths(corpus)]
-    table = pa.concat_tables(shards or [SCHEMA.empty_table().select(columns)])
-    trained_on = pc.equal(table["split"], TRAIN).to_numpy()
+    and whether the latter. workers: threads that read. Raises DataError where there are too few."""
+
+    def read(shard: Path) -> tuple[np.ndarray, np.ndarray]:
+        table = pq.read_table(shard, columns=["doc_id", "split"], use_threads=False)
+        return short_ids(table["doc_id"]), pc.equal(table["split"], TRAIN).to_numpy()
+
+    found = list(in_threads(workers)(read, shard_paths(corpus)))
+    heads = np.concatenate([np.zeros(0, np.uint64), *(heads for heads, _ in found)])
+    trained_on = np.concatenate([np.zeros(0, bool), *(trained_on for _, trained_on in found)])
     if trained_on.sum() < 2:
         raise DataError(
             f"the corpus has {int(trained_on.sum())} training document(s) and at least 2 are needed, one "
             "of them for validation: add text, cut long files into documents, or loosen the rules of "
             "`clean`"
         )
-    heads = short_ids(table["doc_id"])
     return heads, trained_on, assign_splits(heads, trained_on, config)
 
 
@@ -138,7 +141,7 @@ def tokenize(
 
     tokenizer: one that is there already, or a model whose tokenizer it is; then none is learnt.
     """
-    heads, trained_on, validation = draw(corpus.path, config)
+    heads, trained_on, validation = draw(corpus.path, config, count_workers(resources.workers))
     if tokenizer is None:
         known = learn(run, corpus.path, heads, trained_on & ~validation, config)
     else:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tasks.text.shards import shard_paths
+from tasks.lineage.parallel import in_threads
+from tasks.text.shards import RowGroup, row_groups
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,19 @@ class Verdict:
         return self.doc_ids.take(pa.array(self.rank[documents], mask=unless))
 
 
-def read_names(corpus: Path, wanted: np.ndarray) -> Iterator[pa.Table]:
-    """doc_id, source and trained_on of the documents where `wanted`, (N,) bool, holds, in corpus order."""
-    begin = 0
-    for path in shard_paths(corpus):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(1 << 14, columns=["doc_id", "source", "split"], use_threads=False):
-                table = pa.Table.from_batches([batch]).filter(pa.array(wanted[begin : begin + batch.num_rows]))
-                begin += batch.num_rows
-                trained_on = pc.not_equal(table["split"], "evaluation")
-                yield table.select(["doc_id", "source"]).append_column("trained_on", trained_on)
+def read_names(corpus: Path, wanted: np.ndarray, workers: int = 1) -> Iterator[pa.Table]:
+    """doc_id, source and trained_on of the documents where `wanted`, (N,) bool, holds, in corpus order. workers:
+    threads that read."""
+
+    def read(asked: tuple[RowGroup, int]) -> pa.Table:
+        group, end = asked
+        table = group.read(["doc_id", "source", "split"]).filter(pa.array(wanted[end - group.rows : end]))
+        trained_on = pc.not_equal(table["split"], "evaluation")
+        return table.select(["doc_id", "source"]).append_column("trained_on", trained_on)
+
+    groups = list(row_groups(corpus))
+    ends = accumulate(group.rows for group in groups)
+    return in_threads(workers)(read, zip(groups, ends, strict=True))
 
 
 def decide(names: pa.Table, documents: np.ndarray, texts: np.ndarray, labels: np.ndarray) -> Verdict:

@@ -10,6 +10,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,10 @@ class Store:
 
         Raises StageError if the folder holds no file. OSError (disk full) leaves the store as it was.
         """
-        files = hash_tree(folder)
+        with ThreadPoolExecutor(1, "seal") as thread:  # the disk is waited for while the processor hashes
+            sealed = thread.submit(_seal, folder)
+            files = hash_tree(folder)
+        sealed.result()
         if not files:
             raise StageError(f"the stage wrote nothing into {folder}; an output needs at least one file in run.output")
         output = Output(kind=kind, digest=tree_digest(files), files=files)
@@ -70,7 +74,6 @@ class Store:
                 return output
             self.set_aside(output.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _seal(folder)
         os.rename(folder, target)
         lift(self.root, output.digest)
         target.chmod(0o555)

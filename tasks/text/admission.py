@@ -3,7 +3,10 @@
 import fnmatch
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.lineage.parallel import ahead
-from tasks.text.draft_reader import read_drafts
+from tasks.lineage.parallel import in_threads
+from tasks.text.draft_reader import joined, read_drafts
 from tasks.text.drafting import SourceDrafts
+from tasks.text.drafts import Segment
 from tasks.text.forgotten import FORGOTTEN, Forgotten
 from tasks.text.quarantine import FEWEST, SourceCount
 from tasks.text.text_numbers import TextNumbers
@@ -25,7 +29,21 @@ LICENCE = "license_not_taken"
 _OWN, _CANDIDATE, _OTHERS = 0, 1, (FORGOTTEN, LICENCE, REPEATED, ABOVE_MAX)
 _CODES = {reason: number for number, reason in enumerate(_OTHERS, 2)}
 _NO_TEXT = "^has (no|a [A-Za-z]+ as|binary data as) field '"  # the reason that file_documents gives
+_MOST_ROWS = 1 << 16  # looked at by one thread at a time
 _LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt", "encoding"]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a first look at some drafts shows. codes: of each; ids: of the candidates; origins: those that occur;
+    reasons: why drafts are dropped that say so themselves; rejected: the drafts of what could not be read."""
+
+    codes: NDArray[np.uint8]
+    ids: NDArray[np.bytes_]
+    origins: list[str]
+    reasons: Counter[str]
+    encodings: Counter[str]
+    rejected: pa.Table
 
 
 class Admission:
@@ -44,24 +62,29 @@ class Admission:
         quarantine: Path,
         workers: int = 1,
     ) -> None:
-        """Looks through all drafts once, and writes what could not be read to ``quarantine``. workers: with several,
-        drafts are read in a thread meanwhile."""
+        """Looks through all drafts once, in so many threads, and writes what could not be read to ``quarantine``."""
         self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
         self.encodings: Counter[str] = Counter()  # of what was read from another than UTF-8
+        self.origins: list[set[str]] = [set() for _ in drafts]  # of each source whose rows name theirs
         codes: list[NDArray[np.uint8]] = []
         ids: list[NDArray[np.bytes_]] = []
-        columns = [*_LOOKED_AT, *(["text", "kind"] if forgotten else [])]
         with quarantine.open("w", encoding="utf-8") as file:
-            for one in drafts:
+            for one, origins in zip(drafts, self.origins, strict=True):
                 count = SourceCount(one.source.described(), rows=one.rows)
                 self.counts.append(count)
-                for table in ahead(read_drafts(one.segments, columns), workers):
-                    self._count_encodings(table["encoding"])
-                    codes.append(self._first_look(table))
-                    ids.append(_packed(table["doc_id"].filter(pa.array(codes[-1] == _CANDIDATE))))
-                    for line in self._quarantined(table, count):
+                columns = [*_LOOKED_AT, *(["text", "kind"] if forgotten else [])]
+                if one.source.origin_field:
+                    columns.append("origin")
+                looks = in_threads(workers)(partial(self._look, columns=columns), _shares(one.segments))
+                for look in chain.from_iterable(looks):
+                    codes.append(look.codes)
+                    ids.append(look.ids)
+                    origins.update(look.origins)
+                    self.reasons += look.reasons
+                    self.encodings += look.encodings
+                    for line in self._quarantined(look.rejected, count):
                         file.write(line)
                 if count.rejected - count.files >= FEWEST:
                     count.in_unread = _in_unread(one)
@@ -83,9 +106,22 @@ class Admission:
                 reasons = pc.if_else(pa.array(codes <= _CANDIDATE), table["reason"], others)
                 yield one, table.set_column(table.column_names.index("reason"), "reason", reasons)
 
-    def _first_look(self, table: pa.Table) -> NDArray[np.uint8]:
-        reasons = table["reason"]
-        codes = np.where(pc.is_null(reasons).to_numpy(), _CANDIDATE, _OWN).astype(np.uint8)
+    def _look(self, segment: Segment, columns: list[str]) -> list[_Look]:
+        """Pure, since several threads look at once."""
+        return [
+            _Look(
+                codes := self._first_codes(table),
+                _packed(table["doc_id"].filter(pa.array(codes == _CANDIDATE))),
+                table["origin"].unique().to_pylist() if "origin" in columns else [],
+                _counted(table["reason"].filter(pa.array(codes == _OWN))),
+                _counted(table["encoding"].drop_null()),
+                table.filter(pc.is_valid(table["rejected"])).select(_LOOKED_AT),
+            )
+            for table in read_drafts([segment], columns)
+        ]
+
+    def _first_codes(self, table: pa.Table) -> NDArray[np.uint8]:
+        codes = np.where(pc.is_null(table["reason"]).to_numpy(), _CANDIDATE, _OWN).astype(np.uint8)
         if self._licenses:
             taken = pc.dictionary_encode(table["license"]).combine_chunks()
             allowed = np.array([self._is_taken(name) for name in taken.dictionary.to_pylist()] + [False])
@@ -95,21 +131,13 @@ class Admission:
             known = np.array([doc_id in self._forgotten.ids for doc_id in table["doc_id"].to_pylist()], bool)
             known |= self._forgotten.among(table["text"].combine_chunks(), table["kind"].to_pylist())
             codes[known] = _CODES[FORGOTTEN]
-        for entry in reasons.filter(pa.array(codes == _OWN)).value_counts().to_pylist():
-            self.reasons[entry["values"]] += entry["counts"]
         return codes
-
-    def _count_encodings(self, column: pa.ChunkedArray) -> None:
-        if column.null_count < len(column):
-            for entry in column.drop_null().value_counts().to_pylist():
-                self.encodings[entry["values"]] += entry["counts"]
 
     def _is_taken(self, licence: str | None) -> bool:
         return licence is not None and any(fnmatch.fnmatchcase(licence, pattern) for pattern in self._licenses)
 
-    def _quarantined(self, table: pa.Table, count: SourceCount) -> Iterator[str]:
-        rejected = table.filter(pc.is_valid(table["rejected"]))
-        rows: list[dict[str, Any]] = rejected.select(_LOOKED_AT).to_pylist()
+    def _quarantined(self, rejected: pa.Table, count: SourceCount) -> Iterator[str]:
+        rows: list[dict[str, Any]] = rejected.to_pylist()
         for row in rows:
             count.reject(row["source"], row["line"], row["rejected"])
             if row["doc_id"] not in self._forgotten.ids:
@@ -146,6 +174,20 @@ def _in_unread(drafts: SourceDrafts) -> int:
     return sum(number for file, number in rejected.items() if 2 * textless[file] > number == rows[file])
 
 
+def _shares(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """The segments, each a file's at most and few enough rows that what is seen of them fits into memory."""
+    for segment in joined(segments):
+        for begin in range(0, segment.rows, _MOST_ROWS):
+            yield Segment(segment.file, segment.first + begin, min(_MOST_ROWS, segment.rows - begin))
+
+
+def _counted(values: pa.ChunkedArray) -> Counter[str]:
+    if not len(values):
+        return Counter()
+    return Counter({entry["values"]: entry["counts"] for entry in values.value_counts().to_pylist()})
+
+
 def _packed(ids: pa.ChunkedArray) -> NDArray[np.bytes_]:
     """Ids of 32 hex digits as 16 bytes each."""
-    return np.frombuffer(bytes.fromhex("".join(ids.to_pylist())), "S16")
+    joined_ids = pc.binary_join(pa.ListArray.from_arrays([0, len(ids)], ids.combine_chunks()), "")
+    return np.frombuffer(bytes.fromhex(joined_ids[0].as_py()), "S16")

@@ -1,8 +1,8 @@
 """How likely each language is for each text, in one pass: the loop of language.py, compiled by numba.
 
 Nearly all its time is spent waiting for memory. So several texts walk through the automaton side by side, each waiting
-for its own next state; the weights are read as the 16-bit numbers that they are, and those of a feature for many texts
-at once, since texts of one language share most of their features.
+for its own next state; the weights are read as the 16-bit numbers that they are, those of a feature for many texts at
+once, since texts of one language share most of their features, and those of the next features are asked for meanwhile.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tasks.text.kernels import NONE, ONE, sort
+from model.pointers import fetch, halves, moved, words
+from model.vectors import LANES as NUMBERS
+from model.vectors import add, load, load_half, multiply, repeat, store
+from tasks.text.kernels import NONE, sort
 
 LANES = 8  # texts that walk side by side
 ID_BITS = np.uint32(17)  # of the number of a feature
-BLOCK_BITS = np.uint32(8)
-BLOCK = 1 << 8  # texts whose scores are added up together; as many fit into the processor's cache
+BLOCK_BITS = np.uint32(10)
+BLOCK = 1 << 10  # texts whose scores are added up together; as many fit into the processor's cache
 # A hit is a key of 32 bits: the number of the feature in the highest ones, so that it is spread out, as `sort` wants
 # it, and that of the text in its block behind.
 _SHIFT = np.uint32(32) - ID_BITS
 _TEXT_SHIFT = _SHIFT - BLOCK_BITS
 _LAST_TEXT = np.uint32(BLOCK - 1)
-_PADDED = 16  # classes: a whole number of vectors
 _SIGN = np.uint16(1 << 15)
-_MANTISSA = np.int32(23 - 10)  # bits that a 32-bit float has more than one of 16
-_SCALE = np.float32(-(2.0 ** (127 - 15)))  # the difference of their exponents' offsets, and the sign
+_SCALE = np.float32(-(2.0**112))  # which `load_half` leaves out, and the sign
+_AHEAD = 16  # keys between the one whose weights are added and the one whose weights are asked for
+_LINE = 32  # weights that memory gives at once
 
 
 def as_magnitudes(weights: np.ndarray) -> np.ndarray:
@@ -36,7 +39,7 @@ def as_magnitudes(weights: np.ndarray) -> np.ndarray:
     bits = weights.view(np.uint16)  # compared as such, since half floats are compared one by one
     if weights.dtype != np.float16 or not (bits > _SIGN).all():
         raise ValueError("the weights of a language model are logarithms of probabilities, float16")
-    missing = -weights.shape[1] % _PADDED
+    missing = -weights.shape[1] % NUMBERS
     return np.pad(bits & ~_SIGN, ((0, 0), (0, missing)))
 
 
@@ -106,13 +109,17 @@ def _add_up(keys: Any, magnitudes: Any, logs: Any, scores: Any, buckets: Any, sc
     if not sort(keys, buckets, scratch):
         scratch[: len(keys)].sort()
         keys[:] = scratch[: len(keys)]
-    first, end = NONE, np.uint64(len(keys))
+    first, end, width = 0, len(keys), scores.shape[1]
     while first < end:
-        key, after = keys[first], first + ONE
+        key, after = keys[first], first + 1
         while after < end and keys[after] == key:
-            after += ONE
-        value, row = logs[after - first] * _SCALE, magnitudes[key >> _SHIFT]
-        score = scores[key >> _TEXT_SHIFT & _LAST_TEXT]
-        for number in range(NONE, np.uint64(len(score))):
-            score[number] += value * np.int32(np.int32(row[number]) << _MANTISSA).view(np.float32)
+            after += 1
+        soon = moved(halves(magnitudes.ctypes.data), width * np.int64(keys[min(first + _AHEAD, end - 1)] >> _SHIFT))
+        for number in range(0, width, _LINE):
+            fetch(soon, number)
+        value, row = repeat(logs[after - first] * _SCALE), magnitudes[key >> _SHIFT].ctypes.data
+        score = scores[key >> _TEXT_SHIFT & _LAST_TEXT].ctypes.data
+        for number in range(0, width, NUMBERS):
+            more = multiply(value, load_half(halves(row), number))
+            store(words(score), number, add(load(words(score), number), more))
         first = after

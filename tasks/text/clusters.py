@@ -6,18 +6,19 @@ grows with the number of documents (about 40 bytes each: offsets, labels, one ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks.lineage.parallel import ahead, in_threads
+from tasks.lineage.parallel import in_threads
 from tasks.text import comparing, kernels
 from tasks.text.minhash import band_hashes, estimate
 from tasks.text.row_file import TOO_SHORT, RowFile
 from tasks.text.shingles import Shingles, is_among
+from tasks.text.text_numbers import stable_order
 
 NEIGHBOURS = 31  # in a bucket, each document is compared with the first and with so many that follow it
 PAIR_BLOCK = 1 << 12  # pairs whose signatures are compared at once
@@ -150,7 +151,7 @@ def bucket_pairs(
     else:
         ordered = np.sort(found)
         usable = usable[is_among(found, ordered[1:][ordered[1:] == ordered[:-1]])]
-    order = usable[np.argsort(hashes[usable], kind="stable")]
+    order = usable[stable_order(hashes[usable])]
     keys = hashes[order]
     same = np.flatnonzero(keys[1:] == keys[:-1])
     if not len(same):
@@ -178,19 +179,20 @@ def components(
     """Label of the cluster of each document, (N,), and the number of pairs found similar.
 
     Documents that a band before has joined are not compared again. Labels are the least document of the cluster.
-    workers: with several, threads compare, and one looks for the next pairs meanwhile. on_pairs: is told, after
+    workers: threads that compare, and as many look for the pairs of the next bands meanwhile. on_pairs: is told, after
     some were compared, of which band they are.
     """
     labels = np.arange(len(store.sizes))
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
     dissimilar = np.zeros(0, np.uint64)
-    rounds = (
-        (band, *pairs)
-        for band in range(store.bands)
-        for pairs in bucket_pairs(store.band(band), usable, store.compiled)
-    )
-    for band, left, right in ahead(rounds, workers):
+
+    def pairs_of(band: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        found = bucket_pairs(store.band(band), usable, store.compiled)
+        return found if workers == 1 else list(found)  # the thread makes them
+
+    found = in_threads(workers)(pairs_of, range(store.bands))
+    for band, left, right in ((band, *pairs) for band, rounds in enumerate(found) for pairs in rounds):
         apart = labels[left] != labels[right]
         left, right = left[apart], right[apart]
         keys = pair_keys(left, right)

@@ -8,15 +8,20 @@ import hashlib
 import os
 import sqlite3
 import time
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
+
+from tasks.lineage.home import home
 
 # ctime: an edit that keeps the size and puts the mtime back is seen by it
 _TABLE = """CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER,
     ctime_ns INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"""
 _OLD = "DROP TABLE IF EXISTS digests"  # of a version that did not look at ctime
 _SETTLED_NS = 2_000_000_000  # a file changed less long ago could change again within the clock's grain
+_WORTH_ASKING = 1 << 20  # bytes of a file that takes longer to read than to look up
 _Known = tuple[int, int, int, int, str]  # size, mtime, ctime, inode, digest
 
 
@@ -54,7 +59,7 @@ class DigestMemory:
     def digest(self, path: Path | str) -> tuple[int, str]:
         """Size and SHA-256 of a file. Raises OSError if it cannot be read."""
         status = os.stat(path)
-        place = os.fsencode(path).decode(errors="backslashreplace")
+        place = _named(path)
         known = self._known.get(place)
         if known is not None and known[:4] == _state(status):
             return known[0], known[4]
@@ -82,6 +87,33 @@ class DigestMemory:
             connection.close()
             raise
         return contextlib.closing(connection)
+
+
+def memory_place() -> Path:
+    """Where digests are remembered."""
+    return home() / "cache" / "digests.sqlite"
+
+
+def digest_of(file: BufferedReader) -> str:
+    """SHA-256 of an open file from its beginning. A large one is not read if it is in a state in which it was read
+    before."""
+    status = os.fstat(file.fileno())
+    known = _remembered(file.name, status) if status.st_size >= _WORTH_ASKING else None
+    return known or hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remembered(path: str, status: os.stat_result) -> str | None:
+    place = f"file:{quote(str(memory_place()))}?mode=ro"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(place, timeout=60, uri=True)) as memory:
+        query = "SELECT size, mtime_ns, ctime_ns, inode, sha256 FROM files WHERE path = ?"
+        known: _Known | None = memory.execute(query, [_named(path)]).fetchone()
+        if known is not None and known[:4] == _state(status):
+            return known[4]
+    return None
+
+
+def _named(path: Path | str) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int, int]:

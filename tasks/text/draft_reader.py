@@ -25,7 +25,7 @@ def read_drafts(segments: Sequence[Segment], columns: list[str] | None = None) -
     """The rows of the segments, in order, in tables of bounded size. Raises DamagedDrafts."""
     held: list[pa.Table] = []
     rows = size = 0
-    for table in _pieces(_joined(segments), columns):
+    for table in _pieces(joined(segments), columns):
         begin = 0
         for end, reached in _ends(table, rows, size):
             if reached:
@@ -60,7 +60,7 @@ def _ends(table: pa.Table, rows: int, size: int) -> Iterator[tuple[int, bool]]:
         begin, rows, size = end, 0, 0
 
 
-def _joined(segments: Iterable[Segment]) -> Iterator[Segment]:
+def joined(segments: Iterable[Segment]) -> Iterator[Segment]:
     """Segments that follow one another in a file, as one."""
     last: Segment | None = None
     for segment in segments:

@@ -1,7 +1,7 @@
 """Reading the items of a snapshot into drafts: what was read before is remembered, the rest is read by workers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from tasks.lineage.parallel import Mapper
@@ -118,9 +118,10 @@ class _Reader:
             if ranges is None:
                 self.disturbed.append(one)
                 continue
-            for key, lines in zip(one.range_keys, ranges, strict=True):
-                if key not in self.places:
-                    self._add(Part(one.source, (one.item,)), [one], [key], lines)
+            missing = [pair for pair in zip(one.range_keys, ranges, strict=True) if pair[0] not in self.places]
+            for number, (key, lines) in enumerate(missing):
+                part = Part(one.source, (one.item,))
+                self._add(part, [one], [key], replace(lines, looks=number == 0))
 
     def _add(self, part: Part, wanted: list[_Wanted], keys: list[bytes], only: LineRange | None = None) -> None:
         task = DraftTask(part, self._limits, self.memory.file(keys), only)
@@ -136,9 +137,12 @@ class _Reader:
             self._done += task.size
             self._progress(self._done, self.total)
             changed = sum(one.changed for one in made)
-            if changed and task.only is not None:
-                self.disturbed += [one for one in wanted if one not in self.disturbed]
-                continue
+            if task.only is not None:
+                [one] = wanted
+                if changed and one not in self.disturbed:
+                    self.disturbed.append(one)
+                if one in self.disturbed:  # the first of its ranges tells, so nothing is remembered of what it was not
+                    continue
             self.memory.remember(keys, made)
             self.places |= {key: one.segment for key, one in zip(keys, made, strict=True)}
             self.changed += changed

@@ -72,7 +72,8 @@ def _blocks_of(
         yield from read_dataset(item, max_bytes)
         return
     file_format: Any = item.kind
-    with on_disk(item, only.state if only else None) as path:
+    known, look = (only.state, only.looks) if only else (None, True)
+    with on_disk(item, known, look) as path:
         yield from read_rows_in_blocks(path, file_format, max_bytes, columns, only)
 
 

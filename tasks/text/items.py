@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tasks.lineage import columns
 from tasks.lineage.errors import DataError
 from tasks.text import packages
+from tasks.text.digests import digest_of
 from tasks.text.remote import copied, is_remote
 from tasks.text.sources import Source
 
@@ -163,11 +164,12 @@ class ItemChanged(DataError):
 
 
 @contextlib.contextmanager
-def on_disk(item: Item, known: FileState | None = None) -> Iterator[Path]:
+def on_disk(item: Item, known: FileState | None = None, look: bool = True) -> Iterator[Path]:
     """Path of a user's file, known to be what the snapshot saw from before it is read until after.
 
-    known: the state in which the file was found to be that; it is not read through once more. A remote file is copied
-    to this machine for as long. Raises ItemChanged if it has changed or is gone.
+    known: the state in which it must be, if it is known. look: compare its digest; otherwise somebody else does, in
+    that state. A remote file is copied to this machine for as long. Raises ItemChanged if it has changed or is
+    gone.
     """
     if item.path is None and is_remote(item.uri):
         with copied(item.uri, item.sha256) as copy:
@@ -178,7 +180,7 @@ def on_disk(item: Item, known: FileState | None = None) -> Iterator[Path]:
     path = path_of(item)
     try:
         with path.open("rb") as file:
-            digest = item.sha256 if known else hashlib.file_digest(file, "sha256").hexdigest()
+            digest = digest_of(file) if look else item.sha256
             before = state_of(os.fstat(file.fileno()))
     except OSError as error:
         raise ItemChanged(item, f"can no longer be read: {error.strerror or error}") from error

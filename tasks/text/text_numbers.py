@@ -17,7 +17,7 @@ class TextNumbers:
 
     def number(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The number of each text, (N, 2) uint64 → (N,), and the places of those not met before, rising."""
-        order = np.argsort(digests[:, 0], kind="stable")  # what rises is sooner found
+        order = stable_order(digests[:, 0])  # what rises is sooner found
         digests, numbers = digests[order], np.full(len(digests), -1)
         for known, theirs in self._runs:
             unknown = np.flatnonzero(numbers < 0)
@@ -53,6 +53,18 @@ class TextNumbers:
         for digests, numbers in self._runs:
             result[numbers] = digests
         return result
+
+
+def stable_order(hashes: np.ndarray) -> np.ndarray:
+    """``np.argsort(hashes, kind="stable")``, of (N,) uint64, several times sooner: numpy sorts numbers by vectors, and
+    the place of each can stand in its lowest bits, which hashes seldom need to differ."""
+    bits = np.uint64((max(len(hashes), 1) - 1).bit_length())
+    marked = np.sort(hashes >> bits << bits | np.arange(len(hashes), dtype=np.uint64))
+    order = (marked & (np.uint64(1) << bits) - np.uint64(1)).astype(np.int64)
+    ordered = hashes[order]
+    if (ordered[1:] < ordered[:-1]).any():  # some differ in these bits alone
+        return np.argsort(hashes, kind="stable")
+    return order
 
 
 def _differ_from_the_one_before(digests: np.ndarray) -> tuple[np.ndarray, bool]:

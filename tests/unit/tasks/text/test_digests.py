@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.text.digests import DigestMemory
+from tasks.text import digests
+from tasks.text.digests import DigestMemory, digest_of, memory_place
 
 
 @pytest.fixture
@@ -86,3 +87,36 @@ def test_many_at_once_lose_nothing(tmp_path, long_ago):
     with sqlite3.connect(place) as database:
         assert database.execute("SELECT count(*) FROM files").fetchone() == (40,)
     database.close()
+
+
+def test_a_large_file_is_only_read_in_a_state_that_is_not_known(tmp_path, monkeypatch, long_ago):
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home ?#"))
+    read, file_digest = [], hashlib.file_digest
+
+    def watched(file, name):
+        read.append(file.name)
+        return file_digest(file, name)
+
+    monkeypatch.setattr(digests.hashlib, "file_digest", watched)
+    path = tmp_path / "large.jsonl"
+
+    def told():
+        read.clear()
+        with path.open("rb") as file:
+            return digest_of(file), len(read)
+
+    text = "x" * (1 << 20)
+    path.write_text(text)
+    assert told() == (sha(text), 1)  # there is no memory yet
+    look(memory_place(), path)
+    assert told() == (sha(text), 0)
+    status, text = path.stat(), "y" * (1 << 20)
+    path.write_text(text)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # its ctime tells
+    assert told() == (sha(text), 1)
+    look(memory_place(), path)
+    memory_place().write_bytes(b"damaged")
+    assert told() == (sha(text), 1)
+    path.write_text("short")
+    look(memory_place(), path)
+    assert told() == (sha("short"), 1)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tasks.text import drafting, items
 from tasks.text.decoding import wide_encoding
 from tasks.text.documents import Draft, Limits, PlainRows
 from tasks.text.draft_reader import read_drafts
-from tasks.text.drafting import read_items
+from tasks.text.drafting import Reading, read_items
 from tasks.text.drafts import Drafted, DraftTask
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part, path_of
@@ -92,16 +93,22 @@ def test_only_what_can_be_cut_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert count_ranges(Item(**{**vars(item), **changes})) == 1
 
 
-def test_a_file_that_is_not_what_was_seen_has_no_ranges(tmp_path: Path) -> None:
+def test_a_file_that_is_not_what_was_seen_is_told_of_by_the_range_that_looks(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "seen"}\n' * 4)
     item = item_of(path)
     found = line_ranges((item, 2))
     assert found is not None
+    assert len(all_drafts(file_documents(item, SOURCE, LIMITS, replace(found[0], looks=True)))) == 2
     path.write_bytes(b'{"text": "else"}\n' * 4)
-    assert line_ranges((item, 2)) is None
     with pytest.raises(ItemChanged, match="has changed since"):
         all_drafts(file_documents(item, SOURCE, LIMITS, found[1]))
+    found = line_ranges((item, 2))
+    assert found is not None
+    with pytest.raises(ItemChanged, match="has changed since"):
+        all_drafts(file_documents(item, SOURCE, LIMITS, replace(found[0], looks=True)))
+    path.write_bytes(b'{"text": "seen"}\n' * 5)
+    assert line_ranges((item, 2)) is None
     path.unlink()
     assert line_ranges((item, 2)) is None
 
@@ -132,6 +139,25 @@ def test_workers_and_sizes_of_ranges_do_not_show(folder: Path, tmp_path: Path, m
         assert (reading.items, reading.read, reading.changed) == (2, 2, 0)
         found.append(list(read_drafts(reading.drafts[0].segments)))
     assert len(found[0][0]) == 303 and all(tables == found[0] for tables in found)
+
+
+def test_nothing_is_remembered_of_a_large_file_that_is_not_what_was_seen(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(items, "PART_BYTES", 1000)
+    large = folder / "large.jsonl"
+    item, before = item_of(large), large.read_bytes()
+
+    def reading() -> Reading:
+        return read_items([Part(SOURCE, (item,))], LIMITS, in_threads(2), lambda done, total: None)
+
+    large.write_bytes(before.replace(b"row 2", b"raw 2"))
+    assert reading().changed == 1
+    large.write_bytes(before)
+    again = reading()
+    [texts] = [table["text"].to_pylist() for table in read_drafts(again.drafts[0].segments)]
+    assert again.changed == 0 and "row 2" in texts and "row 290" in texts
 
 
 def test_ranges_are_remembered_one_by_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

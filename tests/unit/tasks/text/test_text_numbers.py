@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.text.row_file import RowFile
-from tasks.text.text_numbers import TextNumbers, find
+from tasks.text.text_numbers import TextNumbers, find, stable_order
 
 digests = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=30)
 
@@ -53,3 +53,9 @@ def test_rows_and_a_file_that_is_too_short(tmp_path):
     assert len(file) == 4 and file.rows(np.array([2, 0, 1])).tolist() == values[[2, 0, 1]].tolist()
     with pytest.raises(ValueError, match="shorter"):
         file.rows(np.array([4]))
+
+
+@given(st.lists(st.one_of(st.integers(0, 5), st.integers(0, 2**64 - 1)), max_size=60))
+def test_the_quick_order_is_the_stable_one(hashes: list[int]) -> None:
+    found = np.array(hashes, np.uint64)
+    assert stable_order(found).tolist() == np.argsort(found, kind="stable").tolist()
