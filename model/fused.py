@@ -24,6 +24,7 @@ from model.attention_kernels import (
 )
 from model.machine_code import run_for
 from model.precision import product_format
+from model.products import matrix_product
 from model.training_kernels import (
     GATE,
     NORM,
@@ -102,14 +103,14 @@ class _Product(torch.autograd.Function):
         dx = _multiplied(gradients[0], _joined(weights, x.dtype)) if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[1:]):
             return dx, *(None for _ in ctx.rows)
-        dmatrix = torch.mm(gradients[0].flatten(0, -2).mT, x.flatten(0, -2))
+        dmatrix = matrix_product(gradients[0].flatten(0, -2).mT, x.flatten(0, -2))
         return dx, *(part.to(ctx.format) for part in dmatrix.split(ctx.rows))
 
 
 def _multiplied(x: Tensor, matrix: Tensor) -> Tensor:
     """x (…, K) · matrix (K, N), and no view: FSDP warns of a layer that returns one."""
     y = x.new_empty(*x.shape[:-1], matrix.shape[1])
-    torch.mm(x.flatten(0, -2), matrix, out=y.flatten(0, -2))
+    matrix_product(x.flatten(0, -2), matrix, y.flatten(0, -2))
     return y
 
 

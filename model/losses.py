@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.precision import fits_machine_code, product_format
+from model.products import matrix_product
 
 _CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}  # of fp32 logits at once: about a last-level cache; a GPU's share
 
@@ -70,13 +71,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total, softmax = scale.new_zeros(()), _softmax_kernel if fits_kernel(matrix, scale) else _softmax
         for start in range(0, hidden.shape[0], rows):
             chunk, wanted, share = (part[start : start + rows] for part in (states, targets, scale))
-            losses, gradient = softmax(chunk @ matrix.mT, wanted, share, z_loss)
+            losses, gradient = softmax(matrix_product(chunk, matrix.mT), wanted, share, z_loss)
             total = total + losses
-            torch.mm(gradient, matrix, out=hidden_gradient[start : start + rows])
+            matrix_product(gradient, matrix, hidden_gradient[start : start + rows])
             if weight_gradient is None:
-                weight_gradient = (gradient.mT @ chunk).to(weight.dtype)
+                weight_gradient = matrix_product(gradient.mT, chunk).to(weight.dtype)
             elif dtype == weight.dtype:
-                weight_gradient.addmm_(gradient.mT, chunk)
+                matrix_product(gradient.mT, chunk, weight_gradient, adds=True)
             else:  # sums over chunks stay in the weight's own format
                 weight_gradient += gradient.mT @ chunk
         if weight_gradient is None:

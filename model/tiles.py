@@ -83,7 +83,7 @@ def _load(builder: Any, register: Any, pointer: Any, stride: Any) -> None:
     call_llvm(builder, "llvm.x86.tileloadd64", VOID, register, _bytes(builder, pointer), stride)
 
 
-def _bytes_of(builder: Any, count: Any, size: int) -> Any:
+def _times(builder: Any, count: Any, size: int) -> Any:
     return builder.mul(count, ir.Constant(LONG, size))
 
 
@@ -113,9 +113,9 @@ def add_block(
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         length, left, left_step, right, first, first_step, target, target_step = given
         sums = REGISTERS[0]
-        _load(builder, sums, first, _bytes_of(builder, first_step, 4))
-        _multiply(builder, [[sums]], length, [left], _bytes_of(builder, left_step, 2), [right])
-        stride = _bytes_of(builder, target_step, 4)
+        _load(builder, sums, first, _times(builder, first_step, 4))
+        _multiply(builder, [[sums]], length, [left], _times(builder, left_step, 2), [right])
+        stride = _times(builder, target_step, 4)
         call_llvm(builder, "llvm.x86.tilestored64", VOID, sums, _bytes(builder, target), stride)
         return context.get_dummy_value()
 
@@ -136,7 +136,7 @@ def four_blocks(typing: Any, depth: Any, x: Any, x_stride: Any, panels: Any, y: 
             call_llvm(builder, "llvm.x86.tilezero", VOID, register)
         lower = builder.gep(left, [builder.mul(left_step, ir.Constant(LONG, LANES))])
         other = builder.gep(right, [builder.mul(length, ir.Constant(LONG, LANES))])
-        _multiply(builder, sums, length, [left, lower], _bytes_of(builder, left_step, 2), [right, other])
+        _multiply(builder, sums, length, [left, lower], _times(builder, left_step, 2), [right, other])
         for number, register in enumerate(REGISTERS[:4]):
             place = builder.gep(target, [ir.Constant(LONG, number * LANES * LANES)])
             stride = ir.Constant(LONG, 4 * LANES)
@@ -146,3 +146,48 @@ def four_blocks(typing: Any, depth: Any, x: Any, x_stride: Any, panels: Any, y: 
     assert x == panels == HALVES and y == WORDS
     i = types.int64
     return types.void(i, x, i, panels, y), code
+
+
+NUMBERS = LANES * DEPTH  # of a block as it is loaded
+PARTS = 3  # numbers of bf16 whose sum is one of fp32
+TERMS = [(0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0)]  # the products of parts that count, each with one of the last
+
+
+@intrinsic
+def add_split_blocks(typing: Any, count: Any, left: Any, right: Any, adds: Any, y: Any, y_stride: Any) -> Any:
+    """y (32, 32) fp32 = left · right, or with `adds` as much more. left: 2 rows of `count` blocks (PARTS, 16, 32);
+    right: 2 columns of as many, as pairs (PARTS, 16, 16, 2)."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        number, lefts, rights, more, target, target_step = given
+        stride, lower = _times(builder, target_step, 4), _times(builder, target_step, LANES)
+        blocks = [builder.gep(target, [ir.Constant(LONG, column)]) for column in (0, LANES)]
+        blocks += [builder.gep(block, [lower]) for block in blocks]
+        second = _times(builder, number, PARTS * NUMBERS)
+        sides = [(lefts, REGISTERS[4:6]), (rights, REGISTERS[6:8])]
+        with builder.if_else(builder.icmp_signed("!=", more, ir.Constant(LONG, 0))) as (then, otherwise):
+            with then:
+                for register, block in zip(REGISTERS[:4], blocks, strict=True):
+                    _load(builder, register, block, stride)
+            with otherwise:
+                for register in REGISTERS[:4]:
+                    call_llvm(builder, "llvm.x86.tilezero", VOID, register)
+        with cgutils.for_range(builder, number) as loop:
+            begin, loaded = _times(builder, loop.index, PARTS * NUMBERS), (-1, -1)
+            for term in TERMS:
+                for (start, registers), part, before in zip(sides, term, loaded, strict=True):
+                    if part != before:
+                        place = builder.gep(start, [builder.add(begin, ir.Constant(LONG, part * NUMBERS))])
+                        for register, at in zip(registers, (place, builder.gep(place, [second])), strict=True):
+                            _load(builder, register, at, ir.Constant(LONG, 2 * DEPTH))
+                loaded = term
+                for number_of_sum, register in enumerate(REGISTERS[:4]):
+                    one, other = REGISTERS[4 + number_of_sum // 2], REGISTERS[6 + number_of_sum % 2]
+                    call_llvm(builder, "llvm.x86.tdpbf16ps", VOID, register, one, other)
+        for register, block in zip(REGISTERS[:4], blocks, strict=True):
+            call_llvm(builder, "llvm.x86.tilestored64", VOID, register, _bytes(builder, block), stride)
+        return context.get_dummy_value()
+
+    assert left == right == HALVES and y == WORDS
+    i = types.int64
+    return types.void(i, left, right, i, y, i), code
