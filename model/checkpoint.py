@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from model.distributed import ALONE, Ranks
 from model.files import digest, fsync
 from model.processor import has_kernels
+from model.products import has_unit
 from model.seeding import derive
 from model.sharding import own_rows, rows_like
 
@@ -254,6 +255,7 @@ def numerics(device: str | torch.device = "cpu", compile: bool = False) -> dict[
         "device": torch.cuda.get_device_name(device) if kind == "cuda" else kind,
         "compile": compile,
         "machine_code": has_kernels("fp32"),
+        "matrix_unit": has_unit(),
     }
 
 
