@@ -30,6 +30,7 @@ WIDTH = VECTORS * NUMBERS
 _LAST_TEXT = np.uint32(BLOCK - 1)
 _DIGIT_BITS, _DIGIT = np.uint32(9), np.uint32((1 << 9) - 1)  # the lower bits of a feature; 8 are left
 _NO_FEATURE, _NO_MORE, _ONE_MORE = np.uint32((1 << 32) - 1), np.uint32(0), np.uint32(1)
+_SMALL_A, _SMALL_Z = ord("a"), ord("z")
 _SIGN = np.uint16(1 << 15)
 _SCALE = np.float32(-(2.0**112))  # which `load_half` leaves out, and the sign
 _AHEAD = 16  # features between the one whose weights are added and the one whose weights are asked for
@@ -86,6 +87,18 @@ def score_classes(
 
 
 @njit(nogil=True, error_model="numpy")
+def lack_small_letters(data: Any, offsets: Any) -> Any:
+    """Whether each text has none of ASCII's small letters, (N,) bool."""
+    result = np.ones(len(offsets) - 1, np.bool_)
+    for text in range(len(offsets) - 1):
+        for place in range(offsets[text], offsets[text + 1]):
+            if _SMALL_A <= data[place] <= _SMALL_Z:
+                result[text] = False
+                break
+    return result
+
+
+@njit(nogil=True, error_model="numpy")
 def _table(rows: int) -> Any:
     return np.empty((rows, WIDTH), np.float32)
 
@@ -101,12 +114,14 @@ def _likeliest(row: Any, size: int, doubles: Any, chances: Any) -> Any:
     """Of a text of so many bytes, given its scores: the likeliest class, and its probability. chances: overwritten."""
     scale, target = vectors.repeat(np.sqrt(np.float32(max(size, 1)))), words(chances.ctypes.data)
     highest = vectors.divide(vectors.load(row, 0), scale)
-    for number in range(NUMBERS, WIDTH, NUMBERS):
-        highest = vectors.larger(highest, vectors.divide(vectors.load(row, number), scale))
+    for number in range(0, WIDTH, NUMBERS):
+        scaled = vectors.divide(vectors.load(row, number), scale)
+        vectors.store(target, number, scaled)
+        highest = vectors.larger(highest, scaled)
     top = vectors.repeat(vectors.largest(highest))
     sums = vectors.repeat(np.float32(0))
     for number in range(0, WIDTH, NUMBERS):
-        each = vectors.exp(vectors.subtract(vectors.divide(vectors.load(row, number), scale), top))
+        each = vectors.exp(vectors.subtract(vectors.load(target, number), top))
         vectors.store(target, number, each)
         sums = vectors.add(sums, each)
     most = np.float32(1)  # of what the probabilities are in proportion to

@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.text.checksums import is_whole, write_checksums
-from tasks.text.class_scores import ID_BITS, as_magnitudes, score_classes
+from tasks.text.class_scores import ID_BITS, as_magnitudes, lack_small_letters, score_classes
 from tasks.text.encoding import rewrite
 from tasks.text.kernels import kept
 from tasks.text.spans import TextBatch
@@ -72,7 +72,11 @@ class Identifier:
 
     def classify(self, column: pa.Array, compiled: bool = False) -> tuple[pa.Array, np.ndarray]:
         """The likeliest class of each whole text and its probability (N,), as py3langid gives them; N < 2^15."""
-        column = _without_capitals(column)
+        if compiled:  # most texts are passed over sooner than Arrow tells that they are not all in capitals
+            batch = TextBatch(column)
+            column = rewrite(column, pa.array(kept(lack_small_letters)(batch.data, batch.offsets)), _without_capitals)
+        else:
+            column = _without_capitals(column)
         batch = TextBatch(column)
         sizes = np.diff(batch.offsets)
         if compiled:
