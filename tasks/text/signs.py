@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
+from tasks.text.encoding import trim
 from tasks.text.kernels import MULTIPLIER, NONE, ONE, kept
+from tasks.text.places import gathered, may_be_trimmed, places
 from tasks.text.spans import TextBatch
 
 MOST_PLACES = 64  # of all sequences that are followed
@@ -153,25 +155,27 @@ class Texts:
     all."""
 
     def __init__(self, column: pa.Array, signs: Signs | None) -> None:
+        column = column.cast(pa.large_string())
         self._signs, self._borne = signs, signs.of(column) if signs else None
-        self._pieces, self._order = [column], np.arange(len(column))  # what was rewritten stands behind the others
+        self._columns = [column]  # what was rewritten stands in those behind the first
+        self._addresses, self._sizes = places(column)
 
     def bearing(self, sign: str) -> np.ndarray:
         """True for each text that bears a sign, (N,)."""
         if self._signs is None or self._borne is None:
-            return np.ones(len(self._order), bool)
+            return np.ones(len(self._sizes), bool)
         return (self._borne >> self._signs.names.index(sign) & 1).astype(bool)
 
     def where(self, chosen: np.ndarray) -> pa.Array:
         """The texts where `chosen`, (N,), holds, as they are now."""
-        if len(self._pieces) == 1 and chosen.all():
-            return self._pieces[0]
-        return pa.chunked_array(self._pieces).take(pa.array(self._order[chosen])).combine_chunks()
+        if len(self._columns) == 1 and chosen.all():
+            return self._columns[0]
+        return gathered(self._addresses[chosen], self._sizes[chosen], self._signs is not None)
 
     @property
     def column(self) -> pa.Array:
         """All texts as they are now."""
-        return self.where(np.ones(len(self._order), bool))
+        return self.where(np.ones(len(self._sizes), bool))
 
     def rewrite(self, chosen: np.ndarray, function: Callable[[pa.Array], pa.Array]) -> None:
         """Put what a function makes of the texts where `chosen`, (N,), holds in their place."""
@@ -181,7 +185,12 @@ class Texts:
         after = function(before).cast(before.type)
         differs = pc.not_equal(before, after)
         rows, changed = np.flatnonzero(chosen)[np.array(differs)], after.filter(differs)
-        self._order[rows] = sum(map(len, self._pieces)) + np.arange(len(rows))
-        self._pieces.append(changed)
+        self._columns.append(changed)
+        self._addresses[rows], self._sizes[rows] = places(changed)
         if self._signs is not None and self._borne is not None:
             self._borne[rows] = self._signs.of(changed)
+
+    def trim(self) -> None:
+        """Drop white space around each text, as `trim` of encoding.py does."""
+        some = may_be_trimmed(self._addresses, self._sizes) if self._signs else np.ones(len(self._sizes), bool)
+        self.rewrite(some, trim)
