@@ -16,7 +16,18 @@ from model import vectors
 from model.pointers import halves, words
 from model.whole_vectors import LANES as NUMBERS
 from model.whole_vectors import (
-    add, append, bits_of_both, bits_of_either, gather, gather_bytes, load, repeat, shift_up, smaller, store, subtract,
+    add,
+    append,
+    bits_of_both,
+    bits_of_either,
+    gather,
+    gather_bytes,
+    load,
+    repeat,
+    shift_up,
+    smaller,
+    store,
+    subtract,
     sum_rows,
 )  # fmt: skip
 
