@@ -59,14 +59,20 @@ def find_signs(
     with open addressing, of the first four bytes of strings; strings: their numbers in it. rest, bounds: the other
     bytes of all strings, and where those of each begin; borne: the signs of each string.
     """
-    result = np.zeros(len(offsets) - 1, np.uint32)
+    result, longest_text = np.zeros(len(offsets) - 1, np.uint32), 0
+    for text in range(len(offsets) - 1):
+        longest_text = max(longest_text, offsets[text + 1] - offsets[text])
+    places, met_fours = np.empty(longest_text + 1, np.uint64), np.empty(longest_text + 1, np.uint64)
     last_slot = np.uint64(len(fours) - 1)
     for text in range(len(offsets) - 1):
         begin, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
-        met, four, signs = follow(data, begin, end, masks, starts, longest), LINE_END, np.uint32(0)
-        for place in range(begin, end):
-            byte = np.uint64(data[place])
-            four = four >> BYTE | (byte | LOWER) << LAST_BYTE
+        met, four, count, signs = follow(data, begin, end, masks, starts, longest), LINE_END, NONE, np.uint32(0)
+        for place in range(begin, end):  # nearly no slot is taken, so what is in them is looked at afterwards
+            four = four >> BYTE | (np.uint64(data[place]) | LOWER) << LAST_BYTE
+            places[count], met_fours[count] = place, four
+            count += ONE if fours[four * MULTIPLIER >> shift] else NONE
+        for which in range(count):
+            place, four = places[which], met_fours[which]
             slot = four * MULTIPLIER >> shift
             while fours[slot]:
                 if fours[slot] == four:
