@@ -17,8 +17,10 @@ import xxhash
 from tasks.clean_config import CODE_KIND, CleanConfig
 from tasks.text.classifier import Classifier
 from tasks.text.compiled_features import CompiledFeatures
-from tasks.text.encoding import LINE_SIGNS, MEND_SIGNS, even_lines, mend, trim
+from tasks.text.counting import are_ascii
+from tasks.text.encoding import LINE_SIGNS, MEND_SIGNS, even_lines, mend
 from tasks.text.features import Features
+from tasks.text.kernels import kept
 from tasks.text.language import UNDETERMINED, identify
 from tasks.text.language_codes import declared_languages
 from tasks.text.lines import LostLines, SharedLines, drop_lines, may_lose_lines, rule_lines_out
@@ -140,7 +142,8 @@ class Cleaner:
         texts.rewrite(texts.bearing(EVEN), even_lines)
         undesirable, worded = np.zeros(len(kinds), np.int64), texts.bearing(COUNT)
         undesirable[worded] = self._words.counts(texts.where(worded))
-        return Prepared(kinds, trim(texts.column), mended, finds, undesirable, lines)
+        texts.trim()
+        return Prepared(kinds, texts.column, mended, finds, undesirable, lines)
 
     def masked(self, text: str) -> str:
         """One text masked."""
@@ -174,7 +177,8 @@ class Cleaner:
         texts, kinds = prepared.texts, prepared.kinds
         cleaned = Cleaned(prepared, languages, np.full(len(texts), -1, np.int64))
         english = np.array(pc.is_in(languages, pa.array(STOP_WORD_LANGUAGES, pa.string())))
-        plain, batch = pc.string_is_ascii(texts), TextBatch(texts)
+        batch = TextBatch(texts)
+        plain = pa.array(kept(are_ascii)(batch.data, batch.offsets)) if self._compiled else pc.string_is_ascii(texts)
         for kind, is_plain in product(pc.unique(kinds).to_pylist(), (True, False)):
             chosen = pc.and_(pc.equal(kinds, kind), pc.equal(plain, is_plain))
             rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))

@@ -82,6 +82,15 @@ def find_spaced_words(data: Any, place: Any, end: Any, classes: Any, edges: Any,
 
 
 @njit(nogil=True, error_model="numpy")
+def are_ascii(data: Any, offsets: Any) -> Any:
+    """Whether each text is ASCII alone, (N,) bool."""
+    result = np.empty(len(offsets) - 1, np.bool_)
+    for text in range(len(offsets) - 1):
+        result[text] = is_ascii(data, np.uint64(offsets[text]), np.uint64(offsets[text + 1]))
+    return result
+
+
+@njit(nogil=True, error_model="numpy")
 def count(data: Any, loads: Any, offsets: Any, classes: Any) -> Any:
     """Characters and words, as `Features` counts them.
 

@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Callable
 
 import ftfy
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,15 +37,12 @@ LINE_SIGNS = ("[ \t\u00a0]\n", "\n\n\n")
 
 def rewrite(column: pa.Array, needed: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
     """The column with the texts where `needed` holds replaced by `function` of them."""
-    rows = np.flatnonzero(needed.to_numpy(zero_copy_only=False))
-    if not len(rows):
+    count = needed.true_count
+    if not count:
         return column
-    if len(rows) == len(column):
+    if count == len(column):
         return function(column).cast(column.type)
-    changed = function(column.take(pa.array(rows)))
-    order = np.arange(len(column))
-    order[rows] = len(column) + np.arange(len(rows))
-    return pa.chunked_array([column, changed.cast(column.type)]).take(pa.array(order)).combine_chunks()
+    return pc.replace_with_mask(column, needed, function(column.filter(needed)).cast(column.type))
 
 
 def each(function: Callable[[str], str]) -> Callable[[pa.Array], pa.Array]:

@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.text.checksums import is_whole, write_checksums
-from tasks.text.class_scores import ID_BITS, as_magnitudes, score_classes
+from tasks.text.class_scores import ID_BITS, as_magnitudes, lack_small_letters, score_classes
 from tasks.text.encoding import rewrite
 from tasks.text.kernels import kept
 from tasks.text.spans import TextBatch
@@ -37,6 +37,7 @@ SAMPLE_CHARS = 200  # read of each text; more hardly changes an answer
 ARRAYS = {name: f"{name}.npy" for name in ("moves", "rows", "features", "magnitudes", "priors", "names")}
 FILES = tuple(ARRAYS.values())
 MIN_CONFIDENCE = 0.5  # below it a text's language is unknown
+DOUBT = 1e-5  # so near to it the sums of numpy decide: others are rounded otherwise, by 10⁻⁶ at most
 _LOADING = Lock()
 PLACE = Path("cache") / "language"  # below the folder of state; may be deleted at any time
 NO_LANGUAGE = "zxx"  # ISO 639-2: no linguistic content; the model's class for code, numbers and the like
@@ -54,11 +55,9 @@ class Identifier:
         self._magnitudes = arrays["magnitudes"]
         self._priors = arrays["priors"].astype(np.float32)
         self._names = arrays["names"].tolist()
-        self._aliases = [
-            (self._names.index(name), place)
-            for place, name in enumerate(self._names)
-            if self._names.index(name) != place
-        ]
+        firsts = np.array([self._names.index(name) for name in self._names])
+        seconds = np.flatnonzero(firsts != np.arange(len(firsts)))
+        self._doubles = np.stack((firsts[seconds], seconds), axis=1)  # classes of one language, in two scripts
 
     @cached_property
     def _weights(self) -> np.ndarray:
@@ -73,28 +72,43 @@ class Identifier:
 
     def classify(self, column: pa.Array, compiled: bool = False) -> tuple[pa.Array, np.ndarray]:
         """The likeliest class of each whole text and its probability (N,), as py3langid gives them; N < 2^15."""
-        column = _without_capitals(column)
+        if compiled:  # most texts are passed over sooner than Arrow tells that they are not all in capitals
+            batch = TextBatch(column)
+            column = rewrite(column, pa.array(kept(lack_small_letters)(batch.data, batch.offsets)), _without_capitals)
+        else:
+            column = _without_capitals(column)
         batch = TextBatch(column)
-        scores = self._scores_at_once(batch) if compiled else self.scores(batch)
-        sizes = np.maximum(np.diff(batch.offsets), 1)
-        scores /= np.sqrt(sizes)[:, None].astype(np.float32)  # keeps the probabilities calibrated over lengths
+        sizes = np.diff(batch.offsets)
+        if compiled:
+            scores, best, confidence = self._classify_at_once(batch)
+            unsure = np.flatnonzero(np.abs(confidence - MIN_CONFIDENCE) < DOUBT)
+            best[unsure], confidence[unsure] = self._likeliest(scores[unsure], sizes[unsure])
+        else:
+            best, confidence = self._likeliest(self.scores(batch), sizes)
+        return pa.array(self._names, pa.string()).take(pa.array(best)), confidence
+
+    def _likeliest(self, scores: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The likeliest class of each text and its probability, each (N,). scores: (N, C), overwritten; sizes: bytes of
+        the texts, (N,)."""
+        scores /= np.sqrt(np.maximum(sizes, 1))[:, None].astype(np.float32)  # keeps the probabilities calibrated
         scores -= scores.max(1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(1, keepdims=True)
-        for first, double in self._aliases:  # one language in two scripts
+        for first, double in self._doubles.tolist():
             scores[:, first] += scores[:, double]
             scores[:, double] = 0
         best = scores.argmax(1)
-        return pa.array(self._names, pa.string()).take(pa.array(best)), scores[np.arange(len(best)), best]
+        return best, scores[np.arange(len(best)), best]
 
-    def _scores_at_once(self, batch: TextBatch) -> np.ndarray:
-        """As `scores`."""
+    def _classify_at_once(self, batch: TextBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `scores`, and as `_likeliest` of them but for how sums are rounded."""
         sizes = np.diff(batch.offsets)
-        found: np.ndarray = kept(score_classes)(
-            batch.data, batch.offsets, np.argsort(sizes, kind="stable"), self._moves, self._rows, self._features,
-            self._magnitudes, self._priors, np.log1p(np.arange(sizes.max(initial=1) + 1, dtype=np.float32)),
+        order = np.argsort(sizes.astype(np.uint16) if len(sizes) and sizes.max() < 1 << 16 else sizes, kind="stable")
+        scores, best, confidence = kept(score_classes)(
+            batch.data, batch.offsets, order, self._moves, self._rows, self._features, self._magnitudes, self._priors,
+            np.log1p(np.arange(sizes.max(initial=1) + 1, dtype=np.float32)), self._doubles,
         )  # fmt: skip
-        return found
+        return scores[:, : len(self._names)], best, confidence
 
     def scores(self, batch: TextBatch) -> np.ndarray:
         """Σ log(1 + count of the feature) · log P(feature | class) + log P(class), (N, C) float32."""

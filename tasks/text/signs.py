@@ -11,7 +11,7 @@ four. The others are followed side by side, a bit for each place in them (Shift-
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate, product
 from math import prod
@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from tasks.text.kernels import MULTIPLIER, NONE, ONE, kept
+from tasks.text.encoding import trim
+from tasks.text.kernels import MULTIPLIER, NONE, ONE, TWO, kept
+from tasks.text.places import gathered, may_be_trimmed, places
 from tasks.text.spans import TextBatch
 
 MOST_PLACES = 64  # of all sequences that are followed
@@ -41,6 +43,7 @@ def find_signs(
     offsets: Any,
     masks: Any,
     starts: Any,
+    longest: Any,
     ends: Any,
     fours: Any,
     strings: Any,
@@ -52,28 +55,32 @@ def find_signs(
     """The signs of each text, (N,) uint32, a bit each. A text counts as if a line end stood before it.
 
     masks: (256,) uint64, the places of the sequences that are followed at which a byte may stand; starts: the first
-    places; ends: (S,) uint64, the last places of each sign. fours: a table, with open addressing, of the first four
-    bytes of strings; strings: their numbers in it. rest, bounds: the other bytes of all strings, and where those of
-    each begin; borne: the signs of each string.
+    places; longest: the most places of a sequence; ends: (S,) uint64, the last places of each sign. fours: a table,
+    with open addressing, of the first four bytes of strings; strings: their numbers in it. rest, bounds: the other
+    bytes of all strings, and where those of each begin; borne: the signs of each string.
     """
-    result = np.zeros(len(offsets) - 1, np.uint32)
+    result, longest_text = np.zeros(len(offsets) - 1, np.uint32), 0
+    for text in range(len(offsets) - 1):
+        longest_text = max(longest_text, offsets[text + 1] - offsets[text])
+    places, met_fours = np.empty(longest_text + 1, np.uint64), np.empty(longest_text + 1, np.uint64)
     last_slot = np.uint64(len(fours) - 1)
     for text in range(len(offsets) - 1):
-        state, met, four, signs = masks[NEWLINE] & starts, NONE, LINE_END, np.uint32(0)
-        end = np.uint64(offsets[text + 1])
-        for place in range(np.uint64(offsets[text]), end):
-            byte = np.uint64(data[place])
-            state = (state << ONE | starts) & masks[byte]
-            met |= state
-            four = four >> BYTE | (byte | LOWER) << LAST_BYTE
+        begin, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
+        met, four, count, signs = follow(data, begin, end, masks, starts, longest), LINE_END, NONE, np.uint32(0)
+        for place in range(begin, end):  # nearly no slot is taken, so what is in them is looked at afterwards
+            four = four >> BYTE | (np.uint64(data[place]) | LOWER) << LAST_BYTE
+            places[count], met_fours[count] = place, four
+            count += ONE if fours[four * MULTIPLIER >> shift] else NONE
+        for which in range(count):
+            place, four = places[which], met_fours[which]
             slot = four * MULTIPLIER >> shift
             while fours[slot]:
                 if fours[slot] == four:
                     number = strings[slot]
-                    begin, length = bounds[number], bounds[number + 1] - bounds[number]
+                    first, length = bounds[number], bounds[number + 1] - bounds[number]
                     same = place + length < end
                     for step in range(length if same else NONE):
-                        same &= data[place + ONE + step] | LOWER == rest[begin + step]
+                        same &= data[place + ONE + step] | LOWER == rest[first + step]
                     if same:
                         signs |= borne[number]
                 slot = slot + ONE & last_slot
@@ -84,6 +91,26 @@ def find_signs(
     return result
 
 
+@njit(nogil=True, error_model="numpy")
+def follow(data: Any, begin: Any, end: Any, masks: Any, starts: Any, longest: Any) -> Any:
+    """All places of the sequences that are met in a text. Each step waits for the one before, so both halves of the
+    text are followed side by side, the second from where sequences that reach into it may begin."""
+    half = (end - begin) >> ONE if end - begin > TWO * longest else NONE
+    middle = begin + half
+    state, met, later = masks[NEWLINE] & starts, NONE, NONE
+    for place in range(middle - longest if half else middle, middle):
+        later = (later << ONE | starts) & masks[data[place]]
+    for place in range(begin, middle):
+        state = (state << ONE | starts) & masks[data[place]]
+        later = (later << ONE | starts) & masks[data[place + half]]
+        met |= state | later
+    state = later if half else state
+    for place in range(middle + half, end):
+        state = (state << ONE | starts) & masks[data[place]]
+        met |= state
+    return met
+
+
 class Signs:
     """Signs by name, each given as sequences of bytes, or of sets of them, as regular expressions write them; "é" is
     the byte 0xE9, not a character in UTF-8."""
@@ -92,6 +119,7 @@ class Signs:
         self.names = tuple(sequences)
         self._masks, self._starts, self._num_places = np.zeros(256, np.uint64), 0, 0
         self._followed: dict[str, np.uint64] = {}
+        self._longest = 0  # of those, in places
         self._ends = np.zeros(len(self.names), np.uint64)
         strings: dict[bytes, int] = {}
         for number, name in enumerate(self.names):
@@ -105,11 +133,12 @@ class Signs:
                     self._ends[number] |= self._follow(sequence, places)
         self._tabulate(strings)
 
-    def _follow(self, sequence: str, places: Iterable[Iterable[int]]) -> np.uint64:
+    def _follow(self, sequence: str, places: Sequence[Iterable[int]]) -> np.uint64:
         """Take a sequence among those that are followed; gives the bit of its last place."""
         if sequence in self._followed:
             return self._followed[sequence]
         self._starts |= 1 << self._num_places
+        self._longest = max(self._longest, len(places))
         for members in places:
             assert self._num_places < MOST_PLACES, "too many sequences have to be followed"
             self._masks[list(members)] |= np.uint64(1 << self._num_places)
@@ -136,8 +165,8 @@ class Signs:
         """The signs that each text bears, (N,) uint32: a bit each, of the first name the lowest."""
         batch = TextBatch(column)
         found: np.ndarray = kept(find_signs)(
-            batch.data, batch.offsets, self._masks, np.uint64(self._starts), self._ends, self._fours, self._strings,
-            self._shift, self._rest, self._bounds, self._borne,
+            batch.data, batch.offsets, self._masks, np.uint64(self._starts), np.uint64(self._longest), self._ends,
+            self._fours, self._strings, self._shift, self._rest, self._bounds, self._borne,
         )  # fmt: skip
         return found
 
@@ -153,25 +182,27 @@ class Texts:
     all."""
 
     def __init__(self, column: pa.Array, signs: Signs | None) -> None:
+        column = column.cast(pa.large_string())
         self._signs, self._borne = signs, signs.of(column) if signs else None
-        self._pieces, self._order = [column], np.arange(len(column))  # what was rewritten stands behind the others
+        self._columns = [column]  # what was rewritten stands in those behind the first
+        self._addresses, self._sizes = places(column)
 
     def bearing(self, sign: str) -> np.ndarray:
         """True for each text that bears a sign, (N,)."""
         if self._signs is None or self._borne is None:
-            return np.ones(len(self._order), bool)
+            return np.ones(len(self._sizes), bool)
         return (self._borne >> self._signs.names.index(sign) & 1).astype(bool)
 
     def where(self, chosen: np.ndarray) -> pa.Array:
         """The texts where `chosen`, (N,), holds, as they are now."""
-        if len(self._pieces) == 1 and chosen.all():
-            return self._pieces[0]
-        return pa.chunked_array(self._pieces).take(pa.array(self._order[chosen])).combine_chunks()
+        if len(self._columns) == 1 and chosen.all():
+            return self._columns[0]
+        return gathered(self._addresses[chosen], self._sizes[chosen], self._signs is not None)
 
     @property
     def column(self) -> pa.Array:
         """All texts as they are now."""
-        return self.where(np.ones(len(self._order), bool))
+        return self.where(np.ones(len(self._sizes), bool))
 
     def rewrite(self, chosen: np.ndarray, function: Callable[[pa.Array], pa.Array]) -> None:
         """Put what a function makes of the texts where `chosen`, (N,), holds in their place."""
@@ -181,7 +212,12 @@ class Texts:
         after = function(before).cast(before.type)
         differs = pc.not_equal(before, after)
         rows, changed = np.flatnonzero(chosen)[np.array(differs)], after.filter(differs)
-        self._order[rows] = sum(map(len, self._pieces)) + np.arange(len(rows))
-        self._pieces.append(changed)
+        self._columns.append(changed)
+        self._addresses[rows], self._sizes[rows] = places(changed)
         if self._signs is not None and self._borne is not None:
             self._borne[rows] = self._signs.of(changed)
+
+    def trim(self) -> None:
+        """Drop white space around each text, as `trim` of encoding.py does."""
+        some = may_be_trimmed(self._addresses, self._sizes) if self._signs else np.ones(len(self._sizes), bool)
+        self.rewrite(some, trim)

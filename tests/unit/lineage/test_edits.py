@@ -52,7 +52,8 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
     ("model/compiled_kernels.py", "attend"): MODELS - {"reward"},
     ("model/compiled_products.py", "columns"): MODELS,
-    ("model/vectors.py", "exp"): MODELS,
+    ("model/vectors.py", "swap_neighbours"): MODELS,
+    ("model/vectors.py", "exp"): {*MODELS, *DATA, "clean", "decontaminate"},  # languages are told with it
     ("model/pointers.py", "moved"): MODELS,
     ("model/attention_kernels.py", "derive"): MODELS,
     ("model/layouts.py", "_product"): MODELS,

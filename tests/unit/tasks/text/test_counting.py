@@ -1,6 +1,7 @@
 """What is counted by machine code is what numpy counts, on any text."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from tasks.text import counting, kernels
 from tasks.text.class_scores import BLOCK, LANES, as_magnitudes
 from tasks.text.compiled_features import CompiledFeatures
+from tasks.text.counting import are_ascii
 from tasks.text.features import Features
 from tasks.text.language import identifier
 from tasks.text.spans import LONG_SPAN, TextBatch
@@ -40,9 +42,23 @@ def test_each_measure_is_that_of_numpy(texts: list[str]) -> None:
 @example(["the house is where we live " * 9, "das Haus, in dem wir wohnen", "", "\0\0", "ab" * 2000])
 def test_languages_score_as_with_numpy(texts: list[str]) -> None:
     batch, model = TextBatch(texts), identifier()
-    ours, theirs = model._scores_at_once(batch), model.scores(batch)
+    (ours, best, chance), theirs = model._classify_at_once(batch), model.scores(batch)
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)  # a processor that rounds once where another does twice
     assert ours.argmax(1).tolist() == theirs.argmax(1).tolist()
+    expected, probability = model._likeliest(ours.copy(), np.diff(batch.offsets))
+    np.testing.assert_allclose(chance, probability, atol=2e-6)
+    assert all(one == other for one, other, sure in zip(best, expected, chance, strict=True) if sure > 0.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=8))
+@example(["ÄÖ", "TODO: 1", "ÄÖa", "", "DIE KATZE SITZT AUF DEM DACH", "ǅ"])
+def test_languages_are_told_as_with_numpy(texts: list[str]) -> None:
+    column = pa.array(texts, pa.large_string())
+    (ours, sure), (theirs, certainty) = (identifier().classify(column, compiled) for compiled in (True, False))
+    np.testing.assert_allclose(sure, certainty, atol=1e-4)
+    assert all(one == other for one, other, at in zip(ours, theirs, sure, strict=True) if at >= 0.5)
+    assert are_ascii(TextBatch(texts).data, TextBatch(texts).offsets).tolist() == [text.isascii() for text in texts]
 
 
 def test_weights_that_are_no_logarithms_of_probabilities_are_refused() -> None:

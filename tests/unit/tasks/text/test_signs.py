@@ -78,6 +78,7 @@ near = st.text("abBAc.@-_ 019\né\u00a0", max_size=20)
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(sequences, min_size=1, max_size=3), min_size=1, max_size=3), st.lists(near, max_size=5))
 @example([[r"ab\.c9"]], ["ab.c9", "ab.c", "xab.c9y", "AB.c9", "", "ab.ab.c9"])
+@example([["a[ab]c"], ["c9"]], ["x" * 20 + "abc9" + "x" * more for more in range(30)])
 @example([["aaaaa", "aaaab", "[^a]aaa"]], ["aaaa", "aaaaa", "baaab", "aaa", "xaaa"])
 def test_a_text_bears_the_signs_whose_sequences_stand_in_it(signs: list[list[str]], texts: list[str]) -> None:
     found = Signs({str(number): sign for number, sign in enumerate(signs)}).of(pa.array(texts, pa.large_string()))
@@ -121,3 +122,12 @@ def test_a_text_bears_the_signs_of_what_it_was_rewritten_to() -> None:
     texts.rewrite(np.array([True, False, True]), lambda part: pa.array([text.as_py() * 2 for text in part]))
     assert texts.column.to_pylist() == ["yzyz", "cd", "efef"]
     assert texts.where(np.array([True, True, False])).to_pylist() == ["yzyz", "cd"]
+
+
+@pytest.mark.parametrize("signs", [None, Signs({"x": ["ab"]})], ids=["numpy", "compiled"])
+def test_texts_are_trimmed_where_they_may_have_to_be(signs: Signs | None) -> None:
+    rows = ["", "\n", "\n\n a", " a", "a\u3000", "é", "a\t\n ", "b", "\u3000"]
+    texts = Texts(pa.array(rows, pa.string()), signs)
+    texts.trim()
+    assert texts.column.to_pylist() == ["", "", " a", " a", "a", "é", "a", "b", ""]
+    assert Texts(pa.array([], pa.string()), signs).column.to_pylist() == []

@@ -1,0 +1,58 @@
+"""Texts wherever they stand in memory: to take some of them, or to put others in their place, copies no others."""
+
+from __future__ import annotations
+
+from ctypes import string_at
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+
+from model.pointers import copy, octet
+from tasks.text.kernels import kept
+
+_NEWLINE, _SPACE, _WIDE = ord("\n"), ord(" "), 0x80
+
+
+def places(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The addresses of the texts of a column, large_string without nulls, and their bytes, each (N,) int64. They hold
+    as long as the column does."""
+    _, offsets, data = column.buffers()
+    if not len(column):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    bounds = np.frombuffer(offsets, np.int64, len(column) + 1, column.offset * 8)
+    return bounds[:-1] + (data.address if data else 0), np.diff(bounds)
+
+
+def gathered(addresses: np.ndarray, sizes: np.ndarray, compiled: bool) -> pa.Array:
+    """The texts that stand at addresses, (N,), as a column. compiled: by machine code (kernels.py)."""
+    bounds = np.concatenate(([0], np.cumsum(sizes)))
+    if compiled:
+        data: Any = np.empty(bounds[-1], np.uint8)
+        kept(_copy_texts)(addresses, bounds, data)
+    else:
+        data = b"".join(map(string_at, addresses.tolist(), sizes.tolist()))
+    return pa.LargeStringArray.from_buffers(len(sizes), pa.py_buffer(bounds), pa.py_buffer(data))
+
+
+@njit(nogil=True, error_model="numpy")
+def _copy_texts(addresses: Any, bounds: Any, data: Any) -> None:
+    for text in range(len(addresses)):
+        copy(data.ctypes.data + bounds[text], addresses[text], bounds[text + 1] - bounds[text])
+
+
+def may_be_trimmed(addresses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Whether `trim` of encoding.py may change each text, (N,) bool, by its first and last byte."""
+    found: np.ndarray = kept(_may_be_trimmed)(addresses, sizes)
+    return found
+
+
+@njit(nogil=True, error_model="numpy")
+def _may_be_trimmed(addresses: Any, sizes: Any) -> Any:
+    result = np.zeros(len(addresses), np.bool_)
+    for text in range(len(addresses)):
+        if sizes[text]:
+            first, last = octet(addresses[text]), octet(addresses[text] + sizes[text] - 1)
+            result[text] = first == _NEWLINE or last <= _SPACE or last >= _WIDE
+    return result
