@@ -84,3 +84,33 @@ def clear(typing: Any, target: Any, at: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(BYTES, types.int64), code
+
+
+def _is_space(builder: Any, vector: Any) -> Any:
+    """Of which bytes of ASCII `str.isspace` holds: 9 to 13 and 28 to 32."""
+    first = builder.icmp_unsigned("<", builder.sub(vector, _same(9)), _same(5))
+    return builder.or_(first, builder.icmp_unsigned("<", builder.sub(vector, _same(28)), _same(5)))
+
+
+@intrinsic
+def find_spaces(typing: Any, source: Any, place: Any) -> Any:
+    """A mask of the white space of ASCII among 64 bytes."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        found = _is_space(builder, builder.load(_at(builder, *given), align=1))
+        return builder.bitcast(found, LONG)
+
+    return types.uint64(BYTES, types.int64), code
+
+
+@intrinsic
+def copy_spaced(typing: Any, source: Any, place: Any, target: Any, at: Any) -> Any:
+    """Copy 64 bytes, with a blank for each white space of ASCII."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        vector = builder.load(_at(builder, *given[:2]), align=1)
+        spaced = builder.select(_is_space(builder, vector), _same(0x20), vector)
+        builder.store(spaced, _at(builder, *given[2:]), align=1)
+        return context.get_dummy_value()
+
+    return types.void(BYTES, types.int64, BYTES, types.int64), code
