@@ -11,7 +11,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-WORDS, HALVES, INTEGERS = (types.CPointer(kind) for kind in (types.float32, types.uint16, types.int64))
+WORDS, HALVES, INTEGERS, BYTES = (
+    types.CPointer(kind) for kind in (types.float32, types.uint16, types.int64, types.uint8)
+)
 INT = ir.IntType(32)
 
 
@@ -48,6 +50,12 @@ def halves(typing: Any, address: Any) -> Any:
 def integers(typing: Any, address: Any) -> Any:
     """A pointer to int64."""
     return INTEGERS(types.int64), _pointer
+
+
+@intrinsic
+def octets(typing: Any, address: Any) -> Any:
+    """A pointer to bytes."""
+    return BYTES(types.int64), _pointer
 
 
 @intrinsic

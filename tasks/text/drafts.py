@@ -43,6 +43,7 @@ _QUICK: dict[str, Any] = {
 }
 _HELD_BYTES = 8 << 20  # of text before it is written out
 _HELD_ROWS = 8192
+_WORTH_ASKING = 8 << 20  # bytes to read: whether machine code pays
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,18 @@ def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft | PlainRow
     if task.part.source.kind == "packages":
         yield from zip(task.part.items, package_documents(task.part, task.limits), strict=True)
     else:
+        compiled = _pays(sum(item.size for item in task.part.items))
         for item in task.part.items:
-            yield item, file_documents(item, task.part.source, task.limits, task.only)
+            yield item, file_documents(item, task.part.source, task.limits, task.only, compiled)
+
+
+def _pays(num_bytes: int) -> bool:
+    """As ``kernels.pays``, which takes longer to load than little text to read."""
+    if num_bytes < _WORTH_ASKING:
+        return False
+    from tasks.text import kernels
+
+    return kernels.pays(num_bytes)
 
 
 class _Writer:
@@ -145,8 +156,8 @@ class _Writer:
         else:
             self._settle()
             self._tables.append(plain_table(draft, item))
-            self._size += draft.chars
-            rows = len(draft.texts)
+            self._size += draft.num_bytes
+            rows = len(draft)
         self._rows += rows
         self.rows += rows
         if self._size >= _HELD_BYTES or self._rows >= _HELD_ROWS:
@@ -195,8 +206,7 @@ def take_drafts(corpus: Path, folder: Path) -> list[Segment]:
 
 def plain_table(rows: PlainRows, item: Item) -> pa.Table:
     """Plain rows of an item as a table."""
-    count, blank, reasons = len(rows.texts), rows.blank, rows.reasons
-    texts = pa.array(rows.texts, pa.large_string())
+    count, blank, texts, reasons = len(rows), rows.blank, rows.texts, rows.reasons
     same = {"source": blank.source, "license": blank.license, "kind": blank.kind, "split": blank.split, "collector": ""}
     columns = {name: pa.repeat(pa.scalar(value, pa.string()), count) for name, value in same.items()}
     where = {"file": item.uri, "sha256": item.sha256, "date": None, "digest": None}
@@ -206,7 +216,7 @@ def plain_table(rows: PlainRows, item: Item) -> pa.Table:
     columns |= {
         "doc_id": rows.doc_ids,
         "text": pc.if_else(unfit, pa.scalar(None, pa.large_string()), texts) if reasons.null_count < count else texts,
-        "origin": pa.array(rows.origins, pa.string()),
+        "origin": rows.origins,
         "collected_from": pa.StructArray.from_arrays(
             [known[field.name] for field in COLLECTED_FROM], fields=list(COLLECTED_FROM)
         ),

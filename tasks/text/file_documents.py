@@ -4,18 +4,22 @@ A licence that the user states for a source counts before one that a document de
 page's licence link, a row's field ``license``), and that before the licence file of the folder.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
+
+import pyarrow as pa
 
 from tasks.text import licences
 from tasks.text.conversations import FIELDS as CONVERSATIONS
 from tasks.text.conversations import conversation_of
 from tasks.text.decoding import without_surrogates
-from tasks.text.documents import EMPTY, Draft, Limits, PlainRows, place_of, rejected_draft, unfit
+from tasks.text.documents import EMPTY, Draft, GatheredRows, Limits, PlainRows, place_of, rejected_draft, unfit
 from tasks.text.formats import TABLES, language_of
 from tasks.text.html import declared
 from tasks.text.huggingface import read_dataset
@@ -28,15 +32,19 @@ from tasks.text.rows import PlainLines, one_by_one, read_rows_in_blocks
 from tasks.text.sources import Source
 from tasks.text.webarchive import Page, read_pages
 
+if TYPE_CHECKING:
+    from tasks.text.json_columns import ColumnReader
+
 _LANGUAGES, _DATES = ("language", "lang"), ("date", "timestamp", "created")
 _SAYING = frozenset({"id", "license", *_LANGUAGES, *_DATES})
 _MOST_CHARS = 100  # of a licence, language or date that a row states
 
 
 def file_documents(
-    item: Item, source: Source, limits: Limits, only: LineRange | None = None
+    item: Item, source: Source, limits: Limits, only: LineRange | None = None, compiled: bool = False
 ) -> Iterator[Draft | PlainRows]:
-    """Everything that an item holds, or that some of its lines hold, in order.
+    """Everything that an item holds, or that some of its lines hold, in order. compiled: plain lines are read by
+    machine code (kernels.py).
 
     Raises ItemChanged, also after the last, if it is not what the snapshot saw; OSError if it cannot be read.
     """
@@ -45,7 +53,9 @@ def file_documents(
         blank.kind = source.text_kind or "text"
         named = (source.text_field, source.origin_field, "id", "license", *_LANGUAGES, *_DATES, *CONVERSATIONS)
         columns = [name for name in named if name]
-        drafts = _of_rows(_blocks_of(item, limits.max_document_bytes, columns, only), item, source, blank)
+        reader = _reader(source) if compiled and item.kind == "jsonl" else None
+        blocks = _blocks_of(item, limits.max_document_bytes, columns, only, reader)
+        drafts = _of_rows(blocks, item, source, blank, compiled)
     else:
         drafts = _drafts(item, blank, limits) if item.kind != "warc" else _of_pages(item, source, blank, limits)
     nothing = only is None  # of a range, another may hold something
@@ -66,7 +76,11 @@ def rows_of(item: Item, max_bytes: int) -> Iterator[Row | Rejected]:
 
 
 def _blocks_of(
-    item: Item, max_bytes: int, columns: list[str] | None = None, only: LineRange | None = None
+    item: Item,
+    max_bytes: int,
+    columns: list[str] | None = None,
+    only: LineRange | None = None,
+    reader: ColumnReader | None = None,
 ) -> Iterator[Row | Rejected | PlainLines]:
     if item.kind == "dataset":
         yield from read_dataset(item, max_bytes)
@@ -74,7 +88,14 @@ def _blocks_of(
     file_format: Any = item.kind
     known, look = (only.state, only.looks) if only else (None, True)
     with on_disk(item, known, look) as path:
-        yield from read_rows_in_blocks(path, file_format, max_bytes, columns, only)
+        yield from read_rows_in_blocks(path, file_format, max_bytes, columns, only, reader)
+
+
+def _reader(source: Source) -> ColumnReader:
+    """Of lines that say nothing of themselves but their origin."""
+    from tasks.text.json_columns import ColumnReader  # see minhash.py
+
+    return ColumnReader(source.text_field, source.origin_field, _SAYING)
 
 
 def origin_of(fields: dict[str, Any], source: Source, otherwise: str) -> str:
@@ -84,18 +105,16 @@ def origin_of(fields: dict[str, Any], source: Source, otherwise: str) -> str:
 
 
 def _of_rows(
-    blocks: Iterator[Row | Rejected | PlainLines], item: Item, source: Source, blank: Draft
+    blocks: Iterator[Row | Rejected | PlainLines], item: Item, source: Source, blank: Draft, compiled: bool
 ) -> Iterator[Draft | PlainRows]:
     counted_in = "line" if item.kind == "jsonl" else "row"
     told = replace(blank, license=blank.license if source.license is None else source.license)
-    plain = PlainRows(told, counted_in)
+    plain = GatheredRows(told, counted_in, compiled)
     for block in blocks:
-        lines = block if isinstance(block, PlainLines) else None
-        if lines and (found := _columns_of(lines.objects, source, blank.origin)):
-            plain.add(range(lines.first, lines.first + len(lines.objects)), *found)
+        if isinstance(block, PlainLines) and (found := _columns_of(block, source, blank.origin)):
+            plain.add_columns(block.first, *found)
             if plain.is_full:
-                yield plain
-                plain = PlainRows(told, counted_in)
+                yield plain.take()
             continue
         for row in one_by_one([block]):
             draft = None
@@ -106,32 +125,31 @@ def _of_rows(
                 and _SAYING.isdisjoint(row.fields)
                 and isinstance(text := row.fields.get(source.text_field), str)
             ):
-                plain.add([row.line], [without_surrogates(text)], [origin_of(row.fields, source, blank.origin)])
+                plain.add(row.line, without_surrogates(text), origin_of(row.fields, source, blank.origin))
             else:
                 draft = _of_row(row, source, blank, counted_in)
-            if plain.texts and (draft is not None or plain.is_full):
-                yield plain
-                plain = PlainRows(told, counted_in)
+            if len(plain) and (draft is not None or plain.is_full):
+                yield plain.take()
             if draft is not None:
                 yield draft
-    if plain.texts:
-        yield plain
+    if len(plain):
+        yield plain.take()
 
 
-def _columns_of(objects: list[dict[str, Any]], source: Source, otherwise: str) -> tuple[list[str], list[str]] | None:
+def _columns_of(lines: PlainLines, source: Source, otherwise: str) -> tuple[pa.Array, pa.Array] | None:
     """The texts and origins of plain lines, unless one of them has no text or says something of itself."""
+    if lines.columns is not None:
+        texts, origins = lines.columns.texts, lines.columns.origins
+        return texts, pa.repeat(pa.scalar(otherwise, pa.string()), len(texts)) if origins is None else origins
+    objects = lines.objects
     if not _SAYING.isdisjoint(chain.from_iterable(objects)):
         return None
     name = source.text_field
-    texts: list[Any] = [fields.get(name) for fields in objects]
-    if {*map(type, texts)} != {str}:
+    found: list[Any] = [fields.get(name) for fields in objects]
+    if {*map(type, found)} != {str}:
         return None
-    if source.origin_field is None:
-        return texts, [otherwise] * len(texts)
-    origins: list[Any] = [fields.get(source.origin_field) for fields in objects]
-    if {*map(type, origins)} == {str}:
-        return texts, [origin or otherwise for origin in origins]
-    return texts, [origin_of(fields, source, otherwise) for fields in objects]
+    named = [origin_of(fields, source, otherwise) for fields in objects]
+    return pa.array(found, pa.large_string()), pa.array(named, pa.string())
 
 
 def _of_pages(item: Item, source: Source, blank: Draft, limits: Limits) -> Iterator[Draft]:

@@ -18,15 +18,17 @@ import numba
 import numpy as np
 from numba import njit
 
+from model.byte_vectors import LANES
+from model.pointers import octets
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.text import spans
+from tasks.text.spacing import space_evenly
 
 WORTH_LOADING, WORTH_COMPILING = 8 << 20, 128 << 20  # bytes of text
 PLACE = Path("cache") / "compiled"  # below the folder of state; may be deleted at any time
 
 WORD, SPACE, UNSPACED = np.uint64(spans.WORD), np.uint64(spans.SPACE), np.uint64(spans.UNSPACED)
-PADDING = spans.PADDING
 LONG = spans.LONG_SPAN  # bytes of a word that is hashed by a library, not here
 # Places are unsigned: numba takes a signed one for a place from the end where it is negative, and looks each time.
 NONE, ONE, TWO, THREE, FOUR, EIGHT = (np.uint64(number) for number in (0, 1, 2, 3, 4, 8))
@@ -110,11 +112,15 @@ def is_ascii(data: Any, begin: Any, end: Any) -> Any:
 @njit(nogil=True, error_model="numpy")
 def evenly_spaced(data: Any, offsets: Any, classes: Any) -> Any:
     """As `TextBatch.evenly_spaced`: bytes, uint8, and offsets, (N + 1,)."""
-    result, bounds = np.empty(offsets[-1] + PADDING, np.uint8), np.zeros(len(offsets), np.int64)
-    written = NONE
+    result, bounds = np.empty(offsets[-1] + LANES, np.uint8), np.zeros(len(offsets), np.int64)
+    source, target, written = octets(data.ctypes.data), octets(result.ctypes.data), NONE
     for text in range(len(offsets) - 1):
         begin, place, end, after_space = written, np.uint64(offsets[text]), np.uint64(offsets[text + 1]), ONE
         if is_ascii(data, place, end):
+            done, at, after_space = space_evenly(
+                source, np.int64(place), np.int64(end), len(data), target, np.int64(written)
+            )
+            place, written = np.uint64(done), np.uint64(at)
             for byte in range(place, end):
                 is_space = np.uint64(classes[data[byte]] & spans.SPACE) >> THREE
                 result[written] = data[byte] if not is_space else 32
@@ -135,7 +141,7 @@ def evenly_spaced(data: Any, offsets: Any, classes: Any) -> Any:
         if after_space and written > begin:
             written -= ONE
         bounds[text + 1] = written
-    return result[:written].copy(), bounds
+    return result[:written], bounds
 
 
 @njit(nogil=True, error_model="numpy")

@@ -1,5 +1,7 @@
 """Rows of users' files of JSON lines and of Parquet, in bounded memory; what could not be read stands in its place."""
 
+from __future__ import annotations
+
 import io
 import json
 import re
@@ -7,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
@@ -21,6 +23,9 @@ from tasks.text.json_documents import NotOneDocument, begins_document, elements_
 from tasks.text.ranges import LineRange, open_range
 from tasks.text.readers import Rejected, Row, blocks, checked_row, excerpt_of, legacy_of, lines_of, opened
 
+if TYPE_CHECKING:
+    from tasks.text.json_columns import ColumnReader, Columns
+
 _BATCH_ROWS, _BATCH_BYTES = 1_000, 16 << 20  # of a table in memory at once
 _PLAIN = frozenset({str, int, bool, type(None)})
 _C1 = re.compile(b"\xc2[\x80-\x9f]")  # the control characters from U+0080 on
@@ -30,11 +35,20 @@ _PARQUET_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, Memory
 @dataclass(frozen=True, slots=True)
 class PlainLines:
     """Lines of a file from the line ``first`` on, (N,), each of which is an object in UTF-8 whose values are texts,
-    whole numbers, truth values and null: ``objects``. lines: their bytes."""
+    whole numbers, truth values and null: ``objects``. lines: their bytes. columns: what was asked for of them, where
+    machine code has read it (json_columns.py)."""
 
     first: int
     lines: bytes
-    objects: list[dict[str, Any]]
+    known: list[dict[str, Any]] | None = None
+    columns: Columns | None = None
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """One a line."""
+        found = _plain_objects(self.lines, len(self.lines)) if self.known is None else self.known
+        assert found is not None, "what machine code takes for plain lines is no less than them"
+        return found
 
     def rows(self) -> Iterator[Row]:
         """The same one by one."""
@@ -69,12 +83,17 @@ def read_rows_in_blocks(
     max_bytes: int,
     columns: list[str] | None = None,
     only: LineRange | None = None,
+    reader: ColumnReader | None = None,
 ) -> Iterator[Row | Rejected | PlainLines]:
-    """The same, many plain lines at once."""
-    return _parquet_rows(path, max_bytes, columns) if file_format == "parquet" else _json_rows(path, max_bytes, only)
+    """The same, many plain lines at once, and where possible as columns that ``reader`` reads."""
+    if file_format == "parquet":
+        return _parquet_rows(path, max_bytes, columns)
+    return _json_rows(path, max_bytes, only, reader)
 
 
-def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[Row | Rejected | PlainLines]:
+def _json_rows(
+    path: Path, max_bytes: int, only: LineRange | None, reader: ColumnReader | None
+) -> Iterator[Row | Rejected | PlainLines]:
     if only is None and _is_document(path, max_bytes):
         yield from _document_rows(path, max_bytes)
         return
@@ -84,6 +103,8 @@ def _json_rows(path: Path, max_bytes: int, only: LineRange | None) -> Iterator[R
         for first, block in blocks(stream, max_bytes, only.before if only else 0):
             if isinstance(block, Rejected):
                 yield block
+            elif wide is None and reader is not None and (found := reader.read(block, max_bytes)) is not None:
+                yield PlainLines(first, block, columns=found)
             elif wide is None and (objects := _plain_objects(block, max_bytes)) is not None:
                 yield PlainLines(first, block, objects)
             else:

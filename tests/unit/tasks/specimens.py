@@ -103,7 +103,13 @@ def one_by_one(found: Draft | PlainRows) -> list[Draft]:
     """The drafts of what a file gives."""
     if isinstance(found, Draft):
         return [found]
-    columns = zip(found.texts, found.origins, found.places.to_pylist(), found.reasons.to_pylist(), strict=True)
+    columns = zip(
+        found.texts.to_pylist(),
+        found.origins.to_pylist(),
+        found.places.to_pylist(),
+        found.reasons.to_pylist(),
+        strict=True,
+    )
     return [
         replace(found.blank, text=text, origin=origin, place=place, reason=reason)
         for text, origin, place, reason in columns

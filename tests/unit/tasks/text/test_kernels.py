@@ -15,7 +15,7 @@ from tasks.text.clusters import ShingleStore, bucket_pairs, components
 from tasks.text.minhash import band_hashes
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import Remembered
-from tasks.text.spans import LONG_SPAN, TextBatch
+from tasks.text.spans import CHARACTERS, LONG_SPAN, TextBatch
 from tests.in_memory import InMemory
 
 # Letters, digits, marks and blanks of several scripts and sizes in UTF-8, of which many make no word and many do.
@@ -49,6 +49,23 @@ def test_shingles_signatures_and_digests_are_those_of_numpy(rows: list[str], siz
     assert ours[1].dtype == theirs[1].dtype and np.array_equal(ours[1], theirs[1])
     assert np.array_equal(normalised_digests(batch, compiled=True), normalised_digests(batch))
     assert np.array_equal(band_hashes(ours[1], 21, 6, compiled=True), band_hashes(ours[1], 21, 6))
+
+
+def test_white_space_is_evened_out_as_by_numpy() -> None:
+    """Of every character of ASCII, in texts of every size up to some vectors, with little white space and with much."""
+    generator, rows = np.random.default_rng(0), [chr(code) * 3 for code in range(128)]
+    for size in range(300):
+        for share in (0.0, 0.02, 0.5, 0.98, 1.0):
+            letters = generator.integers(0, 128, size, np.uint8)
+            letters[generator.random(size) < share] = ord(" ")
+            rows.append(letters.tobytes().decode())
+    for some in (rows, rows[::-1], ["é", *rows[::7], "\u2028"]):
+        batch = TextBatch(some)
+        found, expected = (
+            kernels.evenly_spaced(batch.data, batch.offsets, CHARACTERS.known(batch)),
+            batch.evenly_spaced(),
+        )
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("step", "high", "done"), [(1, 2**32, True), (2**30, 4, True), (1, 2**20, False)])

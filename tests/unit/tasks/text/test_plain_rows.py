@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.text import file_documents
+from tasks.text import drafts, file_documents
 from tasks.text.documents import Limits
 from tasks.text.drafts import DraftTask, write_drafts
 from tasks.text.items import Item, Part
@@ -50,7 +50,11 @@ def test_by_columns_or_one_by_one(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     item = Item(path.as_uri(), path.stat().st_size, digest, "elsewhere", "Apache-2.0", "jsonl", 0, "train")
     source = Source(kind="files", path=str(path), license=license, origin_field=origin, text_kind=kind)
-    assert drafted(item, source, folder) == one_by_one(item, source, folder)
+    expected = one_by_one(item, source, folder)
+    for compiled in (False, True):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(drafts, "_pays", lambda num_bytes: compiled)  # noqa: B023 (used at once)
+            assert drafted(item, source, folder) == expected
 
 
 def drafted(item: Item, source: Source, folder: Path) -> list[dict]:

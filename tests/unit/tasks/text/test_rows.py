@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.text import readers, rows
+from tasks.text.json_columns import ColumnReader
 from tasks.text.readers import Rejected, Row, blocks, lines
 from tasks.text.rows import PlainLines, _plain_object, _plain_objects, read_rows, read_rows_in_blocks
 
@@ -62,6 +63,8 @@ def test_no_lines_pass_for_objects_together() -> None:
         block = b"\n".join([PLAIN[0], *chosen, b""])
         each = [_plain_object(line) for line in io.BytesIO(block)]
         assert _plain_objects(block, 20_000) == (None if None in each else each), block
+        if (columns := ColumnReader("text", None).read(block, 20_000)) is not None:
+            assert columns.texts.to_pylist() == [one and one["text"] for one in each], block
     short_and_long = b'{"a": 1}\n{"a": 12345}\n'
     assert _plain_objects(short_and_long, 13) and not _plain_objects(short_and_long, 12)
 
