@@ -19,7 +19,7 @@ from model.tokenizer import byte_alphabet
 from tasks.text import kernels
 from tasks.text.cutting import FEW, join_ids
 from tasks.text.merging import LONGEST_WORD, Merges, encode_words
-from tasks.text.pretokens import Pretokens, WordNumbers
+from tasks.text.pretokens import WordNumbers
 from tasks.text.spans import TextBatch, sum_by_offsets
 
 MAX_WORDS = 1 << 21  # words remembered before starting afresh, to bound memory (about 60 bytes a word)
@@ -58,9 +58,10 @@ class BatchEncoder:
         batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
         if len(self._numbers) > MAX_WORDS:
             self._forget()
-        words, numbers, new = self._numbers.of_batch(batch)
-        if len(new):
-            self._learn(batch, words, new)
+        words = self._numbers.of_batch(batch)
+        numbers = words.numbers
+        if len(words.new_starts):
+            self._learn(batch, words.new_starts, words.new_lengths)
         if self._compiled:
             ids, per_text = kernels.kept(join_ids)(numbers, words.counts, self._counts, self._begins, self._ids)
             return ids, per_text
@@ -70,12 +71,11 @@ class BatchEncoder:
         places += np.arange(len(places))
         return self._ids[places], sum_by_offsets(counts, np.concatenate(([0], np.cumsum(words.counts))))
 
-    def _learn(self, batch: TextBatch, words: Pretokens, new: np.ndarray) -> None:
-        """Encode words that have just been given a number; new: their rows in `words`, (N,)."""
-        first, last = len(self._numbers) - len(new), len(self._numbers)
+    def _learn(self, batch: TextBatch, starts: np.ndarray, lengths: np.ndarray) -> None:
+        """Encode words that have just been given a number: where they begin and their bytes, both (W,)."""
+        first, last = len(self._numbers) - len(starts), len(self._numbers)
         self._counts, self._begins = _grown(self._counts, last), _grown(self._begins, last)
-        starts, lengths = words.starts[new], words.lengths[new]
-        by_library = np.ones(len(new), bool)
+        by_library = np.ones(len(starts), bool)
         if self._merges is not None:
             by_library = lengths > LONGEST_WORD
             short, table = np.flatnonzero(~by_library), self._merges

@@ -19,7 +19,7 @@ from tokenizers import pre_tokenizers
 from model.bpe import Words
 from tasks.text import cutting
 from tasks.text.kernels import kept
-from tasks.text.spans import LONG_SPAN, CharacterTable, Spans, TextBatch, hash_spans
+from tasks.text.spans import CharacterTable, Spans, TextBatch
 
 OTHER, LETTER, NUMBER, SPACE = 0, 1, 2, 3
 _APOSTROPHE, _BLANK = ord("'"), ord(" ")
@@ -72,23 +72,13 @@ def split_words(batch: TextBatch) -> Spans:
 
 
 class Pretokens(NamedTuple):
-    """Of a batch: where each begins and its bytes, both (S,), and how many each text has, (N,)."""
+    """Of a batch: the number of each, (S,) int32, and how many each text has, (N,). Where those begin that were met for
+    the first time, and their bytes, both (F,): one for each new number, in their order."""
 
-    starts: np.ndarray
-    lengths: np.ndarray
+    numbers: np.ndarray
     counts: np.ndarray
-
-
-def hashed_words(batch: TextBatch, compiled: bool) -> tuple[Pretokens, np.ndarray]:
-    """The pre-tokens and their hashes, (S,) uint64. compiled: by machine code (kernels.py)."""
-    if not compiled:
-        words = split_words(batch)
-        counts = np.bincount(words.documents, minlength=len(batch))
-        return Pretokens(words.starts, words.lengths, counts), batch.hashes(words)
-    starts, lengths, hashes, counts = kept(cutting.cut)(batch.data, batch.loads, batch.offsets, CLASSES.known(batch))
-    longer = np.flatnonzero(lengths > LONG_SPAN)
-    hashes[longer] = hash_spans(batch.data, starts[longer], lengths[longer])
-    return Pretokens(starts, lengths, counts), hashes
+    new_starts: np.ndarray
+    new_lengths: np.ndarray
 
 
 def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
@@ -129,17 +119,21 @@ class WordTable:
             self._grow()
         self._enter(hashes, numbers)
 
-    def number(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Number of each hash, (S,); those not met before get the next ones. Also where these stand first, (N,). By
-        machine code (kernels.py)."""
-        numbers, new = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int64)
-        begin, before = 0, self._held
+    def number(self, batch: TextBatch) -> Pretokens:
+        """The pre-tokens of a batch, cut and numbered by machine code (kernels.py); those not met before get the next
+        numbers."""
+        marks, counts = kept(cutting.cut)(batch.data, batch.offsets, CLASSES.known(batch))
+        num_words = int(counts.sum())
+        numbers = np.empty(num_words, np.int32)
+        starts, lengths = np.empty(num_words, np.int64), np.empty(num_words, np.int64)  # of which little is touched
+        word = place = new = 0
         while True:
-            begin, self._held = kept(cutting.number_words)(
-                hashes, begin, numbers, new[self._held - before :], self._keys, self._numbers, self._held
-            )
-            if begin == len(hashes):
-                return numbers, new[: self._held - before]
+            word, place, self._held, new = kept(cutting.number_words)(
+                batch.data, batch.loads, marks, word, place, numbers, starts, lengths,
+                self._keys, self._numbers, self._held, new,
+            )  # fmt: skip
+            if word == num_words:
+                return Pretokens(numbers, counts, starts[:new].copy(), lengths[:new].copy())
             self._grow()
 
     def _grow(self) -> None:
@@ -176,23 +170,22 @@ class WordNumbers:
     def __len__(self) -> int:
         return self._num_words
 
-    def of_batch(self, batch: TextBatch) -> tuple[Pretokens, np.ndarray, np.ndarray]:
-        """The pre-tokens (S,), the number of each (S,), and those (rows of S) that were met for the first time: one for
-        each new number, in their order."""
-        words, hashes = hashed_words(batch, self._compiled)
+    def of_batch(self, batch: TextBatch) -> Pretokens:
+        """The pre-tokens of a batch by their numbers."""
         if self._compiled:
-            numbers, first = self._table.number(hashes)
-            self._num_words += len(first)
-            return words, numbers, first
+            found = self._table.number(batch)
+            self._num_words += len(found.new_starts)
+            return found
+        words = split_words(batch)
+        hashes, counts = batch.hashes(words), np.bincount(words.documents, minlength=len(batch))
         numbers = self._table.find(hashes)
         unknown = np.flatnonzero(numbers < 0)
-        if not len(unknown):
-            return words, numbers, unknown
         new, first = np.unique(hashes[unknown], return_index=True)
         self._table.add(new, np.arange(self._num_words, self._num_words + len(new), dtype=np.int32))
         self._num_words += len(new)
         numbers[unknown] = self._table.find(hashes[unknown])
-        return words, numbers, unknown[first]
+        first = unknown[first]
+        return Pretokens(numbers, counts, words.starts[first], words.lengths[first])
 
 
 def count_words(batches: Iterable[TextBatch], compiled: bool = False) -> Words:
@@ -201,10 +194,10 @@ def count_words(batches: Iterable[TextBatch], compiled: bool = False) -> Words:
     numbers, counts = WordNumbers(compiled), np.zeros(0, np.int64)
     contents, lengths = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
     for batch in batches:
-        words, found, first = numbers.of_batch(batch)
-        sizes = words.lengths[first]
+        found = numbers.of_batch(batch)
+        sizes = found.new_lengths
         before = np.cumsum(sizes) - sizes
-        contents.append(batch.bytes[np.repeat(words.starts[first] - before, sizes) + np.arange(int(sizes.sum()))])
+        contents.append(batch.bytes[np.repeat(found.new_starts - before, sizes) + np.arange(int(sizes.sum()))])
         lengths.append(sizes)
-        counts = np.bincount(found, minlength=len(numbers)) + np.pad(counts, (0, len(numbers) - len(counts)))
+        counts = np.bincount(found.numbers, minlength=len(numbers)) + np.pad(counts, (0, len(numbers) - len(counts)))
     return Words(np.concatenate(contents), np.cumsum(np.concatenate(([0], *lengths))), counts)

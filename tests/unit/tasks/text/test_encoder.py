@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words, train_tokenizer
+from tasks.text import cutting
 from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of
-from tasks.text.pretokens import WordTable, count_words, hashed_words, split_words
+from tasks.text.pretokens import CLASSES, WordNumbers, WordTable, count_words, split_words
 from tasks.text.spans import TextBatch
 
 SAMPLES = [
@@ -131,10 +132,10 @@ def test_words_are_cut_as_tokenizers_does(tokenizer, texts):
     batch = TextBatch(texts)
     words = split_words(batch)
     data = batch.bytes.tobytes()
-    at_once, hashes = hashed_words(batch, compiled=True)
-    assert np.array_equal(at_once.starts, words.starts) and np.array_equal(at_once.lengths, words.lengths)
-    assert np.array_equal(at_once.counts, np.bincount(words.documents, minlength=len(texts)))
-    assert np.array_equal(hashes, batch.hashes(words))
+    marks, counts = cutting.cut(batch.data, batch.offsets, CLASSES.known(batch))
+    marked = np.flatnonzero(np.unpackbits(marks.view(np.uint8), bitorder="little"))
+    assert np.array_equal(marked, [*words.starts, batch.num_bytes])
+    assert np.array_equal(counts, np.bincount(words.documents, minlength=len(texts)))
     ours = [
         (int(document), data[start : start + length].decode())
         for start, length, document in zip(words.starts, words.lengths, words.documents, strict=True)
@@ -146,6 +147,21 @@ def test_words_are_cut_as_tokenizers_does(tokenizer, texts):
         for _, (begin, end) in cutter.pre_tokenize_str(text)
     ]
     assert ours == theirs
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(any_text, max_size=4), more=st.lists(any_text, max_size=4))
+def test_each_distinct_word_has_a_number(texts, more):
+    for compiled in (False, True):
+        numbers, contents = WordNumbers(compiled), []
+        for batch in (TextBatch(texts), TextBatch(more)):
+            words, found, data = split_words(batch), numbers.of_batch(batch), batch.bytes.tobytes()
+            assert np.array_equal(found.counts, np.bincount(words.documents, minlength=len(batch)))
+            places = zip(found.new_starts.tolist(), found.new_lengths.tolist(), strict=True)
+            contents += [data[start : start + length] for start, length in places]
+            assert len(set(contents)) == len(contents) == len(numbers)
+            spans = zip(words.starts.tolist(), words.lengths.tolist(), strict=True)
+            assert [contents[number] for number in found.numbers] == [data[begin : begin + size] for begin, size in spans]
 
 
 def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
@@ -163,11 +179,10 @@ def test_the_table_grows_and_survives_colliding_slots():
     assert table.find(hashes).tolist() == list(range(10, 17))
     assert table.find(np.array([17, 3], np.uint64)).tolist() == [-1, -1]
     at_once = WordTable(capacity=4)
-    numbers, first = at_once.number(hashes[[0, 1, 0, 2, 3, 1]])
-    assert (numbers.tolist(), first.tolist()) == ([0, 1, 0, 2, 3, 1], [0, 1, 3, 4])
-    numbers, first = at_once.number(hashes)
-    assert (numbers.tolist(), first.tolist()) == (list(range(7)), [4, 5, 6])
-    assert at_once.find(hashes).tolist() == list(range(7))
+    assert at_once.number(TextBatch(["a b a c d", " b"])).numbers.tolist() == [0, 1, 2, 3, 4, 1]
+    found = at_once.number(TextBatch([" d e f", "", " g b c"]))
+    assert (found.numbers.tolist(), found.counts.tolist()) == ([4, 5, 6, 7, 1, 3], [3, 0, 3])
+    assert (found.new_starts.tolist(), found.new_lengths.tolist()) == ([2, 4, 6], [2, 2, 2])
 
 
 def test_the_same_vocabulary_is_learnt_from_words_counted_either_way():
