@@ -13,7 +13,20 @@ import numpy as np
 from numba import njit
 
 from model.byte_masks import between, count_bits, lowest
-from tasks.text.kernels import FOUR, NONE, ONE, TWO, UNSPACED, WORD, character_at, hash_word
+from tasks.text.kernels import (
+    EIGHT,
+    FOUR,
+    MULTIPLIER,
+    NONE,
+    ONE,
+    TWO,
+    UNSPACED,
+    WORD,
+    character_at,
+    first_bytes,
+    hash_word,
+    mix64,
+)
 
 FEW = FOUR
 LETTER_OR_SPACE, NUMBER_OR_SPACE = np.uint64(1), np.uint64(2)  # bits of the classes of pretokens.py
@@ -21,6 +34,7 @@ BLANK, APOSTROPHE = ord(" "), ord("'")
 S, T, R, V, E, M, L, D = b"strvemld"
 WIDTH = np.uint64(64)
 BLOCK_BITS, IN_BLOCK = np.uint64(6), WIDTH - ONE
+AT_ONCE = 1024  # words that are hashed and looked up together; what is known of them fits into the nearest cache
 
 
 @njit(nogil=True, error_model="numpy")
@@ -172,37 +186,63 @@ def cut(data: Any, offsets: Any, classes: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
+def hash_words(data: Any, loads: Any, begins: Any, hashes: Any, longer: Any) -> None:
+    """`hash_word` of words end to end: where they begin and the last one ends, (W + 1,) uint64, and room for (W,).
+
+    In several loops, of which the compiler makes vectors, and none of which has to foresee how long a word is."""
+    for word in range(len(hashes)):
+        hashes[word] = loads[begins[word]]
+    for word in range(len(hashes)):
+        length = begins[word + 1] - begins[word]
+        hashes[word] = mix64(hashes[word] & first_bytes(min(length, EIGHT)) ^ length * MULTIPLIER)
+    num_longer = 0
+    for word in range(len(hashes)):
+        longer[num_longer] = word
+        num_longer += begins[word + 1] - begins[word] > EIGHT
+    for word in longer[:num_longer]:
+        hashes[word] = hash_word(data, loads, begins[word], begins[word + 1] - begins[word])
+
+
+@njit(nogil=True, error_model="numpy")
 def number_words(
     data: Any, loads: Any, marks: Any, word: Any, place: Any, found: Any, starts: Any, lengths: Any,
-    keys: Any, numbers: Any, held: Any, new: Any,
+    slots: Any, hashes: Any, held: Any, new: Any,
 ) -> Any:  # fmt: skip
     """Look the words that `cut` found, from one on that begins at a place, up in a `WordTable` that holds so many, and
     enter those it does not hold under the next numbers: their numbers go to found, (S,) int32, the places of the new
     ones and their bytes to starts and lengths, behind the `new` ones that are there. Gives the first word that was not
-    looked up, since the table is half full, and its place; how many the table holds, and how many are new."""
-    mask = np.uint64(len(keys) - 1)
-    start, block = np.uint64(place), np.uint64(place) >> BLOCK_BITS
-    bits = marks[block] & ~((bit(start) << ONE) - ONE)
-    for row in range(word, len(found)):
-        while not bits:
-            block += ONE
-            bits = marks[block]
-        end = (block << BLOCK_BITS) + lowest(bits)
-        key = hash_word(data, loads, start, end - start)
-        slot = key & mask
-        while numbers[slot] >= 0 and keys[slot] != key:
-            slot = (slot + ONE) & mask
-        if numbers[slot] < 0:
-            if 2 * held >= len(keys):
-                return row, np.int64(start), held, new
-            keys[slot], numbers[slot] = key, held
-            starts[new], lengths[new] = start, end - start
-            held += 1
-            new += 1
-        found[row] = numbers[slot]
-        start = end
-        bits &= bits - ONE
-    return len(found), np.int64(start), held, new
+    looked up, since the table may be full, and its place; how many the table holds, and how many are new."""
+    mask = np.uint64(len(slots) - 1)
+    begins, keys, longer = np.empty(AT_ONCE + 1, np.uint64), np.empty(AT_ONCE, np.uint64), np.empty(AT_ONCE, np.int32)
+    begins[0], block = place, np.uint64(place) >> BLOCK_BITS
+    bits = marks[block] & ~((bit(begins[0]) << ONE) - ONE)
+    while word < len(found) and held + AT_ONCE <= len(hashes):
+        size, count = min(AT_ONCE, len(found) - word), 0
+        while count < size:
+            while not bits:
+                block += ONE
+                bits = marks[block]
+            count += 1
+            begins[count] = (block << BLOCK_BITS) + lowest(bits)
+            bits &= bits - ONE
+        hash_words(data, loads, begins, keys[:size], longer)
+        for row in range(size):
+            key = keys[row]
+            slot = key & mask
+            number = slots[slot]
+            while number >= 0 and hashes[np.uint64(number)] != key:
+                slot = (slot + ONE) & mask
+                number = slots[slot]
+            if number < 0:
+                number = held
+                slots[slot], hashes[held] = number, key
+                starts[new], lengths[new] = begins[row], begins[row + 1] - begins[row]
+                held += 1
+                new += 1
+            found[word + row] = number
+        word += size
+        begins[0] = begins[size]
+    return word, np.int64(begins[0]), held, new
 
 
 @njit(nogil=True, error_model="numpy")

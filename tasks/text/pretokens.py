@@ -93,31 +93,36 @@ def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
 
 
 class WordTable:
-    """64-bit hash → number: open addressing with linear probing, looked up for many hashes at once."""
+    """Numbers 64-bit hashes from 0 in the order in which they are entered: open addressing with linear probing, looked
+    up for many hashes at once. The hashes lie by their numbers, so that those met first, and most often, lie together
+    in the processor's cache."""
 
     def __init__(self, capacity: int = 1 << 16) -> None:
-        self._keys = np.zeros(capacity, np.uint64)
-        self._numbers = np.full(capacity, -1, np.int32)
+        self._slots = np.full(capacity, -1, np.int32)
+        self._hashes = np.zeros(capacity // 2, np.uint64)
         self._held = 0
+
+    def __len__(self) -> int:
+        return self._held
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
         """Number of each hash, −1 where there is none."""
-        mask = np.uint64(len(self._keys) - 1)
+        mask = np.uint64(len(self._slots) - 1)
         slots = (hashes & mask).astype(np.int64)
-        numbers = self._numbers[slots]
-        wrong = np.flatnonzero((numbers >= 0) & (self._keys[slots] != hashes))
+        numbers = self._slots[slots]
+        wrong = np.flatnonzero((numbers >= 0) & (self._hashes[numbers] != hashes))
         while len(wrong):
             slots[wrong] = (slots[wrong] + 1) & int(mask)
-            numbers[wrong] = self._numbers[slots[wrong]]
-            wrong = wrong[(numbers[wrong] >= 0) & (self._keys[slots[wrong]] != hashes[wrong])]
+            numbers[wrong] = self._slots[slots[wrong]]
+            wrong = wrong[(numbers[wrong] >= 0) & (self._hashes[numbers[wrong]] != hashes[wrong])]
         return numbers
 
-    def add(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
+    def add(self, hashes: np.ndarray) -> None:
         """Enter distinct hashes that are not in the table yet."""
-        self._held += len(hashes)
-        if 2 * self._held > len(self._keys):
-            self._grow()
-        self._enter(hashes, numbers)
+        self._make_room(len(hashes))
+        begin, self._held = self._held, self._held + len(hashes)
+        self._hashes[begin : self._held] = hashes
+        self._enter(begin)
 
     def number(self, batch: TextBatch) -> Pretokens:
         """The pre-tokens of a batch, cut and numbered by machine code (kernels.py); those not met before get the next
@@ -127,33 +132,35 @@ class WordTable:
         numbers = np.empty(num_words, np.int32)
         starts, lengths = np.empty(num_words, np.int64), np.empty(num_words, np.int64)  # of which little is touched
         word = place = new = 0
-        while True:
+        while word < num_words:
+            self._make_room(cutting.AT_ONCE)
             word, place, self._held, new = kept(cutting.number_words)(
                 batch.data, batch.loads, marks, word, place, numbers, starts, lengths,
-                self._keys, self._numbers, self._held, new,
+                self._slots, self._hashes, self._held, new,
             )  # fmt: skip
-            if word == num_words:
-                return Pretokens(numbers, counts, starts[:new].copy(), lengths[:new].copy())
-            self._grow()
+        return Pretokens(numbers, counts, starts[:new].copy(), lengths[:new].copy())
 
-    def _grow(self) -> None:
-        """Make room for as many as it holds, and as many more."""
-        used = self._numbers >= 0
-        hashes, numbers = self._keys[used], self._numbers[used]
-        capacity = 1 << int(4 * self._held - 1).bit_length()
-        self._keys, self._numbers = np.zeros(capacity, np.uint64), np.full(capacity, -1, np.int32)
-        self._enter(hashes, numbers)
+    def _make_room(self, num_new: int) -> None:
+        """Let the table be at most half full with so many more; where it would be fuller, an eighth to a quarter."""
+        held = self._held + num_new
+        if held <= len(self._hashes):
+            return
+        capacity = 1 << int(4 * held - 1).bit_length()
+        self._slots, hashes = np.full(capacity, -1, np.int32), self._hashes[: self._held]
+        self._hashes = np.zeros(capacity // 2, np.uint64)
+        self._hashes[: self._held] = hashes
+        self._enter(0)
 
-    def _enter(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
-        mask = len(self._keys) - 1
-        slots = (hashes & np.uint64(mask)).astype(np.int64)
-        while len(hashes):
-            free = self._numbers[slots] < 0
-            self._numbers[slots[free]] = numbers[free]
-            self._keys[slots[free]] = hashes[free]
-            left = self._numbers[slots] != numbers  # another was there, or took the same free slot
-            # a slot shared by two newcomers holds the last of both arrays, written in the same order
-            hashes, numbers, slots = hashes[left], numbers[left], (slots[left] + 1) & mask
+    def _enter(self, begin: int) -> None:
+        """Find slots for the hashes from a number on."""
+        numbers = np.arange(begin, self._held, dtype=np.int32)
+        mask = len(self._slots) - 1
+        slots = (self._hashes[numbers] & np.uint64(mask)).astype(np.int64)
+        while len(numbers):
+            free = self._slots[slots] < 0
+            self._slots[slots[free]] = numbers[free]
+            left = self._slots[slots] != numbers  # another was there, or took the same free slot
+            numbers, slots = numbers[left], (slots[left] + 1) & mask
 
 
 class WordNumbers:
@@ -165,24 +172,20 @@ class WordNumbers:
 
     def __init__(self, compiled: bool = False) -> None:
         self._table, self._compiled = WordTable(), compiled
-        self._num_words = 0
 
     def __len__(self) -> int:
-        return self._num_words
+        return len(self._table)
 
     def of_batch(self, batch: TextBatch) -> Pretokens:
         """The pre-tokens of a batch by their numbers."""
         if self._compiled:
-            found = self._table.number(batch)
-            self._num_words += len(found.new_starts)
-            return found
+            return self._table.number(batch)
         words = split_words(batch)
         hashes, counts = batch.hashes(words), np.bincount(words.documents, minlength=len(batch))
         numbers = self._table.find(hashes)
         unknown = np.flatnonzero(numbers < 0)
         new, first = np.unique(hashes[unknown], return_index=True)
-        self._table.add(new, np.arange(self._num_words, self._num_words + len(new), dtype=np.int32))
-        self._num_words += len(new)
+        self._table.add(new)
         numbers[unknown] = self._table.find(hashes[unknown])
         first = unknown[first]
         return Pretokens(numbers, counts, words.starts[first], words.lengths[first])

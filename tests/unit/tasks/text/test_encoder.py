@@ -174,9 +174,9 @@ def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
 def test_the_table_grows_and_survives_colliding_slots():
     table = WordTable(capacity=4)
     hashes = np.array([1, 5, 9, 13, 1 << 40, 2, 0], np.uint64)  # four share a slot
-    table.add(hashes[:2], np.array([10, 11], np.int32))
-    table.add(hashes[2:], np.arange(12, 17, dtype=np.int32))
-    assert table.find(hashes).tolist() == list(range(10, 17))
+    table.add(hashes[:2])
+    table.add(hashes[2:])
+    assert table.find(hashes).tolist() == list(range(7))
     assert table.find(np.array([17, 3], np.uint64)).tolist() == [-1, -1]
     at_once = WordTable(capacity=4)
     assert at_once.number(TextBatch(["a b a c d", " b"])).numbers.tolist() == [0, 1, 2, 3, 4, 1]
