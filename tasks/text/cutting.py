@@ -24,7 +24,6 @@ from tasks.text.kernels import (
     WORD,
     character_at,
     first_bytes,
-    hash_word,
     mix64,
 )
 
@@ -186,8 +185,8 @@ def cut(data: Any, offsets: Any, classes: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def hash_words(data: Any, loads: Any, begins: Any, hashes: Any, longer: Any) -> None:
-    """`hash_word` of words end to end: where they begin and the last one ends, (W + 1,) uint64, and room for (W,).
+def hash_words(loads: Any, begins: Any, hashes: Any, longer: Any) -> None:
+    """As `hash_spans`, of words end to end: where they begin and the last one ends, (W + 1,) uint64, and room for (W,).
 
     In several loops, of which the compiler makes vectors, and none of which has to foresee how long a word is."""
     for word in range(len(hashes)):
@@ -195,17 +194,25 @@ def hash_words(data: Any, loads: Any, begins: Any, hashes: Any, longer: Any) -> 
     for word in range(len(hashes)):
         length = begins[word + 1] - begins[word]
         hashes[word] = mix64(hashes[word] & first_bytes(min(length, EIGHT)) ^ length * MULTIPLIER)
-    num_longer = 0
+    num_longer, done = 0, EIGHT
     for word in range(len(hashes)):
         longer[num_longer] = word
-        num_longer += begins[word + 1] - begins[word] > EIGHT
-    for word in longer[:num_longer]:
-        hashes[word] = hash_word(data, loads, begins[word], begins[word + 1] - begins[word])
+        num_longer += begins[word + 1] - begins[word] > done
+    while num_longer:
+        num_longer_still = 0
+        for word in longer[:num_longer]:
+            left = begins[word + 1] - begins[word] - done
+            block = loads[begins[word] + done] & first_bytes(min(left, EIGHT))
+            hashes[word] = mix64(hashes[word] * MULTIPLIER ^ block)
+            longer[num_longer_still] = word
+            num_longer_still += left > EIGHT
+        num_longer = num_longer_still
+        done += EIGHT
 
 
 @njit(nogil=True, error_model="numpy")
 def number_words(
-    data: Any, loads: Any, marks: Any, word: Any, place: Any, found: Any, starts: Any, lengths: Any,
+    loads: Any, marks: Any, word: Any, place: Any, found: Any, starts: Any, lengths: Any,
     slots: Any, hashes: Any, held: Any, new: Any,
 ) -> Any:  # fmt: skip
     """Look the words that `cut` found, from one on that begins at a place, up in a `WordTable` that holds so many, and
@@ -225,7 +232,7 @@ def number_words(
             count += 1
             begins[count] = (block << BLOCK_BITS) + lowest(bits)
             bits &= bits - ONE
-        hash_words(data, loads, begins, keys[:size], longer)
+        hash_words(loads, begins, keys[:size], longer)
         for row in range(size):
             key = keys[row]
             slot = key & mask

@@ -135,7 +135,7 @@ class WordTable:
         while word < num_words:
             self._make_room(cutting.AT_ONCE)
             word, place, self._held, new = kept(cutting.number_words)(
-                batch.data, batch.loads, marks, word, place, numbers, starts, lengths,
+                batch.loads, marks, word, place, numbers, starts, lengths,
                 self._slots, self._hashes, self._held, new,
             )  # fmt: skip
         return Pretokens(numbers, counts, starts[:new].copy(), lengths[:new].copy())
@@ -152,14 +152,15 @@ class WordTable:
         self._enter(0)
 
     def _enter(self, begin: int) -> None:
-        """Find slots for the hashes from a number on."""
-        numbers = np.arange(begin, self._held, dtype=np.int32)
+        """Find slots for the hashes from a number on. Of those that want the same one the first gets it: what was met
+        first is looked up most."""
+        numbers = np.arange(begin, self._held, dtype=np.int32)[::-1]
         mask = len(self._slots) - 1
         slots = (self._hashes[numbers] & np.uint64(mask)).astype(np.int64)
         while len(numbers):
             free = self._slots[slots] < 0
             self._slots[slots[free]] = numbers[free]
-            left = self._slots[slots] != numbers  # another was there, or took the same free slot
+            left = self._slots[slots] != numbers  # another was there, or took the same free slot, as the last written
             numbers, slots = numbers[left], (slots[left] + 1) & mask
 
 
