@@ -15,10 +15,10 @@ from numba import njit
 from model.byte_masks import between, count_bits, lowest
 from tasks.text.kernels import (
     EIGHT,
-    FOUR,
     MULTIPLIER,
     NONE,
     ONE,
+    THREE,
     TWO,
     UNSPACED,
     WORD,
@@ -27,7 +27,7 @@ from tasks.text.kernels import (
     mix64,
 )
 
-FEW = FOUR
+FEW = THREE
 LETTER_OR_SPACE, NUMBER_OR_SPACE = np.uint64(1), np.uint64(2)  # bits of the classes of pretokens.py
 BLANK, APOSTROPHE = ord(" "), ord("'")
 S, T, R, V, E, M, L, D = b"strvemld"
@@ -253,28 +253,40 @@ def number_words(
 
 
 @njit(nogil=True, error_model="numpy")
-def join_ids(numbers: Any, sizes: Any, counts: Any, begins: Any, ids: Any) -> Any:
-    """Ids of all texts end to end, (T,) int32, and how many each has, (N,) int64. numbers: of the words, (S,); sizes:
-    how many of them each text has, (N,). ids[begins[n] : begins[n] + counts[n]] are those of the word of number n;
-    there must be FEW more behind the last."""
-    total: Any = 0
-    for number in numbers:
-        total += counts[number]
-    result, per_text = np.empty(total + FEW, np.int32), np.zeros(len(sizes), np.int64)
+def join_ids(numbers: Any, sizes: Any, words: Any, begins: Any, ids: Any, result: Any) -> Any:
+    """Write the ids of all texts end to end to result, where there is room for FEW more; how many each text has, (N,)
+    int64. numbers: of the words, (S,); sizes: how many of them each text has, (N,). words: how many ids the word of
+    each number has, and its first FEW; ids[begins[n] :] are all of those of number n."""
+    per_text = np.empty(len(sizes), np.int64)
     first, written = NONE, NONE
     for text in range(len(sizes)):
         before, after = written, first + np.uint64(sizes[text])
         for word in range(first, after):
             number = np.uint64(numbers[word])
-            begin, count = np.uint64(begins[number]), np.uint64(counts[number])
-            for step in range(FEW):  # as many as most words have at most: how many no processor can foresee
-                result[written + step] = ids[begin + step]
-            for step in range(FEW, count):
-                result[written + step] = ids[begin + step]
+            count = np.uint64(words[number, 0])
+            for step in range(FEW):  # as many as nearly all words have at most: how many no processor can foresee
+                result[written + step] = words[number, ONE + step]
+            if count > FEW:
+                begin = np.uint64(begins[number])
+                for step in range(FEW, count):
+                    result[written + step] = ids[begin + step]
             written += count
         per_text[text] = written - before
         first = after
-    return result[:total], per_text
+    return per_text
+
+
+@njit(nogil=True, error_model="numpy")
+def join_with_ends(ids: Any, lengths: Any, end: Any, result: Any) -> None:
+    """As `with_ends` (encoder.py), written to result, (T + N,)."""
+    first, written = NONE, NONE
+    for text in range(len(lengths)):
+        length = np.uint64(lengths[text])
+        for place in range(length):
+            result[written + place] = ids[first + place]
+        result[written + length] = end
+        first += length
+        written += length + ONE
 
 
 @njit(nogil=True, error_model="numpy")
@@ -303,11 +315,13 @@ def count_words(data: Any, offsets: Any, classes: Any) -> Any:
 def count_tokens(ids: Any, lengths: Any, partial: Any, used: Any) -> Any:
     """How many ids of each text, (N,) int64, are of the tokens marked in partial, (V,) bool. ids: end to end, (T,);
     lengths: how many each text has, (N,). Each id's uses are added to used, (V,) int64."""
-    result, first = np.zeros(len(lengths), np.int64), 0
+    result, first = np.empty(len(lengths), np.int64), NONE
     for text in range(len(lengths)):
-        for place in range(first, first + lengths[text]):
-            number = ids[place]
+        after, count = first + np.uint64(lengths[text]), 0
+        for place in range(first, after):
+            number = np.uint64(ids[place])
             used[number] += 1
-            result[text] += partial[number]
-        first += lengths[text]
+            count += partial[number]
+        result[text] = count
+        first = after
     return result
