@@ -196,7 +196,7 @@ class Chosen:
 
 def encode_group(chosen: Chosen, folder: Path, compiled: bool) -> tuple[np.ndarray, list[Encoded | None]]:
     """Bytes of all documents, (N,), and those of each split in tokens; None for one without any."""
-    table = chosen.group.read(["text", *BY.values()])
+    table = chosen.group.read(["text", *BY.values()], as_numbers=BY.values())
     parts = (table.filter(pa.array(split)) for split in chosen.splits)
     encoded = [encode(part, encoding_of(folder, compiled)) if part.num_rows else None for part in parts]
     return pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy(), encoded
