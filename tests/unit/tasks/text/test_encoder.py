@@ -9,7 +9,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words, train_tokenizer
 from tasks.text import cutting
-from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of
+from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of, with_ends
 from tasks.text.pretokens import CLASSES, WordNumbers, WordTable, count_words, split_words
 from tasks.text.spans import TextBatch
 
@@ -161,7 +161,9 @@ def test_each_distinct_word_has_a_number(texts, more):
             contents += [data[start : start + length] for start, length in places]
             assert len(set(contents)) == len(contents) == len(numbers)
             spans = zip(words.starts.tolist(), words.lengths.tolist(), strict=True)
-            assert [contents[number] for number in found.numbers] == [data[begin : begin + size] for begin, size in spans]
+            assert [contents[number] for number in found.numbers] == [
+                data[begin : begin + size] for begin, size in spans
+            ]
 
 
 def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
@@ -169,6 +171,23 @@ def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
     small = BatchEncoder(tokenizer.backend)
     for text in [*SAMPLES, "other words", *SAMPLES]:
         assert encoded(small, [text])[0] == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_each_document_ends_with_a_token(compiled):
+    ids, lengths = np.array([5, 6, 7], np.int32), np.array([0, 2, 0, 1])
+    tokens = with_ends(ids, lengths, 9, np.dtype("<u2"), compiled)
+    assert (tokens.tolist(), tokens.dtype) == ([9, 5, 6, 9, 9, 7, 9], np.uint16)
+
+
+def test_bytes_may_become_several_tokens():
+    """A byte that the vocabulary has no token for is written as those of its character in the alphabet."""
+    vocabulary = {token: number for number, token in enumerate(["a", "<0xC4>", "<0xA0>", "<unk>"])}
+    backend = tokenizers.Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    texts = [" " * 2000 + "a", "a a"]
+    assert encoded(BatchEncoder(backend, compiled=True), texts) == Tokenizer(backend).encode_batch(texts)
+    assert len(encoded(BatchEncoder(backend, compiled=True), texts)[0]) == 4001
 
 
 def test_the_table_grows_and_survives_colliding_slots():
