@@ -32,14 +32,14 @@ from tasks.lineage.parallel import count_workers, in_threads, suited
 from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
-from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of
+from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of, with_ends
 from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.least_points import Sample
 from tasks.text.points import points_of
 from tasks.text.pretokens import count_words
 from tasks.text.shards import RowGroup, count_bytes, read_corpus, row_groups, shard_paths
 from tasks.text.spans import TextBatch
-from tasks.text.token_shards import TRAIN, VALIDATION, ShardWriter, index_writer, token_dtype, with_ends
+from tasks.text.token_shards import TRAIN, VALIDATION, ShardWriter, index_writer, token_dtype
 
 HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
 MANY_CHARACTERS = 1000  # of a script; so many that are written in parts are worth a warning
@@ -196,7 +196,7 @@ class Chosen:
 
 def encode_group(chosen: Chosen, folder: Path, compiled: bool) -> tuple[np.ndarray, list[Encoded | None]]:
     """Bytes of all documents, (N,), and those of each split in tokens; None for one without any."""
-    table = chosen.group.read(["text", *BY.values()])
+    table = chosen.group.read(["text", *BY.values()], as_numbers=BY.values())
     parts = (table.filter(pa.array(split)) for split in chosen.splits)
     encoded = [encode(part, encoding_of(folder, compiled)) if part.num_rows else None for part in parts]
     return pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy(), encoded
@@ -211,7 +211,8 @@ def encode(part: pa.Table, encoding: Encoding) -> Encoded:
     fertility = Fertility(encoding.pieces, encoding.compiled)
     fertility.add(part, batch, ids, lengths)
     tokenizer = encoding.tokenizer
-    tokens = with_ends(ids, lengths, tokenizer.endoftext_id, token_dtype(tokenizer.vocab_size))
+    dtype = token_dtype(tokenizer.vocab_size)
+    tokens = with_ends(ids, lengths, tokenizer.endoftext_id, dtype, encoding.compiled)
     return Encoded(tokens, lengths + 1, fertility.tally())
 
 

@@ -17,9 +17,9 @@ import tokenizers
 
 from model.tokenizer import byte_alphabet
 from tasks.text import kernels
-from tasks.text.cutting import FEW, join_ids
+from tasks.text.cutting import FEW, join_ids, join_with_ends
 from tasks.text.merging import LONGEST_WORD, Merges, encode_words
-from tasks.text.pretokens import Pretokens, WordNumbers
+from tasks.text.pretokens import WordNumbers
 from tasks.text.spans import TextBatch, sum_by_offsets
 
 MAX_WORDS = 1 << 21  # words remembered before starting afresh, to bound memory (about 60 bytes a word)
@@ -48,34 +48,37 @@ class BatchEncoder:
 
     def _forget(self) -> None:
         self._numbers = WordNumbers(self._compiled)
-        self._counts = np.zeros(1 << 16, np.int64)  # tokens of each word
-        self._begins = np.zeros(1 << 16, np.int64)  # where they lie in _ids
+        self._words = np.zeros((1 << 16, 1 + int(FEW)), np.int32)  # how many tokens each word has, and the first ones
+        self._begins = np.zeros(1 << 16, np.int64)  # where all of them lie in _ids
         self._ids = np.zeros(1 << 18, np.int32)
         self._used = 0
+        self._per_byte = 1  # tokens that a byte has become, at most
 
     def encode(self, texts: TextBatch | Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts end to end, (T,) int32, and how many each text has, (N,) int64."""
         batch = texts if isinstance(texts, TextBatch) else TextBatch(texts)
         if len(self._numbers) > MAX_WORDS:
             self._forget()
-        words, numbers, new = self._numbers.of_batch(batch)
-        if len(new):
-            self._learn(batch, words, new)
+        words = self._numbers.of_batch(batch)
+        numbers = words.numbers
+        if len(words.new_starts):
+            self._learn(batch, words.new_starts, words.new_lengths)
         if self._compiled:
-            ids, per_text = kernels.kept(join_ids)(numbers, words.counts, self._counts, self._begins, self._ids)
-            return ids, per_text
-        counts = self._counts[numbers]
+            ids = np.empty(self._per_byte * batch.num_bytes + int(FEW), np.int32)  # of which a part is touched
+            join = kernels.kept(join_ids)
+            per_text = join(numbers, words.counts, self._words, self._begins, self._ids, ids)
+            return ids[: per_text.sum()], per_text
+        counts = self._words[numbers, 0].astype(np.int64)
         ends = np.cumsum(counts)
         places = np.repeat(self._begins[numbers] - (ends - counts), counts)
         places += np.arange(len(places))
         return self._ids[places], sum_by_offsets(counts, np.concatenate(([0], np.cumsum(words.counts))))
 
-    def _learn(self, batch: TextBatch, words: Pretokens, new: np.ndarray) -> None:
-        """Encode words that have just been given a number; new: their rows in `words`, (N,)."""
-        first, last = len(self._numbers) - len(new), len(self._numbers)
-        self._counts, self._begins = _grown(self._counts, last), _grown(self._begins, last)
-        starts, lengths = words.starts[new], words.lengths[new]
-        by_library = np.ones(len(new), bool)
+    def _learn(self, batch: TextBatch, starts: np.ndarray, lengths: np.ndarray) -> None:
+        """Encode words that have just been given a number: where they begin and their bytes, both (W,)."""
+        first, last = len(self._numbers) - len(starts), len(self._numbers)
+        self._words, self._begins = _grown(self._words, last), _grown(self._begins, last)
+        by_library = np.ones(len(starts), bool)
         if self._merges is not None:
             by_library = lengths > LONGEST_WORD
             short, table = np.flatnonzero(~by_library), self._merges
@@ -88,15 +91,19 @@ class BatchEncoder:
             places = zip(starts[others].tolist(), (starts + lengths)[others].tolist(), strict=True)
             tokens = [tokenize(data[start:end].decode("latin-1").translate(alphabet)) for start, end in places]
             ids = np.array([token.id for word in tokens for token in word], np.int32)
-            self._keep(first + others, ids, np.array([len(word) for word in tokens], np.int64))
+            counts = np.array([len(word) for word in tokens], np.int64)
+            self._per_byte = max(self._per_byte, int(np.max(-(-counts // lengths[others]))))
+            self._keep(first + others, ids, counts)
 
     def _keep(self, numbers: np.ndarray, ids: np.ndarray, counts: np.ndarray) -> None:
         """Remember the ids, (T,), of the words of some numbers, (W,); counts: how many each has, (W,)."""
         begin, end = self._used, self._used + len(ids)
-        self._ids = _grown(self._ids, end + int(FEW))
-        self._counts[numbers] = counts
-        self._begins[numbers] = begin + np.cumsum(counts) - counts
+        self._ids = _grown(self._ids, end)
         self._ids[begin:end] = ids
+        self._begins[numbers] = begins = begin + np.cumsum(counts) - counts
+        self._words[numbers, 0] = counts
+        for step in range(int(FEW)):  # those behind the last one of a word are never looked at
+            self._words[numbers, 1 + step] = self._ids.take(begins + step, mode="clip")
         self._used = end
 
 
@@ -125,11 +132,25 @@ def encoder_of(backend: tokenizers.Tokenizer, compiled: bool = False) -> BatchEn
         return PlainEncoder(backend, str(error))
 
 
+def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int, dtype: np.dtype, compiled: bool = False) -> np.ndarray:
+    """The tokens of documents as they are stored, (T + N,): ids, (T,), with `end` behind each document of so many,
+    (N,). compiled: by machine code (kernels.py)."""
+    if compiled:
+        result = np.empty(len(ids) + len(lengths), dtype)
+        kernels.kept(join_with_ends)(ids, lengths, end, result)
+        return result
+    is_id = np.ones(len(ids) + len(lengths), bool)
+    is_id[np.cumsum(lengths + 1) - 1] = False
+    result = np.full(len(is_id), end, dtype)
+    result[is_id] = ids
+    return result
+
+
 def _grown(array: np.ndarray, size: int) -> np.ndarray:
-    """The array, with room for `size` values."""
+    """The array, with room for `size` values, or rows."""
     if size <= len(array):
         return array
-    larger = np.zeros(max(size, 2 * len(array)), array.dtype)
+    larger = np.zeros((max(size, 2 * len(array)), *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
 

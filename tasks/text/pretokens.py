@@ -19,7 +19,7 @@ from tokenizers import pre_tokenizers
 from model.bpe import Words
 from tasks.text import cutting
 from tasks.text.kernels import kept
-from tasks.text.spans import LONG_SPAN, CharacterTable, Spans, TextBatch, hash_spans
+from tasks.text.spans import CharacterTable, Spans, TextBatch
 
 OTHER, LETTER, NUMBER, SPACE = 0, 1, 2, 3
 _APOSTROPHE, _BLANK = ord("'"), ord(" ")
@@ -72,23 +72,13 @@ def split_words(batch: TextBatch) -> Spans:
 
 
 class Pretokens(NamedTuple):
-    """Of a batch: where each begins and its bytes, both (S,), and how many each text has, (N,)."""
+    """Of a batch: the number of each, (S,) int32, and how many each text has, (N,). Where those begin that were met for
+    the first time, and their bytes, both (F,): one for each new number, in their order."""
 
-    starts: np.ndarray
-    lengths: np.ndarray
+    numbers: np.ndarray
     counts: np.ndarray
-
-
-def hashed_words(batch: TextBatch, compiled: bool) -> tuple[Pretokens, np.ndarray]:
-    """The pre-tokens and their hashes, (S,) uint64. compiled: by machine code (kernels.py)."""
-    if not compiled:
-        words = split_words(batch)
-        counts = np.bincount(words.documents, minlength=len(batch))
-        return Pretokens(words.starts, words.lengths, counts), batch.hashes(words)
-    starts, lengths, hashes, counts = kept(cutting.cut)(batch.data, batch.loads, batch.offsets, CLASSES.known(batch))
-    longer = np.flatnonzero(lengths > LONG_SPAN)
-    hashes[longer] = hash_spans(batch.data, starts[longer], lengths[longer])
-    return Pretokens(starts, lengths, counts), hashes
+    new_starts: np.ndarray
+    new_lengths: np.ndarray
 
 
 def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
@@ -103,63 +93,75 @@ def _contraction_lengths(batch: TextBatch, marks: np.ndarray) -> np.ndarray:
 
 
 class WordTable:
-    """64-bit hash → number: open addressing with linear probing, looked up for many hashes at once."""
+    """Numbers 64-bit hashes from 0 in the order in which they are entered: open addressing with linear probing, looked
+    up for many hashes at once. The hashes lie by their numbers, so that those met first, and most often, lie together
+    in the processor's cache."""
 
     def __init__(self, capacity: int = 1 << 16) -> None:
-        self._keys = np.zeros(capacity, np.uint64)
-        self._numbers = np.full(capacity, -1, np.int32)
+        self._slots = np.full(capacity, -1, np.int32)
+        self._hashes = np.zeros(capacity // 2, np.uint64)
         self._held = 0
+
+    def __len__(self) -> int:
+        return self._held
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
         """Number of each hash, −1 where there is none."""
-        mask = np.uint64(len(self._keys) - 1)
+        mask = np.uint64(len(self._slots) - 1)
         slots = (hashes & mask).astype(np.int64)
-        numbers = self._numbers[slots]
-        wrong = np.flatnonzero((numbers >= 0) & (self._keys[slots] != hashes))
+        numbers = self._slots[slots]
+        wrong = np.flatnonzero((numbers >= 0) & (self._hashes[numbers] != hashes))
         while len(wrong):
             slots[wrong] = (slots[wrong] + 1) & int(mask)
-            numbers[wrong] = self._numbers[slots[wrong]]
-            wrong = wrong[(numbers[wrong] >= 0) & (self._keys[slots[wrong]] != hashes[wrong])]
+            numbers[wrong] = self._slots[slots[wrong]]
+            wrong = wrong[(numbers[wrong] >= 0) & (self._hashes[numbers[wrong]] != hashes[wrong])]
         return numbers
 
-    def add(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
+    def add(self, hashes: np.ndarray) -> None:
         """Enter distinct hashes that are not in the table yet."""
-        self._held += len(hashes)
-        if 2 * self._held > len(self._keys):
-            self._grow()
-        self._enter(hashes, numbers)
+        self._make_room(len(hashes))
+        begin, self._held = self._held, self._held + len(hashes)
+        self._hashes[begin : self._held] = hashes
+        self._enter(begin)
 
-    def number(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Number of each hash, (S,); those not met before get the next ones. Also where these stand first, (N,). By
-        machine code (kernels.py)."""
-        numbers, new = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int64)
-        begin, before = 0, self._held
-        while True:
-            begin, self._held = kept(cutting.number_words)(
-                hashes, begin, numbers, new[self._held - before :], self._keys, self._numbers, self._held
-            )
-            if begin == len(hashes):
-                return numbers, new[: self._held - before]
-            self._grow()
+    def number(self, batch: TextBatch) -> Pretokens:
+        """The pre-tokens of a batch, cut and numbered by machine code (kernels.py); those not met before get the next
+        numbers."""
+        marks, counts = kept(cutting.cut)(batch.data, batch.offsets, CLASSES.known(batch))
+        num_words = int(counts.sum())
+        numbers = np.empty(num_words, np.int32)
+        starts, lengths = np.empty(num_words, np.int64), np.empty(num_words, np.int64)  # of which little is touched
+        word = place = new = 0
+        while word < num_words:
+            self._make_room(cutting.AT_ONCE)
+            word, place, self._held, new = kept(cutting.number_words)(
+                batch.loads, marks, word, place, numbers, starts, lengths,
+                self._slots, self._hashes, self._held, new,
+            )  # fmt: skip
+        return Pretokens(numbers, counts, starts[:new].copy(), lengths[:new].copy())
 
-    def _grow(self) -> None:
-        """Make room for as many as it holds, and as many more."""
-        used = self._numbers >= 0
-        hashes, numbers = self._keys[used], self._numbers[used]
-        capacity = 1 << int(4 * self._held - 1).bit_length()
-        self._keys, self._numbers = np.zeros(capacity, np.uint64), np.full(capacity, -1, np.int32)
-        self._enter(hashes, numbers)
+    def _make_room(self, num_new: int) -> None:
+        """Let the table be at most half full with so many more; where it would be fuller, an eighth to a quarter."""
+        held = self._held + num_new
+        if held <= len(self._hashes):
+            return
+        capacity = 1 << int(4 * held - 1).bit_length()
+        self._slots, hashes = np.full(capacity, -1, np.int32), self._hashes[: self._held]
+        self._hashes = np.zeros(capacity // 2, np.uint64)
+        self._hashes[: self._held] = hashes
+        self._enter(0)
 
-    def _enter(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
-        mask = len(self._keys) - 1
-        slots = (hashes & np.uint64(mask)).astype(np.int64)
-        while len(hashes):
-            free = self._numbers[slots] < 0
-            self._numbers[slots[free]] = numbers[free]
-            self._keys[slots[free]] = hashes[free]
-            left = self._numbers[slots] != numbers  # another was there, or took the same free slot
-            # a slot shared by two newcomers holds the last of both arrays, written in the same order
-            hashes, numbers, slots = hashes[left], numbers[left], (slots[left] + 1) & mask
+    def _enter(self, begin: int) -> None:
+        """Find slots for the hashes from a number on. Of those that want the same one the first gets it: what was met
+        first is looked up most."""
+        numbers = np.arange(begin, self._held, dtype=np.int32)[::-1]
+        mask = len(self._slots) - 1
+        slots = (self._hashes[numbers] & np.uint64(mask)).astype(np.int64)
+        while len(numbers):
+            free = self._slots[slots] < 0
+            self._slots[slots[free]] = numbers[free]
+            left = self._slots[slots] != numbers  # another was there, or took the same free slot, as the last written
+            numbers, slots = numbers[left], (slots[left] + 1) & mask
 
 
 class WordNumbers:
@@ -171,28 +173,23 @@ class WordNumbers:
 
     def __init__(self, compiled: bool = False) -> None:
         self._table, self._compiled = WordTable(), compiled
-        self._num_words = 0
 
     def __len__(self) -> int:
-        return self._num_words
+        return len(self._table)
 
-    def of_batch(self, batch: TextBatch) -> tuple[Pretokens, np.ndarray, np.ndarray]:
-        """The pre-tokens (S,), the number of each (S,), and those (rows of S) that were met for the first time: one for
-        each new number, in their order."""
-        words, hashes = hashed_words(batch, self._compiled)
+    def of_batch(self, batch: TextBatch) -> Pretokens:
+        """The pre-tokens of a batch by their numbers."""
         if self._compiled:
-            numbers, first = self._table.number(hashes)
-            self._num_words += len(first)
-            return words, numbers, first
+            return self._table.number(batch)
+        words = split_words(batch)
+        hashes, counts = batch.hashes(words), np.bincount(words.documents, minlength=len(batch))
         numbers = self._table.find(hashes)
         unknown = np.flatnonzero(numbers < 0)
-        if not len(unknown):
-            return words, numbers, unknown
         new, first = np.unique(hashes[unknown], return_index=True)
-        self._table.add(new, np.arange(self._num_words, self._num_words + len(new), dtype=np.int32))
-        self._num_words += len(new)
+        self._table.add(new)
         numbers[unknown] = self._table.find(hashes[unknown])
-        return words, numbers, unknown[first]
+        first = unknown[first]
+        return Pretokens(numbers, counts, words.starts[first], words.lengths[first])
 
 
 def count_words(batches: Iterable[TextBatch], compiled: bool = False) -> Words:
@@ -201,10 +198,10 @@ def count_words(batches: Iterable[TextBatch], compiled: bool = False) -> Words:
     numbers, counts = WordNumbers(compiled), np.zeros(0, np.int64)
     contents, lengths = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
     for batch in batches:
-        words, found, first = numbers.of_batch(batch)
-        sizes = words.lengths[first]
+        found = numbers.of_batch(batch)
+        sizes = found.new_lengths
         before = np.cumsum(sizes) - sizes
-        contents.append(batch.bytes[np.repeat(words.starts[first] - before, sizes) + np.arange(int(sizes.sum()))])
+        contents.append(batch.bytes[np.repeat(found.new_starts - before, sizes) + np.arange(int(sizes.sum()))])
         lengths.append(sizes)
-        counts = np.bincount(found, minlength=len(numbers)) + np.pad(counts, (0, len(numbers) - len(counts)))
+        counts = np.bincount(found.numbers, minlength=len(numbers)) + np.pad(counts, (0, len(numbers) - len(counts)))
     return Words(np.concatenate(contents), np.cumsum(np.concatenate(([0], *lengths))), counts)

@@ -133,7 +133,8 @@ class TextBatch:
         _, offsets, data = column.buffers()
         bounds = np.frombuffer(offsets, np.int64, len(column) + 1, column.offset * 8) if offsets else np.zeros(1, int)
         begin, end = int(bounds[0]), int(bounds[-1])
-        self.data = np.zeros(end - begin + PADDING, np.uint8)
+        self.data = np.empty(end - begin + PADDING, np.uint8)
+        self.data[end - begin :] = 0
         if end > begin:
             self.data[: end - begin] = np.frombuffer(data, np.uint8, end - begin, begin)
         self.offsets: np.ndarray = (bounds - begin).astype(np.int64)

@@ -74,13 +74,3 @@ class ShardWriter:
     def close(self) -> None:
         """Finish the last shard."""
         self._file.close()
-
-
-def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int, dtype: np.dtype) -> np.ndarray:
-    """The tokens of documents as they are stored, (T + N,): ids, (T,), with `end` behind each document of so many,
-    (N,)."""
-    is_id = np.ones(len(ids) + len(lengths), bool)
-    is_id[np.cumsum(lengths + 1) - 1] = False
-    result = np.full(len(is_id), end, dtype)
-    result[is_id] = ids
-    return result

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from model.tokenizer import SPECIAL_TOKENS, Tokenizer, tokenizer_of_words, train_tokenizer
-from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of
-from tasks.text.pretokens import WordTable, count_words, hashed_words, split_words
+from tasks.text import cutting
+from tasks.text.encoder import BatchEncoder, PlainEncoder, UnsupportedTokenizer, encoder_of, with_ends
+from tasks.text.pretokens import CLASSES, WordNumbers, WordTable, count_words, split_words
 from tasks.text.spans import TextBatch
 
 SAMPLES = [
@@ -131,10 +132,10 @@ def test_words_are_cut_as_tokenizers_does(tokenizer, texts):
     batch = TextBatch(texts)
     words = split_words(batch)
     data = batch.bytes.tobytes()
-    at_once, hashes = hashed_words(batch, compiled=True)
-    assert np.array_equal(at_once.starts, words.starts) and np.array_equal(at_once.lengths, words.lengths)
-    assert np.array_equal(at_once.counts, np.bincount(words.documents, minlength=len(texts)))
-    assert np.array_equal(hashes, batch.hashes(words))
+    marks, counts = cutting.cut(batch.data, batch.offsets, CLASSES.known(batch))
+    marked = np.flatnonzero(np.unpackbits(marks.view(np.uint8), bitorder="little"))
+    assert np.array_equal(marked, [*words.starts, batch.num_bytes])
+    assert np.array_equal(counts, np.bincount(words.documents, minlength=len(texts)))
     ours = [
         (int(document), data[start : start + length].decode())
         for start, length, document in zip(words.starts, words.lengths, words.documents, strict=True)
@@ -148,6 +149,23 @@ def test_words_are_cut_as_tokenizers_does(tokenizer, texts):
     assert ours == theirs
 
 
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(any_text, max_size=4), more=st.lists(any_text, max_size=4))
+def test_each_distinct_word_has_a_number(texts, more):
+    for compiled in (False, True):
+        numbers, contents = WordNumbers(compiled), []
+        for batch in (TextBatch(texts), TextBatch(more)):
+            words, found, data = split_words(batch), numbers.of_batch(batch), batch.bytes.tobytes()
+            assert np.array_equal(found.counts, np.bincount(words.documents, minlength=len(batch)))
+            places = zip(found.new_starts.tolist(), found.new_lengths.tolist(), strict=True)
+            contents += [data[start : start + length] for start, length in places]
+            assert len(set(contents)) == len(contents) == len(numbers)
+            spans = zip(words.starts.tolist(), words.lengths.tolist(), strict=True)
+            assert [contents[number] for number in found.numbers] == [
+                data[begin : begin + size] for begin, size in spans
+            ]
+
+
 def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
     monkeypatch.setattr("tasks.text.encoder.MAX_WORDS", 3)
     small = BatchEncoder(tokenizer.backend)
@@ -155,19 +173,35 @@ def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
         assert encoded(small, [text])[0] == tokenizer.encode(text)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_each_document_ends_with_a_token(compiled):
+    ids, lengths = np.array([5, 6, 7], np.int32), np.array([0, 2, 0, 1])
+    tokens = with_ends(ids, lengths, 9, np.dtype("<u2"), compiled)
+    assert (tokens.tolist(), tokens.dtype) == ([9, 5, 6, 9, 9, 7, 9], np.uint16)
+
+
+def test_bytes_may_become_several_tokens():
+    """A byte that the vocabulary has no token for is written as those of its character in the alphabet."""
+    vocabulary = {token: number for number, token in enumerate(["a", "<0xC4>", "<0xA0>", "<unk>"])}
+    backend = tokenizers.Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    texts = [" " * 2000 + "a", "a a"]
+    assert encoded(BatchEncoder(backend, compiled=True), texts) == Tokenizer(backend).encode_batch(texts)
+    assert len(encoded(BatchEncoder(backend, compiled=True), texts)[0]) == 4001
+
+
 def test_the_table_grows_and_survives_colliding_slots():
     table = WordTable(capacity=4)
     hashes = np.array([1, 5, 9, 13, 1 << 40, 2, 0], np.uint64)  # four share a slot
-    table.add(hashes[:2], np.array([10, 11], np.int32))
-    table.add(hashes[2:], np.arange(12, 17, dtype=np.int32))
-    assert table.find(hashes).tolist() == list(range(10, 17))
+    table.add(hashes[:2])
+    table.add(hashes[2:])
+    assert table.find(hashes).tolist() == list(range(7))
     assert table.find(np.array([17, 3], np.uint64)).tolist() == [-1, -1]
     at_once = WordTable(capacity=4)
-    numbers, first = at_once.number(hashes[[0, 1, 0, 2, 3, 1]])
-    assert (numbers.tolist(), first.tolist()) == ([0, 1, 0, 2, 3, 1], [0, 1, 3, 4])
-    numbers, first = at_once.number(hashes)
-    assert (numbers.tolist(), first.tolist()) == (list(range(7)), [4, 5, 6])
-    assert at_once.find(hashes).tolist() == list(range(7))
+    assert at_once.number(TextBatch(["a b a c d", " b"])).numbers.tolist() == [0, 1, 2, 3, 4, 1]
+    found = at_once.number(TextBatch([" d e f", "", " g b c"]))
+    assert (found.numbers.tolist(), found.counts.tolist()) == ([4, 5, 6, 7, 1, 3], [3, 0, 3])
+    assert (found.new_starts.tolist(), found.new_lengths.tolist()) == ([2, 4, 6], [2, 2, 2])
 
 
 def test_the_same_vocabulary_is_learnt_from_words_counted_either_way():
