@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from model.pointers import BYTES, call_llvm
+from model.pointers import BYTES, INT, call_llvm
 
 LANES = 64
 BYTE, LONG, VECTOR = ir.IntType(8), ir.IntType(64), ir.VectorType(ir.IntType(8), LANES)
@@ -19,6 +19,12 @@ BYTE, LONG, VECTOR = ir.IntType(8), ir.IntType(64), ir.VectorType(ir.IntType(8),
 
 def _same(value: int) -> Any:
     return ir.Constant(VECTOR, [value] * LANES)
+
+
+def _repeated(builder: Any, byte: Any) -> Any:
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, byte, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT, LANES), [0] * LANES))
 
 
 def _at(builder: Any, pointer: Any, place: Any) -> Any:
@@ -43,13 +49,36 @@ def copy_text(typing: Any, source: Any, place: Any, target: Any, at: Any) -> Any
 
 
 @intrinsic
-def count_trailing_zeros(typing: Any, mask: Any) -> Any:
-    """How many of the lowest bits of a uint64 are zero; 64 of zero."""
+def between(typing: Any, source: Any, place: Any, low: Any, high: Any) -> Any:
+    """A mask of those of 64 bytes that are from `low` to `high`, both uint8."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        begin, number, least, most = given
+        above = builder.sub(builder.load(_at(builder, begin, number), align=1), _repeated(builder, least))
+        found = builder.icmp_unsigned("<=", above, _repeated(builder, builder.sub(most, least)))
+        return builder.bitcast(found, LONG)
+
+    return types.uint64(BYTES, types.int64, types.uint8, types.uint8), code
+
+
+@intrinsic
+def lowest(typing: Any, mask: Any) -> Any:
+    """The place of the lowest bit that is set, uint64; 64 where none is."""
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         return call_llvm(builder, "llvm.cttz.i64", LONG, given[0], ir.Constant(ir.IntType(1), 0))
 
-    return types.int64(types.uint64), code
+    return types.uint64(types.uint64), code
+
+
+@intrinsic
+def count_bits(typing: Any, mask: Any) -> Any:
+    """How many bits are set, uint64."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return call_llvm(builder, "llvm.ctpop.i64", LONG, given[0])
+
+    return types.uint64(types.uint64), code
 
 
 @intrinsic

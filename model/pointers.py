@@ -91,28 +91,6 @@ def call(typing: Any, function: Any) -> Any:
 
 
 @intrinsic
-def octet(typing: Any, address: Any) -> Any:
-    """The byte at an address."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.load(builder.inttoptr(given[0], ir.IntType(8).as_pointer()))
-
-    return types.uint8(types.int64), code
-
-
-@intrinsic
-def copy(typing: Any, target: Any, source: Any, size: Any) -> Any:
-    """Copies bytes from one address to another; both ranges share none."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        to, start = (builder.inttoptr(address, ir.IntType(8).as_pointer()) for address in given[:2])
-        cgutils.raw_memcpy(builder, to, start, given[2], 1)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), code
-
-
-@intrinsic
 def moved(typing: Any, pointer: Any, count: Any) -> Any:
     """A pointer so many numbers further on."""
     return pointer(pointer, types.int64), lambda context, builder, signature, given: builder.gep(given[0], [given[1]])

@@ -1,5 +1,5 @@
-"""Pre-tokens by GPT-2's pattern in one pass over each batch, and their ids put together: loops compiled by numba. How
-texts are given, kernels.py says; the pattern and its classes stand in pretokens.py, with what numpy does instead.
+"""Pre-tokens by GPT-2's pattern in one pass over each batch, and their numbers: loops compiled by numba. How texts are
+given, kernels.py says; the pattern and its classes stand in pretokens.py, with what numpy does instead.
 
 Where words begin no processor can foresee, so no byte is looked at by itself: of 64 bytes at a time it is found which
 are letters, which are spaces, as 64 bits each, and what follows from those of their neighbours is a matter of shifts.
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from model.byte_masks import between, count_bits, lowest
+from model.byte_vectors import between, count_bits, lowest
+from model.pointers import octets
 from tasks.text.kernels import (
     EIGHT,
     MULTIPLIER,
     NONE,
     ONE,
-    THREE,
     TWO,
     UNSPACED,
     WORD,
@@ -27,7 +27,6 @@ from tasks.text.kernels import (
     mix64,
 )
 
-FEW = THREE
 LETTER_OR_SPACE, NUMBER_OR_SPACE = np.uint64(1), np.uint64(2)  # bits of the classes of pretokens.py
 BLANK, APOSTROPHE = ord(" "), ord("'")
 S, T, R, V, E, M, L, D = b"strvemld"
@@ -90,14 +89,14 @@ def mark(data: Any, firsts: Any, size: Any, classes: Any) -> Any:
     after_one = after_other = after_blank = NONE  # whether the byte before the block is of the class, or a blank
     for block in range(np.uint64(len(marks))):
         begin = block << BLOCK_BITS
-        source = data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data
-        blanks = between(source, BLANK, BLANK)
-        spaces = blanks | between(source, ord("\t"), ord("\r"))
-        letters = between(source, ord("a"), ord("z")) | between(source, ord("A"), ord("Z"))
-        ones, others = letters | spaces, between(source, ord("0"), ord("9")) | spaces
-        is_wide = between(source, 0x80, 0xFF)
+        source = octets(data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data)
+        blanks = between(source, 0, BLANK, BLANK)
+        spaces = blanks | between(source, 0, ord("\t"), ord("\r"))
+        letters = between(source, 0, ord("a"), ord("z")) | between(source, 0, ord("A"), ord("Z"))
+        ones, others = letters | spaces, between(source, 0, ord("0"), ord("9")) | spaces
+        is_wide = between(source, 0, 0x80, 0xFF)
         if is_wide:
-            leads = between(source, 0xC0, 0xFF)
+            leads = between(source, 0, 0xC0, 0xFF)
             first, second = wide_characters(data, begin, leads, classes, LETTER_OR_SPACE, NUMBER_OR_SPACE)
             ones, others = ones | first, others | second
         before, other_before = ones << ONE | after_one, others << ONE | after_other
@@ -146,8 +145,8 @@ def mark_contractions(data: Any, firsts: Any, size: Any, marks: Any) -> None:
     tail = last_block(data, size)
     for block in range(np.uint64(len(marks))):
         begin = block << BLOCK_BITS
-        source = data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data
-        quotes = between(source, APOSTROPHE, APOSTROPHE) & marks[block]
+        source = octets(data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data)
+        quotes = between(source, 0, APOSTROPHE, APOSTROPHE) & marks[block]
         while quotes:
             place = begin + lowest(quotes)
             short = contraction(data, place, firsts)
@@ -253,43 +252,6 @@ def number_words(
 
 
 @njit(nogil=True, error_model="numpy")
-def join_ids(numbers: Any, sizes: Any, words: Any, begins: Any, ids: Any, result: Any) -> Any:
-    """Write the ids of all texts end to end to result, where there is room for FEW more; how many each text has, (N,)
-    int64. numbers: of the words, (S,); sizes: how many of them each text has, (N,). words: how many ids the word of
-    each number has, and its first FEW; ids[begins[n] :] are all of those of number n."""
-    per_text = np.empty(len(sizes), np.int64)
-    first, written = NONE, NONE
-    for text in range(len(sizes)):
-        before, after = written, first + np.uint64(sizes[text])
-        for word in range(first, after):
-            number = np.uint64(numbers[word])
-            count = np.uint64(words[number, 0])
-            for step in range(FEW):  # as many as nearly all words have at most: how many no processor can foresee
-                result[written + step] = words[number, ONE + step]
-            if count > FEW:
-                begin = np.uint64(begins[number])
-                for step in range(FEW, count):
-                    result[written + step] = ids[begin + step]
-            written += count
-        per_text[text] = written - before
-        first = after
-    return per_text
-
-
-@njit(nogil=True, error_model="numpy")
-def join_with_ends(ids: Any, lengths: Any, end: Any, result: Any) -> None:
-    """As `with_ends` (encoder.py), written to result, (T + N,)."""
-    first, written = NONE, NONE
-    for text in range(len(lengths)):
-        length = np.uint64(lengths[text])
-        for place in range(length):
-            result[written + place] = ids[first + place]
-        result[written + length] = end
-        first += length
-        written += length + ONE
-
-
-@njit(nogil=True, error_model="numpy")
 def count_words(data: Any, offsets: Any, classes: Any) -> Any:
     """How many words, as `TextBatch.words` finds them, each text has, (N,) int64."""
     firsts, size = firsts_of(offsets), np.uint64(offsets[-1])
@@ -297,31 +259,15 @@ def count_words(data: Any, offsets: Any, classes: Any) -> Any:
     after_word = after_unspaced = NONE  # whether the byte before the block is of the class
     for block in range(np.uint64(len(starts))):
         begin = block << BLOCK_BITS
-        source = data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data
-        words = between(source, ord("a"), ord("z")) | between(source, ord("A"), ord("Z"))
-        words |= between(source, ord("0"), ord("9")) | between(source, ord("_"), ord("_"))
+        source = octets(data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data)
+        words = between(source, 0, ord("a"), ord("z")) | between(source, 0, ord("A"), ord("Z"))
+        words |= between(source, 0, ord("0"), ord("9")) | between(source, 0, ord("_"), ord("_"))
         unspaced = inside = NONE
-        if between(source, 0x80, 0xFF):
-            leads, inside = between(source, 0xC0, 0xFF), between(source, 0x80, 0xBF)
+        if between(source, 0, 0x80, 0xFF):
+            leads, inside = between(source, 0, 0xC0, 0xFF), between(source, 0, 0x80, 0xBF)
             wide, unspaced = wide_characters(data, begin, leads, classes, WORD, UNSPACED)
             words |= wide
         alone = unspaced | unspaced << ONE | after_unspaced
         starts[block] = words & ~inside & (~(words << ONE | after_word) | firsts[block] | alone)
         after_word, after_unspaced = words >> IN_BLOCK, unspaced >> IN_BLOCK
     return count_marks(starts, offsets)
-
-
-@njit(nogil=True, error_model="numpy")
-def count_tokens(ids: Any, lengths: Any, partial: Any, used: Any) -> Any:
-    """How many ids of each text, (N,) int64, are of the tokens marked in partial, (V,) bool. ids: end to end, (T,);
-    lengths: how many each text has, (N,). Each id's uses are added to used, (V,) int64."""
-    result, first = np.empty(len(lengths), np.int64), NONE
-    for text in range(len(lengths)):
-        after, count = first + np.uint64(lengths[text]), 0
-        for place in range(first, after):
-            number = np.uint64(ids[place])
-            used[number] += 1
-            count += partial[number]
-        result[text] = count
-        first = after
-    return result

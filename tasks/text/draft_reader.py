@@ -86,7 +86,7 @@ def _pieces(segments: Iterable[Segment], columns: list[str] | None) -> Iterator[
                 if file is not None:
                     file.close()
                 path, last = segment.file, None
-                file = pq.ParquetFile(path, page_checksum_verification=True)
+                file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
                 counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
                 starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
             assert file is not None

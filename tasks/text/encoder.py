@@ -17,7 +17,7 @@ import tokenizers
 
 from model.tokenizer import byte_alphabet
 from tasks.text import kernels
-from tasks.text.cutting import FEW, join_ids, join_with_ends
+from tasks.text.joining import FEW, join_ids, join_with_ends
 from tasks.text.merging import LONGEST_WORD, Merges, encode_words
 from tasks.text.pretokens import WordNumbers
 from tasks.text.spans import TextBatch, sum_by_offsets

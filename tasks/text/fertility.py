@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from model.tokenizer import Tokenizer, byte_alphabet
-from tasks.text.cutting import count_tokens, count_words
+from tasks.text.cutting import count_words
+from tasks.text.joining import count_tokens
 from tasks.text.kernels import kept
 from tasks.text.spans import CHARACTERS, CharacterTable, TextBatch
 

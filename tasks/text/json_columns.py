@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from model.byte_vectors import LANES, copy_text, count_trailing_zeros
+from model.byte_vectors import LANES, copy_text, lowest
 from model.pointers import integers, octets
 from tasks.text import kernels
 
@@ -193,7 +193,7 @@ def read_text(source: Any, place: Any, size: Any, target: Any, at: Any) -> Any:
     text that all readers take for the same one."""
     while True:
         if place + LANES <= size:
-            plain = count_trailing_zeros(copy_text(source, place, target, at))
+            plain = np.int64(lowest(copy_text(source, place, target, at)))
             place += plain
             at += plain
             if plain == LANES:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from model.pointers import copy, octet
+from model.byte_vectors import copy
+from model.pointers import octets
 from tasks.text.kernels import kept
 
 _NEWLINE, _SPACE, _WIDE = ord("\n"), ord(" "), 0x80
@@ -39,7 +40,7 @@ def gathered(addresses: np.ndarray, sizes: np.ndarray, compiled: bool) -> pa.Arr
 @njit(nogil=True, error_model="numpy")
 def _copy_texts(addresses: Any, bounds: Any, data: Any) -> None:
     for text in range(len(addresses)):
-        copy(data.ctypes.data + bounds[text], addresses[text], bounds[text + 1] - bounds[text])
+        copy(octets(addresses[text]), 0, bounds[text + 1] - bounds[text], octets(data.ctypes.data), bounds[text])
 
 
 def may_be_trimmed(addresses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -53,6 +54,6 @@ def _may_be_trimmed(addresses: Any, sizes: Any) -> Any:
     result = np.zeros(len(addresses), np.bool_)
     for text in range(len(addresses)):
         if sizes[text]:
-            first, last = octet(addresses[text]), octet(addresses[text] + sizes[text] - 1)
+            first, last = octets(addresses[text])[0], octets(addresses[text])[sizes[text] - 1]
             result[text] = first == _NEWLINE or last <= _SPACE or last >= _WIDE
     return result

@@ -97,12 +97,12 @@ class RowGroup:
 
     def read(self, columns: list[str], as_numbers: Iterable[str] = ()) -> pa.Table:
         """Some columns of them; as_numbers: those of which each value is the number of one in a dictionary."""
-        with pq.ParquetFile(self.path, read_dictionary=list(as_numbers)) as file:
+        with pq.ParquetFile(self.path, read_dictionary=list(as_numbers), pre_buffer=False) as file:
             return file.read_row_group(self.number, columns, use_threads=False)
 
     def tables(self) -> Iterator[pa.Table]:
         """As `read_corpus`, of these documents."""
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self.path, pre_buffer=False) as file:
             yield from _tables(file, self.number, None, self.batch_bytes)
 
 
@@ -152,7 +152,7 @@ def read_corpus(
     """Documents in order, `batch_bytes` of text (default: BATCH_BYTES) at a time. `columns` must include "text" if
     given."""
     for path in shard_paths(directory):
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for number in range(file.num_row_groups):
                 yield from _tables(file, number, columns, batch_bytes or BATCH_BYTES)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from model.byte_vectors import LANES, copy_spaced, count_trailing_zeros, find_spaces
+from model.byte_vectors import LANES, copy_spaced, find_spaces, lowest
 
 _NONE, _ONE = np.uint64(0), np.uint64(1)
 _ALL = ~_NONE
@@ -25,8 +25,8 @@ def space_evenly(source: Any, place: Any, end: Any, limit: Any, target: Any, at:
         spaces = find_spaces(source, place) & these
         kept = ~(spaces & (spaces << _ONE | after_space)) & these
         while kept:  # run by run
-            first = count_trailing_zeros(kept)
-            length = count_trailing_zeros(~(kept >> np.uint64(first)))
+            first = np.int64(lowest(kept))
+            length = np.int64(lowest(~(kept >> np.uint64(first))))
             copy_spaced(source, place + first, target, at)
             at += length
             kept &= kept + (_ONE << np.uint64(first))  # which carries through the run, and so ends it
