@@ -58,7 +58,9 @@ class CollectConfig(StageConfig):
 
 
 @stage(
-    output="corpus", retries=2, libraries=("pyarrow", "fastwarc", "py3langid", "pypdfium2", "resiliparse", "zstandard")
+    output="corpus",
+    retries=2,
+    libraries=("pyarrow", "fastwarc", "numba", "numpy", "py3langid", "pypdfium2", "resiliparse", "zstandard"),
 )
 def collect(
     run: StageRun,

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from tasks.text import spans
+from tasks.text.edges import find_spaced_edges
 from tasks.text.kernels import (
     LONG,
     LOWS,
@@ -45,6 +46,7 @@ def find_spaced_words(data: Any, place: Any, end: Any, classes: Any, edges: Any,
     num_edges = inside = chars = visible = letters = digits = unspaced = NONE
     if is_ascii(data, place, end):  # of which no letter is a word by itself
         chars = end - place
+        place, num_edges, inside, visible, letters, digits = find_spaced_edges(data, place, end, edges, lettered)
         for byte in range(place, end):
             # No jumps that depend on where words end, which the processor cannot foresee.
             bits = np.uint64(classes[data[byte]])

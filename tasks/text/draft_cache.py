@@ -28,7 +28,7 @@ from tasks.text.items import Item
 from tasks.text.ranges import line_ranges
 from tasks.text.sources import Source
 
-LIBRARIES = ("datasets", "fastwarc", "py3langid", "pyarrow", "pypdfium2", "resiliparse", "zstandard")
+LIBRARIES = ("datasets", "fastwarc", "numba", "py3langid", "pyarrow", "pypdfium2", "resiliparse", "zstandard")
 _UNUSED_SECONDS = 30 * 24 * 3600
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, file TEXT, bytes INT, first INT, rows INT) WITHOUT ROWID"

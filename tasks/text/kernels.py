@@ -23,6 +23,7 @@ from model.pointers import octets
 from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.text import spans
+from tasks.text.edges import find_edges
 from tasks.text.spacing import space_evenly
 
 WORTH_LOADING, WORTH_COMPILING = 8 << 20, 128 << 20  # bytes of text
@@ -166,6 +167,7 @@ def find_words(data: Any, place: Any, end: Any, classes: Any, edges: Any) -> Any
     """As `TextBatch.words`, of one text: where each word begins and ends, written to `edges`; how many edges."""
     count, inside = NONE, NONE
     if is_ascii(data, place, end):  # of which no letter is a word by itself
+        place, count, inside = find_edges(data, place, end, edges)
         for byte in range(place, end):
             edges[count] = byte
             within = ONE if classes[data[byte]] & spans.WORD else NONE
