@@ -46,8 +46,8 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
     with memory.remembered() as remembered:
         found = survey(
             row_groups(corpus.path), run.work / "shingles", config, remembered,
-            lambda documents: run.progress(documents, 2 * total), suited(run.map, resources, num_bytes),
-            kernels.pays(num_bytes), workers,
+            lambda documents: run.progress(documents, 2 * total),
+            suited(run.map, resources, num_bytes, sends_much=True), kernels.pays(num_bytes), workers,
         )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1), workers
