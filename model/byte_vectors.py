@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from model.pointers import BYTES, INT, call_llvm
+from model.pointers import BYTES, call_llvm, repeated
 
 LANES = 64
 BYTE, LONG, VECTOR = ir.IntType(8), ir.IntType(64), ir.VectorType(ir.IntType(8), LANES)
@@ -19,12 +19,6 @@ BYTE, LONG, VECTOR = ir.IntType(8), ir.IntType(64), ir.VectorType(ir.IntType(8),
 
 def _same(value: int) -> Any:
     return ir.Constant(VECTOR, [value] * LANES)
-
-
-def _repeated(builder: Any, byte: Any) -> Any:
-    undefined = ir.Constant(VECTOR, ir.Undefined)
-    first = builder.insert_element(undefined, byte, ir.Constant(INT, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT, LANES), [0] * LANES))
 
 
 def _at(builder: Any, pointer: Any, place: Any) -> Any:
@@ -54,8 +48,8 @@ def between(typing: Any, source: Any, place: Any, low: Any, high: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         begin, number, least, most = given
-        above = builder.sub(builder.load(_at(builder, begin, number), align=1), _repeated(builder, least))
-        found = builder.icmp_unsigned("<=", above, _repeated(builder, builder.sub(most, least)))
+        above = builder.sub(builder.load(_at(builder, begin, number), align=1), repeated(builder, least, LANES))
+        found = builder.icmp_unsigned("<=", above, repeated(builder, builder.sub(most, least), LANES))
         return builder.bitcast(found, LONG)
 
     return types.uint64(BYTES, types.int64, types.uint8, types.uint8), code

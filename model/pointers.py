@@ -23,6 +23,14 @@ def call_llvm(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
+def repeated(builder: Any, number: Any, lanes: int) -> Any:
+    """In what LLVM is given: a vector of so many times the same number."""
+    vector = ir.VectorType(number.type, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(INT, 0))
+    every = ir.Constant(ir.VectorType(INT, lanes), [0] * lanes)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), every)
+
+
 def fetch_ahead(builder: Any, pointer: Any) -> None:
     """In what LLVM is given: asks for what a pointer is to, for later."""
     byte = ir.IntType(8).as_pointer()

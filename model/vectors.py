@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead
+from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead, repeated
 from model.processor import processor_flags
 
 LANES = 16  # numbers of a vector: a register of AVX-512
@@ -64,12 +64,6 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return call_llvm(builder, "llvm.fma.v16f32", FLOATS, a, b, c)
 
 
-def _repeated(builder: Any, number: Any) -> Any:
-    vector = ir.VectorType(number.type, LANES)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(INT, 0))
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _same(INTS, 0))
-
-
 def _larger(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered("ogt", a, b), a, b)
 
@@ -99,18 +93,6 @@ def load(typing: Any, pointer: Any, index: Any) -> Any:
             return _load(builder, FLOATS, *given)
         bits = builder.zext(_load(builder, SHORTS, *given), INTS)
         return builder.bitcast(builder.shl(bits, _same(INTS, 16)), FLOATS)
-
-    return VECTOR(pointer, types.int64), code
-
-
-@intrinsic
-def load_half(typing: Any, pointer: Any, index: Any) -> Any:
-    """16 neighbours of fp16, which are not negative, each 2¹¹² times too small: the exponent of fp32 counts from
-    there."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        bits = builder.zext(_load(builder, SHORTS, *given), INTS)
-        return builder.bitcast(builder.shl(bits, _same(INTS, 23 - 10)), FLOATS)
 
     return VECTOR(pointer, types.int64), code
 
@@ -220,7 +202,7 @@ def transpose(typing: Any, source: Any, step: Any, target: Any) -> Any:
 @intrinsic
 def repeat(typing: Any, number: Any) -> Any:
     """16 times the same number."""
-    return VECTOR(types.float32), lambda context, builder, signature, given: _repeated(builder, given[0])
+    return VECTOR(types.float32), lambda context, builder, signature, given: repeated(builder, given[0], LANES)
 
 
 @intrinsic
@@ -341,7 +323,7 @@ def tile(
             weights = _load(builder, INTS if pairs else FLOATS, columns, at)
             fetch_ahead(builder, builder.gep(columns, [builder.add(at, far)]))
             for sum_, row in zip(sums, factors, strict=True):
-                factor = _repeated(builder, _load(builder, INT if pairs else FLOAT, row, place))
+                factor = repeated(builder, _load(builder, INT if pairs else FLOAT, row, place), LANES)
                 if pairs:
                     factor, both = builder.bitcast(factor, BFLOATS), builder.bitcast(weights, BFLOATS)
                     product = call_llvm(builder, DOT_OF_PAIRS, FLOATS, builder.load(sum_), factor, both)

@@ -14,14 +14,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead
+from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead, repeated
 from model.processor import processor_flags
+from model.vectors import FLOATS, INTS, LANES, SHORTS
 
-LANES = 16
 BYTE, SHORT, LONG = (ir.IntType(bits) for bits in (8, 16, 64))
-INTS, SHORTS, FLOATS, FLAGS = (ir.VectorType(kind, LANES) for kind in (INT, SHORT, ir.FloatType(), ir.IntType(1)))
+FLAGS = ir.VectorType(ir.IntType(1), LANES)
 NOTHING = ir.Constant(INTS, [0] * LANES)
 HALVES_OF_LINE = 32  # of fp16, which memory gives at once
+MANTISSA = 23 - 10  # bits that fp32 has more of it than fp16
 
 
 class WholeVectorType(types.Type):
@@ -48,11 +49,6 @@ def _vector_at(builder: Any, address: Any, index: Any) -> Any:
     return builder.bitcast(builder.gep(_pointer(builder, address), [index]), INTS.as_pointer())
 
 
-def _repeated(builder: Any, one: Any) -> Any:
-    undefined = ir.Constant(ir.VectorType(one.type, LANES), ir.Undefined)
-    return builder.shuffle_vector(builder.insert_element(undefined, one, ir.Constant(INT, 0)), undefined, NOTHING)
-
-
 @intrinsic
 def load(typing: Any, address: Any, index: Any) -> Any:
     """16 neighbours."""
@@ -77,7 +73,7 @@ def store(typing: Any, address: Any, index: Any, vector: Any) -> Any:
 @intrinsic
 def repeat(typing: Any, number: Any) -> Any:
     """16 times the same number."""
-    return WHOLE(types.int32), lambda context, builder, signature, given: _repeated(builder, given[0])
+    return WHOLE(types.int32), lambda context, builder, signature, given: repeated(builder, given[0], LANES)
 
 
 @intrinsic
@@ -121,7 +117,7 @@ def _gathered(step: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         address, places = given
-        table = _repeated(builder, _pointer(builder, address))
+        table = repeated(builder, _pointer(builder, address), LANES)
         pointers = builder.gep(table, [places], source_etype=step)
         every, align = ir.Constant(FLAGS, [1] * LANES), ir.Constant(INT, step.width // 8)
         return call_llvm(builder, "llvm.masked.gather.v16i32.v16p0", INTS, pointers, align, every, NOTHING)
@@ -167,10 +163,10 @@ def sum_rows(
     typing: Any, vectors: Any, table: Any, rows: Any, factors: Any, numbers: Any, begin: Any, end: Any, ahead: Any,
     target: Any,
 ) -> Any:  # fmt: skip
-    """Rows of a table of fp16, each of `vectors` (a literal) times 16 numbers as `load_half` of vectors.py takes them:
-    those that `rows` tells from `begin` to `end`, each times the factor whose number `numbers` tells. Their sum, added
-    up in this order in registers, goes to `target`. ahead: how many rows before its turn one is asked for from memory;
-    as many are read of `rows` beyond the end."""
+    """Rows of a table of fp16, none negative, each of `vectors` (a literal) times 16 numbers: those that `rows` tells
+    from `begin` to `end`, each times the factor whose number `numbers` tells. Numbers are taken 2¹¹² times too small,
+    since the exponent of fp32 counts from there. Their sum, added up in this order in registers, goes to `target`.
+    ahead: how many rows before its turn one is asked for from memory; as many are read of `rows` beyond the end."""
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, halves, rows_at, words, numbers_at, first, last, far, result = given
@@ -195,10 +191,10 @@ def sum_rows(
             for number in range(0, width, HALVES_OF_LINE):
                 fetch_ahead(builder, builder.gep(soon, [ir.Constant(LONG, number)]))
             factor = builder.load(builder.gep(words, [number_at(factor_numbers, place)]))
-            factor = _repeated(builder, factor)
+            factor = repeated(builder, factor, LANES)
             for which, sum_ in enumerate(sums):
                 bits = builder.zext(builder.load(vector_in(row, which, SHORTS), align=2), INTS)
-                numbers = builder.bitcast(builder.shl(bits, ir.Constant(INTS, [23 - 10] * LANES)), FLOATS)
+                numbers = builder.bitcast(builder.shl(bits, ir.Constant(INTS, [MANTISSA] * LANES)), FLOATS)
                 builder.store(builder.fadd(builder.load(sum_), builder.fmul(factor, numbers)), sum_)
         for which, sum_ in enumerate(sums):
             builder.store(builder.load(sum_), vector_in(result, which, FLOATS), align=4)

@@ -43,7 +43,7 @@ _DIGIT_BITS, _DIGIT = np.uint32(9), np.uint32((1 << 9) - 1)  # the lower bits of
 _NO_FEATURE, _NO_MORE, _ONE_MORE = np.uint32((1 << 32) - 1), np.uint32(0), np.uint32(1)
 _SMALL_A, _SMALL_Z = ord("a"), ord("z")
 _SIGN = np.uint16(1 << 15)
-_SCALE = np.float32(-(2.0**112))  # which `load_half` leaves out, and the sign
+_SCALE = np.float32(-(2.0**112))  # which `sum_rows` leaves out, and the sign
 _AHEAD = 16  # features between the one whose weights are added and the one whose weights are asked for
 
 

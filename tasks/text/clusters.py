@@ -1,7 +1,7 @@
 """Clusters of near-duplicate documents: candidates by bands, compared exactly, joined to connected components.
 
 Shingle sets, signatures and band hashes lie in files and are read a band and a block of pairs at a time, so memory
-grows with the number of documents (about 40 bytes each: offsets, labels, one band), not with the text.
+grows with the number of documents (about 40 bytes each: offsets, labels, one band a worker), not with the text.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from numba import njit
 
 from model.byte_vectors import between, count_bits, lowest
 from model.pointers import octets
+from tasks.text.edges import digits, letters
 from tasks.text.kernels import (
     EIGHT,
     MULTIPLIER,
@@ -92,8 +93,8 @@ def mark(data: Any, firsts: Any, size: Any, classes: Any) -> Any:
         source = octets(data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data)
         blanks = between(source, 0, BLANK, BLANK)
         spaces = blanks | between(source, 0, ord("\t"), ord("\r"))
-        letters = between(source, 0, ord("a"), ord("z")) | between(source, 0, ord("A"), ord("Z"))
-        ones, others = letters | spaces, between(source, 0, ord("0"), ord("9")) | spaces
+        ones = between(source, 0, ord("a"), ord("z")) | between(source, 0, ord("A"), ord("Z")) | spaces
+        others = digits(source, 0) | spaces
         is_wide = between(source, 0, 0x80, 0xFF)
         if is_wide:
             leads = between(source, 0, 0xC0, 0xFF)
@@ -260,8 +261,7 @@ def count_words(data: Any, offsets: Any, classes: Any) -> Any:
     for block in range(np.uint64(len(starts))):
         begin = block << BLOCK_BITS
         source = octets(data.ctypes.data + begin if begin + WIDTH <= size else tail.ctypes.data)
-        words = between(source, 0, ord("a"), ord("z")) | between(source, 0, ord("A"), ord("Z"))
-        words |= between(source, 0, ord("0"), ord("9")) | between(source, 0, ord("_"), ord("_"))
+        words = letters(source, 0) | digits(source, 0)
         unspaced = inside = NONE
         if between(source, 0, 0x80, 0xFF):
             leads, inside = between(source, 0, 0xC0, 0xFF), between(source, 0, 0x80, 0xBF)

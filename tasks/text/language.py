@@ -74,10 +74,11 @@ class Identifier:
         """The likeliest class of each whole text and its probability (N,), as py3langid gives them; N < 2^15."""
         if compiled:  # most texts are passed over sooner than Arrow tells that they are not all in capitals
             batch = TextBatch(column)
-            column = rewrite(column, pa.array(kept(lack_small_letters)(batch.data, batch.offsets)), _without_capitals)
+            given, lacking = column, kept(lack_small_letters)(batch.data, batch.offsets)
+            column = rewrite(column, pa.array(lacking), _without_capitals)
+            batch = batch if column is given else TextBatch(column)
         else:
-            column = _without_capitals(column)
-        batch = TextBatch(column)
+            batch = TextBatch(_without_capitals(column))
         sizes = np.diff(batch.offsets)
         if compiled:
             scores, best, confidence = self._classify_at_once(batch)
