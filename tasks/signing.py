@@ -113,7 +113,7 @@ def sign_texts(column: pa.ChunkedArray, config: DeduplicateConfig, remembered: R
     """Texts that no earlier run signed are signed, the others looked up."""
     batch = TextBatch(pc.utf8_lower(column))
     digests = normalised_digests(batch, compiled)
-    known, their_shingles, their_signatures = remembered.recall(digests)
+    known, their_shingles, their_signatures = remembered.recall(digests, compiled)
     new = np.ones(len(batch), bool)
     new[known] = False
     shingles, its_own = sign(batch if new.all() else batch.take(np.flatnonzero(new)), config, compiled)
@@ -141,7 +141,7 @@ def survey(
     """
     shutil.rmtree(place, ignore_errors=True)
     store = ShingleStore(place, config.num_permutations, config.bands, config.rows, compiled)
-    numbers = TextNumbers()
+    numbers = TextNumbers(compiled)
     texts: list[np.ndarray] = [np.zeros(0, np.int64)]
     num_documents = num_signed = 0
     work = partial(sign_group, config=config, remembered=remembered, compiled=compiled)

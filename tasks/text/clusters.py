@@ -18,12 +18,10 @@ from tasks.text import comparing, kernels
 from tasks.text.minhash import band_hashes, estimate
 from tasks.text.row_file import TOO_SHORT, RowFile
 from tasks.text.shingles import Shingles, is_among
-from tasks.text.text_numbers import stable_order
 
 NEIGHBOURS = 31  # in a bucket, each document is compared with the first and with so many that follow it
-PAIR_BLOCK = 1 << 12  # pairs whose signatures are compared at once
+PAIR_BLOCK = 1 << 13  # pairs whose signatures are compared at once
 SHINGLE_BLOCK = 1 << 18  # shingles intersected at once
-MOST_REMEMBERED = 1 << 20  # pairs found dissimilar that are not compared again when they meet in a later band
 MARGIN = 4.0  # standard errors below the threshold at which a signature still earns an exact comparison
 
 
@@ -105,7 +103,7 @@ class ShingleStore:
         return np.bincount(shared.astype(np.int64), minlength=len(left))
 
     def similar(self, left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray:
-        """As `similar_pairs`. Raises ValueError where a file is too short."""
+        """As `similar_pairs`, of pairs whose sizes allow it. Raises ValueError where a file is too short."""
         floor = threshold - MARGIN * np.sqrt(threshold * (1 - threshold) / self._permutations)
         if self.compiled:
             documents, places = np.unique(np.concatenate((left, right)), return_inverse=True)
@@ -116,10 +114,8 @@ class ShingleStore:
             if not whole:
                 raise ValueError(TOO_SHORT)
             return np.asarray(found)
-        sizes = np.sort(self.sizes[np.stack((left, right))], axis=0)
         result = np.zeros(len(left), bool)
-        possible = np.flatnonzero((sizes[0] > 0) & (sizes[0] >= threshold * sizes[1]))
-        likely = possible[self.estimates(left[possible], right[possible]) >= floor]
+        likely = np.flatnonzero(self.estimates(left, right) >= floor)
         result[likely] = self.similarities(left[likely], right[likely]) >= threshold
         return result
 
@@ -132,9 +128,15 @@ def similar_pairs(
     Sizes and signatures first rule out what cannot reach it: J ≤ smaller set / larger set, and an estimate more than
     `MARGIN` standard errors too low. workers: threads that compare.
     """
-    blocks = [slice(begin, begin + PAIR_BLOCK) for begin in range(0, len(left), PAIR_BLOCK)]
+    one, other = store.sizes[left], store.sizes[right]
+    smaller, larger = np.minimum(one, other), np.maximum(one, other)
+    possible = np.flatnonzero((smaller > 0) & (smaller >= threshold * larger))
+    possible = possible[np.argsort(left[possible], kind="stable")]  # so each signature is read for few blocks
+    blocks = [possible[begin : begin + PAIR_BLOCK] for begin in range(0, len(possible), PAIR_BLOCK)]
     found = in_threads(workers)(lambda block: store.similar(left[block], right[block], threshold), blocks)
-    return np.concatenate([np.zeros(0, bool), *found])
+    result = np.zeros(len(left), bool)
+    result[possible] = np.concatenate([np.zeros(0, bool), *found])
+    return result
 
 
 def bucket_pairs(
@@ -173,6 +175,18 @@ def bucket_pairs(
         yield np.concatenate(lefts), np.concatenate(rights)
 
 
+def stable_order(hashes: np.ndarray) -> np.ndarray:
+    """``np.argsort(hashes, kind="stable")``, of (N,) uint64, several times sooner: numpy sorts numbers by vectors, and
+    the place of each can stand in its lowest bits, which hashes seldom need to differ."""
+    bits = np.uint64((max(len(hashes), 1) - 1).bit_length())
+    marked = np.sort(hashes >> bits << bits | np.arange(len(hashes), dtype=np.uint64))
+    order = (marked & (np.uint64(1) << bits) - np.uint64(1)).astype(np.int64)
+    ordered = hashes[order]
+    if (ordered[1:] < ordered[:-1]).any():  # some differ in these bits alone
+        return np.argsort(hashes, kind="stable")
+    return order
+
+
 def components(
     store: ShingleStore, threshold: float, on_pairs: Callable[[int], None] = lambda band: None, workers: int = 1
 ) -> tuple[np.ndarray, int]:
@@ -182,10 +196,9 @@ def components(
     workers: threads that compare, and as many look for the pairs of the next bands meanwhile. on_pairs: is told, after
     some were compared, of which band they are.
     """
-    labels = np.arange(len(store.sizes))
+    parents = np.arange(len(store.sizes))  # trees, whose roots are the least documents
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
-    dissimilar = np.zeros(0, np.uint64)
 
     def pairs_of(band: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         found = bucket_pairs(store.band(band), usable, store.compiled)
@@ -193,36 +206,31 @@ def components(
 
     found = in_threads(workers)(pairs_of, range(store.bands))
     for band, left, right in ((band, *pairs) for band, rounds in enumerate(found) for pairs in rounds):
-        apart = labels[left] != labels[right]
+        apart = roots(parents, left) != roots(parents, right)
         left, right = left[apart], right[apart]
-        keys = pair_keys(left, right)
-        fresh = ~is_among(keys, dissimilar)
-        left, right, keys = left[fresh], right[fresh], keys[fresh]
         similar = similar_pairs(store, left, right, threshold, workers)
         num_pairs += int(similar.sum())
-        labels = join(labels, left[similar], right[similar])
-        room = MOST_REMEMBERED - len(dissimilar)
-        more = np.sort(keys[~similar][:room])
-        dissimilar = np.sort(np.concatenate((dissimilar, more)), kind="stable")  # which merges what is in order
+        join(parents, left[similar], right[similar])
         on_pairs(band)
-    return labels, num_pairs
+    return roots(parents, np.arange(len(parents))), num_pairs
 
 
-def pair_keys(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """A number for each pair of documents, whichever of them comes first, (P,) uint64."""
-    return np.minimum(left, right).astype(np.uint64) << np.uint64(32) | np.maximum(left, right).astype(np.uint64)
+def roots(parents: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """The root above each document, (D,)."""
+    while True:
+        above = parents[documents]
+        if np.array_equal(above, documents):
+            return above
+        documents = above
 
 
-def join(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Labels after joining the clusters of each pair; a cluster's label is its least document."""
+def join(parents: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    """Put the roots above each pair under the least of those that are joined so."""
     if not len(left):
-        return labels
-    joined, ends = np.unique(np.stack((labels[left], labels[right])), return_inverse=True)
+        return
+    joined, ends = np.unique(roots(parents, np.stack((left, right))), return_inverse=True)
     graph = coo_array((np.ones(len(left), np.int8), tuple(ends)), shape=(len(joined), len(joined)))
     _, groups = connected_components(graph, directed=False)
-    least = np.full(groups.max() + 1, len(labels))
+    least = np.full(groups.max() + 1, len(parents))
     np.minimum.at(least, groups, joined)
-    renamed = np.arange(len(labels))
-    renamed[joined] = least[groups]
-    result: np.ndarray = renamed[labels]
-    return result
+    parents[joined] = least[groups]

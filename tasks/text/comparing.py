@@ -59,8 +59,6 @@ def compare(
     first, second = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
     for pair in range(len(left)):
         a, b = documents[left[pair]], documents[right[pair]]
-        if min(sizes[a], sizes[b]) == 0 or min(sizes[a], sizes[b]) < threshold * max(sizes[a], sizes[b]):
-            continue
         one, other = known[left[pair]], known[right[pair]]
         alike = 0
         for index in range(permutations):

@@ -22,7 +22,7 @@ from tasks.text.checksums import is_whole, write_checksums
 from tasks.text.clusters import SHINGLES, SIGNATURES, SIZES, ShingleStore
 from tasks.text.row_file import RowFile
 from tasks.text.shingles import Shingles
-from tasks.text.text_numbers import find
+from tasks.text.text_numbers import TextNumbers
 
 PLACE = Path("cache") / "signatures"  # below the folder of state
 DIGESTS = "digests.bin"
@@ -33,30 +33,26 @@ MOST_KEPT = 2
 class _Run:
     """What one earlier run left. Raises OSError or ValueError where it is not as it was written."""
 
-    def __init__(self, folder: Path, num_permutations: int) -> None:
-        digests = np.fromfile(folder / DIGESTS, np.uint64).reshape(-1, 2)
-        self._order = np.lexsort((digests[:, 1], digests[:, 0]))
-        self._digests = digests[self._order]
+    def __init__(self, folder: Path, num_permutations: int, compiled: bool) -> None:
+        self._numbers = TextNumbers(compiled)
+        self._numbers.number(np.fromfile(folder / DIGESTS, np.uint64).reshape(-1, 2))
         self.sizes = np.fromfile(folder / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
         self.shingles = RowFile(folder / SHINGLES, np.uint32)
         self.signatures = RowFile(folder / SIGNATURES, np.uint32, num_permutations)
-        if not len(self.sizes) == len(self._digests) == len(self.signatures) or self.offsets[-1] != len(self.shingles):
+        if not len(self.sizes) == len(self._numbers) == len(self.signatures) or self.offsets[-1] != len(self.shingles):
             raise ValueError(f"{folder} is damaged")
 
     def find(self, digests: np.ndarray) -> np.ndarray:
         """Row of each digest, (N, 2) uint64 → (N,), −1 where there is none."""
-        places = find(self._digests, digests)
-        rows = np.full(len(digests), -1)
-        rows[places >= 0] = self._order[places[places >= 0]]
-        return rows
+        return self._numbers.find(digests)
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def _opened(folder: Path, num_permutations: int) -> _Run | None:
+def _opened(folder: Path, num_permutations: int, compiled: bool) -> _Run | None:
     """Opened once in each process; None where another process has deleted it meanwhile."""
     try:
-        return _Run(folder, num_permutations)
+        return _Run(folder, num_permutations, compiled)
     except (OSError, ValueError):
         return None
 
@@ -68,13 +64,14 @@ class Remembered:
     runs: tuple[Path, ...]
     num_permutations: int
 
-    def recall(self, digests: np.ndarray) -> tuple[np.ndarray, Shingles, np.ndarray]:
-        """Of texts with these digests, (N, 2) uint64: the rows that are known, (M,), their shingles and signatures."""
+    def recall(self, digests: np.ndarray, compiled: bool = False) -> tuple[np.ndarray, Shingles, np.ndarray]:
+        """Of texts with these digests, (N, 2) uint64: the rows that are known, (M,), their shingles and signatures.
+        compiled: looked up by machine code."""
         rows, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self.num_permutations), np.uint32)]
         missing = np.arange(len(digests))
         for folder in self.runs:
-            run = _opened(folder, self.num_permutations)
+            run = _opened(folder, self.num_permutations, compiled)
             if run is None:
                 continue
             found = run.find(digests[missing])

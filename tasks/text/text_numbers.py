@@ -1,91 +1,67 @@
-"""Numbers for texts by their 128-bit digests, in the order in which they are first met, in 24 bytes of memory each."""
+"""Numbers for texts by their 128-bit digests, in the order in which they are first met."""
 
 from __future__ import annotations
 
 import numpy as np
 
+_FEWEST = 1 << 12  # slots of a table
+
 
 class TextNumbers:
-    """The digests met so far. They lie in sorted runs whose sizes at least halve, as in a log-structured merge tree."""
+    """The digests met so far, in 24 to 48 bytes of memory each. compiled: they lie in a table that machine code
+    searches (digest_table.py), else in a dictionary, which takes several times the memory."""
 
-    def __init__(self) -> None:
-        self._runs: list[tuple[np.ndarray, np.ndarray]] = []  # (digests (T, 2), numbers (T,)), by first half
-        self._count = 0
+    def __init__(self, compiled: bool = False) -> None:
+        self._compiled, self._count = compiled, 0
+        self._numbers: dict[bytes, int] = {}
+        self._known, self._slots = np.empty((_FEWEST // 2, 2), np.uint64), np.zeros(_FEWEST, np.uint32)
 
     def __len__(self) -> int:
         return self._count
 
     def number(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The number of each text, (N, 2) uint64 → (N,), and the places of those not met before, rising."""
-        order = stable_order(digests[:, 0])  # what rises is sooner found
-        digests, numbers = digests[order], np.full(len(digests), -1)
-        for known, theirs in self._runs:
-            unknown = np.flatnonzero(numbers < 0)
-            places = find(known, digests[unknown])
-            numbers[unknown[places >= 0]] = theirs[places[places >= 0]]
-        unknown = np.flatnonzero(numbers < 0)
-        first, doubtful = _differ_from_the_one_before(digests[unknown])
-        if doubtful:
-            unknown = unknown[np.lexsort((order[unknown], digests[unknown, 1], digests[unknown, 0]))]
-            first, _ = _differ_from_the_one_before(digests[unknown])
-        firsts = unknown[first]  # of each text, where it is met first
-        by_place = np.argsort(order[firsts])
-        numbers[firsts[by_place]] = self._count + np.arange(len(firsts))
-        numbers[unknown] = numbers[firsts][np.cumsum(first) - 1]
-        self._count += len(firsts)
-        self._keep(digests[firsts], numbers[firsts])
-        result = np.empty_like(numbers)
-        result[order] = numbers
-        return result, order[firsts[by_place]]
+        met = self._count
+        if self._compiled:
+            from tasks.text import digest_table, kernels  # numba takes longer to load than few texts to number
 
-    def _keep(self, digests: np.ndarray, numbers: np.ndarray) -> None:
-        while self._runs and len(self._runs[-1][1]) < 2 * len(numbers):
-            others, theirs = self._runs.pop()
-            digests, numbers = np.concatenate((others, digests)), np.concatenate((theirs, numbers))
-            order = np.argsort(digests[:, 0])
-            digests, numbers = digests[order], numbers[order]
-        if len(numbers):
-            self._runs.append((np.asfortranarray(digests), numbers))  # each half in one piece, as it is searched
+            self._make_room(met + len(digests))
+            numbers = kernels.kept(digest_table.number)(digests, self._known, self._slots, met)
+            self._count = max(met, int(numbers.max(initial=-1)) + 1)
+        else:
+            known = self._numbers
+            numbers = np.array([known.setdefault(digest, len(known)) for digest in _as_bytes(digests)], np.int64)
+            self._count = len(known)
+        highest = np.maximum.accumulate(np.concatenate(([met - 1], numbers)))
+        return numbers, np.flatnonzero(highest[1:] > highest[:-1])
+
+    def find(self, digests: np.ndarray) -> np.ndarray:
+        """The number of each text, (N, 2) uint64 → (N,), −1 of one that was not met."""
+        if not self._compiled:
+            return np.array([self._numbers.get(digest, -1) for digest in _as_bytes(digests)], np.int64)
+        from tasks.text import digest_table, kernels
+
+        found: np.ndarray = kernels.kept(digest_table.find)(digests, self._known, self._slots)
+        return found
 
     def digests(self) -> np.ndarray:
         """All digests by their numbers, (T, 2) uint64."""
-        result = np.empty((self._count, 2), np.uint64)
-        for digests, numbers in self._runs:
-            result[numbers] = digests
-        return result
+        if self._compiled:
+            return self._known[: self._count]
+        return np.frombuffer(b"".join(self._numbers), np.uint64).reshape(-1, 2)
+
+    def _make_room(self, count: int) -> None:
+        """For so many digests, which leave half of the slots empty."""
+        from tasks.text import digest_table, kernels
+
+        if 2 * count <= len(self._slots):
+            return
+        known, self._slots = self._known, np.zeros(1 << (2 * count - 1).bit_length(), np.uint32)
+        self._known = np.empty((len(self._slots) // 2, 2), np.uint64)
+        self._known[: self._count] = known[: self._count]
+        kernels.kept(digest_table.place)(self._known[: self._count], self._slots)
 
 
-def stable_order(hashes: np.ndarray) -> np.ndarray:
-    """``np.argsort(hashes, kind="stable")``, of (N,) uint64, several times sooner: numpy sorts numbers by vectors, and
-    the place of each can stand in its lowest bits, which hashes seldom need to differ."""
-    bits = np.uint64((max(len(hashes), 1) - 1).bit_length())
-    marked = np.sort(hashes >> bits << bits | np.arange(len(hashes), dtype=np.uint64))
-    order = (marked & (np.uint64(1) << bits) - np.uint64(1)).astype(np.int64)
-    ordered = hashes[order]
-    if (ordered[1:] < ordered[:-1]).any():  # some differ in these bits alone
-        return np.argsort(hashes, kind="stable")
-    return order
-
-
-def _differ_from_the_one_before(digests: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Whether each digest, (N, 2), differs from the one before it, (N,); and whether any does in its second half alone,
-    so that an order by first halves may not have brought equal ones together."""
-    first, second = (half[1:] != half[:-1] for half in digests.T)
-    return np.concatenate((np.ones(min(len(digests), 1), bool), first | second)), bool((second & ~first).any())
-
-
-def find(known: np.ndarray, digests: np.ndarray) -> np.ndarray:
-    """Place of each digest, (N, 2) uint64, in `known`, (T, 2), whose first halves rise; −1: in none, (N,)."""
-    if not len(known):
-        return np.full(len(digests), -1)
-    places = np.minimum(np.searchsorted(known[:, 0], digests[:, 0]), len(known) - 1)
-    alike = known[places, 0] == digests[:, 0]
-    met = alike & (known[places, 1] == digests[:, 1])
-    doubtful = np.flatnonzero(alike & ~met)  # first halves that are equal by chance
-    for row in doubtful.tolist():
-        place = int(places[row])
-        while place < len(known) and known[place, 0] == digests[row, 0] and not met[row]:
-            met[row] = known[place, 1] == digests[row, 1]
-            places[row] = place
-            place += 1
-    return np.where(met, places, -1)
+def _as_bytes(digests: np.ndarray) -> list[bytes]:
+    found: list[bytes] = np.ascontiguousarray(digests).view("V16").ravel().tolist()
+    return found

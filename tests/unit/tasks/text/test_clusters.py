@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from tasks.text.clusters import NEIGHBOURS, ShingleStore, bucket_pairs, components, join
+from tasks.text.clusters import NEIGHBOURS, ShingleStore, bucket_pairs, components, join, roots
 from tasks.text.minhash import permutations, signatures
 from tasks.text.shingles import Shingles, unique_shingles
 
@@ -53,5 +53,7 @@ def test_a_large_bucket_stays_linear_and_meets_its_first():
 
 
 def test_a_cluster_is_labelled_by_its_least_document():
-    labels = join(np.arange(6), np.array([5, 4]), np.array([4, 2]))
-    assert labels.tolist() == [0, 1, 2, 3, 2, 2]
+    parents = np.arange(6)
+    for left, right in (([5, 3], [4, 1]), ([5], [2]), ([4], [3]), ([], [])):
+        join(parents, np.array(left, int), np.array(right, int))
+    assert roots(parents, np.arange(6)).tolist() == [0, 1, 1, 1, 1, 1]

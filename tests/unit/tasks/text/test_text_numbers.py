@@ -5,19 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.text.clusters import stable_order
 from tasks.text.row_file import RowFile
-from tasks.text.text_numbers import TextNumbers, find, stable_order
+from tasks.text.text_numbers import TextNumbers
 
+Pairs = list[tuple[int, int]]
 digests = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=30)
 
 
-def array(pairs: list[tuple[int, int]]) -> np.ndarray:
+def array(pairs: Pairs) -> np.ndarray:
     return np.array(pairs, np.uint64).reshape(-1, 2)
 
 
-@given(st.lists(digests, max_size=8))
-def test_numbers_are_those_of_a_dictionary(batches):
-    numbers, known = TextNumbers(), {}
+@pytest.mark.parametrize("compiled", [False, True])
+@given(batches=st.lists(digests, max_size=8), asked=digests)
+def test_numbers_are_those_of_a_dictionary(compiled: bool, batches: list[Pairs], asked: Pairs) -> None:
+    """Halves that are equal by chance are told apart, and digests that meet in one slot."""
+    numbers, known = TextNumbers(compiled), {}
     for batch in batches:
         met = len(known)
         expected = [known.setdefault(digest, len(known)) for digest in batch]
@@ -26,14 +30,20 @@ def test_numbers_are_those_of_a_dictionary(batches):
         assert [expected[place] for place in fresh.tolist()] == list(range(met, len(known)))
     assert len(numbers) == len(known)
     assert numbers.digests().tolist() == [list(digest) for digest in known]
+    assert numbers.find(array(asked)).tolist() == [known.get(digest, -1) for digest in asked]
 
 
-@given(digests, digests)
-def test_halves_that_are_equal_by_chance_are_told_apart(known, asked):
-    ordered = array(sorted(set(known)))
-    places = find(ordered, array(asked))
-    assert [place >= 0 for place in places.tolist()] == [digest in known for digest in asked]
-    assert all(ordered[place].tolist() == list(asked[row]) for row, place in enumerate(places.tolist()) if place >= 0)
+def test_many_numbers() -> None:
+    """The table grows, and ids that differ in their last bits alone are in it."""
+    generator = np.random.default_rng(0)
+    found = generator.integers(0, 1 << 63, (30_000, 2), np.uint64)
+    found[:, 0] &= np.uint64(0xFFFF_0000_0000_01FF)
+    found[generator.integers(0, len(found), 5000)] = found[generator.integers(0, len(found), 5000)]
+    ours, theirs = TextNumbers(compiled=True), TextNumbers()
+    for part in np.array_split(found, 7):
+        for one, other in zip(ours.number(part), theirs.number(part), strict=True):
+            assert one.tolist() == other.tolist()
+    assert np.array_equal(ours.digests(), theirs.digests())
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)), max_size=10))
