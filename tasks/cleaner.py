@@ -161,7 +161,8 @@ class Cleaner:
         texts.rewrite(texts.bearing(MEND), mend_part)
         marked = texts.bearing(STRIP)
         for kind, chosen in _by_kind(kinds):
-            texts.rewrite(chosen if kind in WHOLLY_MARKED else chosen & marked, partial(strip_markup, kind=kind))
+            strip = partial(strip_markup, kind=kind, compiled=self._compiled)
+            texts.rewrite(chosen if kind in WHOLLY_MARKED else chosen & marked, strip)
         return kinds, texts, mended
 
     def _groups(self, table: pa.Table) -> np.ndarray:
