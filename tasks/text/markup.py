@@ -71,8 +71,7 @@ ROLE_RULES = (  # what stands in every find, the expression, what it is replaced
 
 
 WHOLLY_MARKED = ("markdown", "rst", "html")
-"""Kinds of which any text may be marked up; in others `strip_markup` changes none without one of these sequences."""
-ROLE_SIGNS = tuple(sign for sign, _, _ in ROLE_RULES[1:])  # as signs.py has them; that of the first holds another
+"""Kinds of which any text may be marked up; in others `strip_markup` changes none without MARKUP of places.py."""
 
 
 def strip_html(html: str) -> str:
