@@ -18,14 +18,15 @@ from tasks.clean_config import CODE_KIND, CleanConfig
 from tasks.text.classifier import Classifier
 from tasks.text.compiled_features import CompiledFeatures
 from tasks.text.counting import are_ascii
-from tasks.text.encoding import LINE_SIGNS, MEND_SIGNS, even_lines, mend
+from tasks.text.encoding import LINE_SIGNS, even_lines, mend
 from tasks.text.features import Features
 from tasks.text.kernels import kept
 from tasks.text.language import UNDETERMINED, identify
 from tasks.text.language_codes import declared_languages
 from tasks.text.lines import LostLines, SharedLines, drop_lines, may_lose_lines, rule_lines_out
-from tasks.text.markup import ROLE_SIGNS, WHOLLY_MARKED, strip_markup
+from tasks.text.markup import WHOLLY_MARKED, strip_markup
 from tasks.text.personal_data import PersonalData, PersonalDataMask
+from tasks.text.places import MARKUP, UNUSUAL
 from tasks.text.rules import (
     LIMIT_OF,
     LOW_QUALITY,
@@ -40,7 +41,7 @@ from tasks.text.signs import Signs, Texts
 from tasks.text.spans import TextBatch
 from tasks.text.undesirable import UndesirableWords
 
-MEND, STRIP, EVEN, COUNT = "mend", "strip", "even", "count"  # steps with signs of what they look for
+EVEN, COUNT = "even", "count"  # steps with signs of what they look for
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Cleaner:
         self._features = CompiledFeatures if compiled else Features
         self._words = UndesirableWords(config.undesirable_words)
         self._mask = PersonalDataMask(config.mask)
-        sought = {MEND: MEND_SIGNS, STRIP: ROLE_SIGNS, EVEN: LINE_SIGNS, COUNT: self._words.signs}
+        sought = {EVEN: LINE_SIGNS, COUNT: self._words.signs}
         self._signs = Signs({**sought, **self._mask.signs}) if compiled else None
         self._quality, self._undesirable = quality, undesirable
         self._shared = SharedLines(config.shared_line_chars) if config.shared_line_documents else None
@@ -139,8 +140,9 @@ class Cleaner:
             return masked.texts
 
         texts.rewrite(suspects, mask)
-        texts.rewrite(texts.bearing(EVEN), even_lines)
-        undesirable, worded = np.zeros(len(kinds), np.int64), texts.bearing(COUNT)
+        uneven, worded = texts.bearing(EVEN), texts.bearing(COUNT)  # even lines hold no other words
+        texts.rewrite(uneven, even_lines)
+        undesirable = np.zeros(len(kinds), np.int64)
         undesirable[worded] = self._words.counts(texts.where(worded))
         texts.trim()
         return Prepared(kinds, texts.column, mended, finds, undesirable, lines)
@@ -158,10 +160,11 @@ class Cleaner:
             column, mended = mend(part)
             return column
 
-        texts.rewrite(texts.bearing(MEND), mend_part)
-        marked = texts.bearing(STRIP)
+        texts.rewrite(texts.holding(UNUSUAL), mend_part)
+        marked = texts.holding(MARKUP)
         for kind, chosen in _by_kind(kinds):
-            texts.rewrite(chosen if kind in WHOLLY_MARKED else chosen & marked, partial(strip_markup, kind=kind))
+            strip = partial(strip_markup, kind=kind, compiled=self._compiled)
+            texts.rewrite(chosen if kind in WHOLLY_MARKED else chosen & marked, strip)
         return kinds, texts, mended
 
     def _groups(self, table: pa.Table) -> np.ndarray:

@@ -70,7 +70,7 @@ class CompiledFeatures(Features):
 
     @cached_property
     def share_repeated_words(self) -> np.ndarray:
-        repeated, done = kept(counting.count_repeated_runs)(self.word_hashes, self.word_offsets, 5)
+        repeated, done = kept(counting.count_repeated_runs)(self.word_hashes, self.word_offsets)
         return share(repeated, np.maximum(self.num_words - 4, 0)) if done else super().share_repeated_words
 
     @cached_property

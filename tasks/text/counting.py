@@ -31,6 +31,7 @@ from tasks.text.kernels import (
 LETTER, DIGIT = np.uint64(spans.LETTER), np.uint64(spans.DIGIT)
 CHARS, VISIBLE, LETTERS, DIGITS, UNSPACED_CHARS, WORDS, WORDED = range(7)  # columns of what `count` counts
 LINES, LINE_BYTES, LINES_REPEATED, BYTES_REPEATED, LINES_IN_ELLIPSES = range(5)  # of what `count_lines` counts
+RUN_WORDS = np.uint64(5)  # of the runs of words that `count_repeated_runs` counts
 VERY_LONG = 100  # bytes of a word that may be a piece of an encoded file
 NEWLINE = ord("\n")
 NEWLINES = np.uint64(NEWLINE) * LOWS  # in each of eight bytes
@@ -179,35 +180,44 @@ def count_lines(data: Any, loads: Any, offsets: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def count_repeated_runs(hashes: Any, offsets: Any, size: int) -> Any:
-    """How many runs of `size` words of each text stood before in it, (N,) int64, as `WordRuns.share_repeated` counts
-    them; and whether that could be done here, as it can with hashes that differ by chance. hashes: of the words, (W,)
-    uint64; offsets: where those of each text begin, (N + 1,)."""
+def _hash_runs(hashes: Any, first: Any, count: int, keys: Any) -> None:
+    """What the runs from a word on are compared by. Their length is known when this is compiled, so that several are
+    hashed at once."""
+    for run in range(count):
+        rolled, power = hashes[first + np.uint64(run)], ONE
+        for word in range(ONE, RUN_WORDS):
+            power *= MULTIPLIER
+            rolled += hashes[first + np.uint64(run) + word] * power
+        keys[run] = mix64(rolled) >> np.uint64(20)  # as many bits as are compared there
+
+
+@njit(nogil=True, error_model="numpy")
+def count_repeated_runs(hashes: Any, offsets: Any) -> Any:
+    """How many runs of `RUN_WORDS` words of each text stood before in it, (N,) int64, as `WordRuns.share_repeated`
+    counts them; and whether that could be done here, as it can with hashes that differ by chance. hashes: of the words,
+    (W,) uint64; offsets: where those of each text begin, (N + 1,)."""
     result, longest = np.zeros(len(offsets) - 1, np.int64), 1
     for text in range(len(offsets) - 1):
         longest = max(longest, offsets[text + 1] - offsets[text])
     bits = 1
     while 1 << bits < 4 * longest:
         bits += 1
-    keys, holders = np.empty(1 << bits, np.uint64), np.full(1 << bits, -1, np.int64)
-    powers = np.ones(size, np.uint64)
-    for step in range(1, size):
-        powers[step] = powers[step - 1] * MULTIPLIER
+    keys, holders = np.empty(1 << bits, np.uint64), np.full(1 << bits, -1, np.int32)
+    runs = np.empty(longest, np.uint64)
     for text in range(len(offsets) - 1):
+        num_words = offsets[text + 1] - offsets[text]
+        count = max(num_words - np.int64(RUN_WORDS) + 1, 0)
+        _hash_runs(hashes, np.uint64(offsets[text]), count, runs)
         bits = 1
-        while 1 << bits < 4 * (offsets[text + 1] - offsets[text]):
+        while 1 << bits < 4 * num_words:
             bits += 1
         mask, moves = np.uint64((1 << bits) - 1), 0
-        for first in range(offsets[text], offsets[text + 1] - size + 1):
-            rolled = hashes[first]
-            for step in range(1, size):
-                rolled += hashes[first + step] * powers[step]
-            key = mix64(rolled) >> np.uint64(20)  # as many bits as are compared there
+        for key in runs[:count]:
             slot = key & mask
             while holders[slot] == text and keys[slot] != key:
                 slot = (slot + ONE) & mask
                 moves += 1
-                if moves > MOST_MOVES * (offsets[text + 1] - offsets[text]):
+                if moves > MOST_MOVES * num_words:
                     return result, False
             if holders[slot] == text:
                 result[text] += 1

@@ -29,9 +29,10 @@ CONTROLS = (
     + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
     + "]"
 )
+DROPS = ((LINE_ENDS, "\n"), (TERMINAL_CODES, ""), (CONTROLS, ""))
+DROPPED = f"{CONTROLS}|[\u2028\u2029]"  # what one of them finds holds one of these
 ASCII_CONTROLS = "[\u0000-\u0008\u000b-\u001f\u007f]"
-# Sequences as signs.py has them, one of which stands in every text that `mend` and `even_lines` change.
-MEND_SIGNS = (ASCII_CONTROLS, "[\u0080-\u00ff]")
+# Sequences as signs.py has them, one of which stands in every text that `even_lines` changes.
 LINE_SIGNS = ("[ \t\u00a0]\n", "\n\n\n")
 
 
@@ -73,22 +74,15 @@ def mend(column: pa.Array) -> tuple[pa.Array, int]:
         nonlocal num_mended
         mended = rewrite(part, pc.match_substring_regex(part, GARBLED), each(ftfy.fix_encoding))
         num_mended = pc.sum(pc.not_equal(part, mended)).as_py() or 0
-        return each(compose)(_drop_controls(mended))
+        return each(compose)(substitute(mended, DROPPED, *DROPS))
 
-    column = rewrite(column, wide, mend_wide)
-    controlled = pc.and_(pc.match_substring_regex(column, ASCII_CONTROLS), pc.invert(wide))
-    return rewrite(column, controlled, _drop_controls), num_mended
+    column = rewrite(column, wide, mend_wide)  # in which no control character is left
+    return substitute(column, ASCII_CONTROLS, *DROPS), num_mended
 
 
 def compose(text: str) -> str:
     """The text in Unicode's composed form (Arrow's utf8_normalize with form="NFC" decomposes, as of 25.0)."""
     return unicodedata.normalize("NFC", text)  # which looks first whether anything has to change
-
-
-def _drop_controls(column: pa.Array) -> pa.Array:
-    for pattern, replacement in ((LINE_ENDS, "\n"), (TERMINAL_CODES, ""), (CONTROLS, "")):
-        column = pc.replace_substring_regex(column, pattern, replacement)
-    return column
 
 
 def even_lines(column: pa.Array) -> pa.Array:

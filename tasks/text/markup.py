@@ -10,6 +10,7 @@ import re
 import pyarrow as pa
 from resiliparse.extract.html2text import extract_plain_text
 
+from tasks.text import roles
 from tasks.text.encoding import each, substitute
 from tasks.text.html import html_to_text
 
@@ -70,8 +71,7 @@ ROLE_RULES = (  # what stands in every find, the expression, what it is replaced
 
 
 WHOLLY_MARKED = ("markdown", "rst", "html")
-"""Kinds of which any text may be marked up; in others `strip_markup` changes none without one of these sequences."""
-ROLE_SIGNS = tuple(sign for sign, _, _ in ROLE_RULES[1:])  # as signs.py has them; that of the first holds another
+"""Kinds of which any text may be marked up; in others `strip_markup` changes none without MARKUP of places.py."""
 
 
 def strip_html(html: str) -> str:
@@ -139,21 +139,24 @@ def _apply(rules: tuple[tuple[re.Pattern[str], str], ...], text: str) -> str:
     return text
 
 
-def strip_roles(column: pa.Array) -> pa.Array:
-    """Sphinx roles and links, and links as Markdown writes them, replaced by what they show."""
+def strip_roles(column: pa.Array, compiled: bool = False) -> pa.Array:
+    """Sphinx roles and links, and links as Markdown writes them, replaced by what they show. compiled: by machine code
+    (roles.py)."""
+    if compiled:
+        return roles.strip(column.cast(pa.large_string()))
     for sign, pattern, replacement in ROLE_RULES:
         column = substitute(column, sign, (pattern, replacement))
     return column
 
 
-def strip_markup(column: pa.Array, kind: str) -> pa.Array:
+def strip_markup(column: pa.Array, kind: str, compiled: bool = False) -> pa.Array:
     """A column of texts of one kind ("docstring", "markdown", "rst", "html", "text", "code") as plain text."""
     if kind == "html":
         return each(strip_html)(column)
     if kind == "markdown":
         return each(strip_markdown)(column)
     if kind == "rst":
-        return strip_roles(each(strip_rst)(column))
+        return strip_roles(each(strip_rst)(column), compiled)
     if kind == "docstring":
-        return strip_roles(column)
+        return strip_roles(column, compiled)
     return column

@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from model.byte_vectors import copy
+from model.byte_vectors import LANES, between, copy
 from model.pointers import octets
 from tasks.text.kernels import kept
 
+UNUSUAL, MARKUP = range(2)  # marks that `holding` looks for
 _NEWLINE, _SPACE, _WIDE = ord("\n"), ord(" "), 0x80
+_TAB, _LINE_END, _FIRST, _LAST, _COLON, _BACKQUOTE, _MORE, _CLOSE, _OPEN = map(np.uint8, b"\t\n ~:`>](")
+_NONE = np.uint64(0)
 
 
 def places(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +60,40 @@ def _may_be_trimmed(addresses: Any, sizes: Any) -> Any:
             first, last = octets(addresses[text])[0], octets(addresses[text])[sizes[text] - 1]
             result[text] = first == _NEWLINE or last <= _SPACE or last >= _WIDE
     return result
+
+
+def holding(addresses: np.ndarray, sizes: np.ndarray, mark: int) -> np.ndarray:
+    """Whether each text holds a mark, (N,) bool. UNUSUAL: a character that is not of ASCII, or controls a terminal: it
+    stands in all that `mend` of encoding.py changes. MARKUP: ":`", ">`" or "](", one of which stands in all that
+    `strip_roles` of markup.py changes."""
+    found: np.ndarray = kept(_hold)(addresses, sizes, mark, np.empty(2 * LANES, np.uint8))
+    return found
+
+
+@njit(nogil=True, error_model="numpy")
+def _hold(addresses: Any, sizes: Any, mark: int, room: Any) -> Any:
+    result = np.zeros(len(addresses), np.bool_)
+    for text in range(len(addresses)):
+        data, size = octets(addresses[text]), sizes[text]
+        if size <= LANES:  # the byte behind 64 is looked at too
+            room[:] = _SPACE
+            copy(data, 0, size, octets(room.ctypes.data), 0)
+            result[text] = _mark_at(octets(room.ctypes.data), 0, mark) != _NONE
+            continue
+        found = _mark_at(data, size - LANES - 1, mark)
+        for place in range(0, size - LANES, LANES):
+            found |= _mark_at(data, place, mark)
+        if mark == UNUSUAL:
+            found |= _mark_at(data, size - LANES, mark)
+        result[text] = found != _NONE
+    return result
+
+
+@njit(nogil=True, error_model="numpy")
+def _mark_at(data: Any, place: Any, mark: int) -> Any:
+    """Where a mark begins in 64 bytes, a bit each."""
+    if mark == UNUSUAL:
+        return ~(between(data, place, _FIRST, _LAST) | between(data, place, _TAB, _LINE_END))
+    quoted = between(data, place, _COLON, _COLON) | between(data, place, _MORE, _MORE)
+    quoted &= between(data, place + 1, _BACKQUOTE, _BACKQUOTE)
+    return quoted | between(data, place, _CLOSE, _CLOSE) & between(data, place + 1, _OPEN, _OPEN)

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
+from model.pointers import octets
 from tasks.text.encoding import trim
-from tasks.text.kernels import MULTIPLIER, NONE, ONE, TWO, kept
-from tasks.text.places import gathered, may_be_trimmed, places
-from tasks.text.spans import TextBatch
+from tasks.text.kernels import FOUR, MULTIPLIER, NONE, ONE, THREE, TWO, kept
+from tasks.text.places import gathered, holding, may_be_trimmed, places
 
 MOST_PLACES = 64  # of all sequences that are followed
 MOST_STRINGS = 128  # that one sequence may stand for in the table
@@ -39,8 +39,8 @@ _PLACE = re.compile(r"\[(?:\\.|[^\]\\])+\]|\\.|[^\\]", re.DOTALL)
 
 @njit(nogil=True, error_model="numpy")
 def find_signs(
-    data: Any,
-    offsets: Any,
+    addresses: Any,
+    sizes: Any,
     masks: Any,
     starts: Any,
     longest: Any,
@@ -52,35 +52,36 @@ def find_signs(
     bounds: Any,
     borne: Any,
 ) -> Any:
-    """The signs of each text, (N,) uint32, a bit each. A text counts as if a line end stood before it.
+    """The signs of the texts that stand at addresses, (N,) uint32, a bit each. A text counts as if a line end stood
+    before it.
 
     masks: (256,) uint64, the places of the sequences that are followed at which a byte may stand; starts: the first
     places; longest: the most places of a sequence; ends: (S,) uint64, the last places of each sign. fours: a table,
     with open addressing, of the first four bytes of strings; strings: their numbers in it. rest, bounds: the other
     bytes of all strings, and where those of each begin; borne: the signs of each string.
     """
-    result, longest_text = np.zeros(len(offsets) - 1, np.uint32), 0
-    for text in range(len(offsets) - 1):
-        longest_text = max(longest_text, offsets[text + 1] - offsets[text])
-    places, met_fours = np.empty(longest_text + 1, np.uint64), np.empty(longest_text + 1, np.uint64)
+    result, longest_text = np.zeros(len(sizes), np.uint32), 0
+    for size in sizes:
+        longest_text = max(longest_text, size)
+    places, met_fours = np.empty(longest_text + 1, np.uint32), np.empty(longest_text + 1, np.uint32)
     last_slot = np.uint64(len(fours) - 1)
-    for text in range(len(offsets) - 1):
-        begin, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
-        met, four, count, signs = follow(data, begin, end, masks, starts, longest), LINE_END, NONE, np.uint32(0)
-        for place in range(begin, end):  # nearly no slot is taken, so what is in them is looked at afterwards
+    for text in range(len(sizes)):
+        data, end, count, signs = octets(addresses[text]), np.uint64(sizes[text]), NONE, np.uint32(0)
+        met, four = follow(data, end, masks, starts, longest), LINE_END
+        for place in range(end):  # nearly no slot is taken, so what is in them is looked at afterwards
             four = four >> BYTE | (np.uint64(data[place]) | LOWER) << LAST_BYTE
             places[count], met_fours[count] = place, four
             count += ONE if fours[four * MULTIPLIER >> shift] else NONE
         for which in range(count):
-            place, four = places[which], met_fours[which]
+            last, four = np.uint64(places[which]), np.uint64(met_fours[which])
             slot = four * MULTIPLIER >> shift
             while fours[slot]:
                 if fours[slot] == four:
                     number = strings[slot]
                     first, length = bounds[number], bounds[number + 1] - bounds[number]
-                    same = place + length < end
+                    same = last + length < end
                     for step in range(length if same else NONE):
-                        same &= data[place + ONE + step] | LOWER == rest[first + step]
+                        same &= data[last + ONE + step] | LOWER == rest[first + step]
                     if same:
                         signs |= borne[number]
                 slot = slot + ONE & last_slot
@@ -92,20 +93,24 @@ def find_signs(
 
 
 @njit(nogil=True, error_model="numpy")
-def follow(data: Any, begin: Any, end: Any, masks: Any, starts: Any, longest: Any) -> Any:
-    """All places of the sequences that are met in a text. Each step waits for the one before, so both halves of the
-    text are followed side by side, the second from where sequences that reach into it may begin."""
-    half = (end - begin) >> ONE if end - begin > TWO * longest else NONE
-    middle = begin + half
-    state, met, later = masks[NEWLINE] & starts, NONE, NONE
-    for place in range(middle - longest if half else middle, middle):
-        later = (later << ONE | starts) & masks[data[place]]
-    for place in range(begin, middle):
-        state = (state << ONE | starts) & masks[data[place]]
-        later = (later << ONE | starts) & masks[data[place + half]]
-        met |= state | later
-    state = later if half else state
-    for place in range(middle + half, end):
+def follow(data: Any, end: Any, masks: Any, starts: Any, longest: Any) -> Any:
+    """All places of the sequences that are met in a text. Each step waits for the one before, so the quarters of the
+    text are followed side by side, each but the first from where sequences that reach into it may begin."""
+    quarter = end // FOUR if end > FOUR * longest else NONE
+    second, third, fourth = quarter, TWO * quarter, THREE * quarter
+    first, met, one, two, last = masks[NEWLINE] & starts, NONE, NONE, NONE, NONE
+    for place in range(quarter - longest if quarter else NONE, quarter):
+        one = (one << ONE | starts) & masks[data[place]]
+        two = (two << ONE | starts) & masks[data[second + place]]
+        last = (last << ONE | starts) & masks[data[third + place]]
+    for place in range(quarter):
+        first = (first << ONE | starts) & masks[data[place]]
+        one = (one << ONE | starts) & masks[data[second + place]]
+        two = (two << ONE | starts) & masks[data[third + place]]
+        last = (last << ONE | starts) & masks[data[fourth + place]]
+        met |= first | one | two | last
+    state = last if quarter else first
+    for place in range(FOUR * quarter, end):
         state = (state << ONE | starts) & masks[data[place]]
         met |= state
     return met
@@ -163,9 +168,12 @@ class Signs:
 
     def of(self, column: pa.Array) -> np.ndarray:
         """The signs that each text bears, (N,) uint32: a bit each, of the first name the lowest."""
-        batch = TextBatch(column)
+        return self.at(*places(column))
+
+    def at(self, addresses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Those of the texts that stand at addresses."""
         found: np.ndarray = kept(find_signs)(
-            batch.data, batch.offsets, self._masks, np.uint64(self._starts), np.uint64(self._longest), self._ends,
+            addresses, sizes, self._masks, np.uint64(self._starts), np.uint64(self._longest), self._ends,
             self._fours, self._strings, self._shift, self._rest, self._bounds, self._borne,
         )  # fmt: skip
         return found
@@ -183,15 +191,25 @@ class Texts:
 
     def __init__(self, column: pa.Array, signs: Signs | None) -> None:
         column = column.cast(pa.large_string())
-        self._signs, self._borne = signs, signs.of(column) if signs else None
+        self._signs = signs
         self._columns = [column]  # what was rewritten stands in those behind the first
         self._addresses, self._sizes = places(column)
+        self._borne, self._unread = np.zeros(len(column), np.uint32), np.ones(len(column), bool)
 
     def bearing(self, sign: str) -> np.ndarray:
-        """True for each text that bears a sign, (N,)."""
-        if self._signs is None or self._borne is None:
+        """True for each text that bears a sign, (N,). Signs are looked for when they are first asked for, since a text
+        may be rewritten before, or never be asked for again."""
+        if self._signs is None:
             return np.ones(len(self._sizes), bool)
+        if self._unread.any():
+            some = self._unread
+            self._borne[some] = self._signs.at(self._addresses[some], self._sizes[some])
+            self._unread = np.zeros(len(some), bool)
         return (self._borne >> self._signs.names.index(sign) & 1).astype(bool)
+
+    def holding(self, mark: int) -> np.ndarray:
+        """True for each text that holds a mark (places.py), (N,), which is told sooner than its signs."""
+        return np.ones(len(self._sizes), bool) if self._signs is None else holding(self._addresses, self._sizes, mark)
 
     def where(self, chosen: np.ndarray) -> pa.Array:
         """The texts where `chosen`, (N,), holds, as they are now."""
@@ -214,8 +232,7 @@ class Texts:
         rows, changed = np.flatnonzero(chosen)[np.array(differs)], after.filter(differs)
         self._columns.append(changed)
         self._addresses[rows], self._sizes[rows] = places(changed)
-        if self._signs is not None and self._borne is not None:
-            self._borne[rows] = self._signs.of(changed)
+        self._unread[rows] = True
 
     def trim(self) -> None:
         """Drop white space around each text, as `trim` of encoding.py does."""

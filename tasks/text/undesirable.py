@@ -47,8 +47,9 @@ class UndesirableWords:
 
     @property
     def signs(self) -> tuple[str, ...]:
-        """Sequences, as signs.py has them, one of which stands in every text that holds any of the words."""
-        if any(len(word) < 3 for word in self._words):
+        """Sequences, as signs.py has them, one of which stands in every text that holds any of the words, or would if
+        its lines were even (encoding.py)."""
+        if any(len(word) < 3 or "\n" in word for word in self._words):
             return (".",)  # hardly a text would be spared
         plain = [re.escape(word) if len(word) > 3 else f".{re.escape(word)}" for word in self._words if word.isascii()]
         return (*plain, KELVIN, *([] if len(plain) == len(self._words) else ["[\x80-\xff]"]))

@@ -69,10 +69,12 @@ def test_weights_that_are_no_logarithms_of_probabilities_are_refused() -> None:
 
 def test_hashes_that_chance_would_not_give_are_left_to_numpy() -> None:
     """All of one slot: as many steps as their number squared, were they counted on."""
-    keys = [(step << 12 | 7) << 20 for step in range(2000)]
+    keys = [(step << 16 | 7) << 20 for step in range(2000)]
     hashes = np.array([unmixed(key) for key in keys], np.uint64)
     assert kernels.mix64(hashes[5]) == keys[5]
-    assert not counting.count_repeated_runs(hashes, np.array([0, len(hashes)]), 1)[1]
+    words = np.zeros((len(hashes), int(counting.RUN_WORDS)), np.uint64)  # runs that begin with one and go on with none
+    words[:, 0] = hashes
+    assert not counting.count_repeated_runs(words.ravel(), np.array([0, words.size]))[1]
 
 
 def test_lines_that_chance_would_not_give_are_left_to_numpy() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.markup import FENCE, strip_html, strip_markdown, strip_markup
+from tasks.text.markup import FENCE, strip_html, strip_markdown, strip_markup, strip_roles
 
 
 def strip(text: str, kind: str) -> str:
@@ -107,6 +107,17 @@ def test_markdown_is_read_as_the_plain_rules_read_it(text):
     assert strip_markdown(text) == plainly(text)
 
 
+ROLE_PIECES = [*MARKS, "`", "`_", "`__", ":", ":`", ":py:meth:`", ":a.b-c:", "::", "~", "<", ".", "9", "é", "日", "\v",
+               "\f", "](http", "](https://", "](http://", "s://", "x" * 70, "\0"]  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(st.lists(st.lists(st.sampled_from(ROLE_PIECES), max_size=24).map("".join), max_size=4))
+def test_machine_code_takes_off_the_same_roles(texts):
+    column = pa.array(["", *texts], pa.large_string()).slice(1)
+    assert strip_roles(column, compiled=True).equals(strip_roles(column))
+
+
 def test_real_markdown_is_read_as_the_plain_rules_read_it():
     pages = [path.read_text(encoding="utf-8") for path in Path(__file__).parents[4].glob("docs/*.md")]
     picture = "![logo](data:image/png;base64," + "iVBORw0KGgo" * 2000 + ")"
@@ -131,6 +142,15 @@ def grows_with_its_length(function, piece: str, size: int, head: str = "", tail:
 )
 def test_the_time_of_markdown_grows_with_its_length(piece):
     assert grows_with_its_length(strip_markdown, piece, 10_000)
+
+
+@pytest.mark.parametrize("piece", ["[a](http://b", ":a:`<", "`a <", ":a", "]a", ":a:`!"])
+def test_the_time_of_roles_grows_with_its_length(piece):
+    def strip(text):
+        return strip_roles(pa.array([text], pa.large_string()), compiled=True)
+
+    strip("compiled before")
+    assert grows_with_its_length(strip, piece, 100_000)
 
 
 @pytest.mark.parametrize("piece", ["#", " ", "# "])
