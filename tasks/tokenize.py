@@ -29,6 +29,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.lineage.parallel import count_workers, in_threads, suited
+from tasks.lineage.parcel import Parcel
 from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
@@ -161,7 +162,7 @@ class Encoded:
     """Tokens (T,) of the documents of each split end to end, as they are stored; how many each document has, and its
     bytes, both (N,) and of all documents; what Fertility adds up, None where no document is in a split."""
 
-    tokens: list[np.ndarray]
+    tokens: list[Parcel]
     lengths: np.ndarray
     sizes: np.ndarray
     tally: dict[str, Any] | None
@@ -197,20 +198,20 @@ class Chosen:
     splits: tuple[np.ndarray, ...]
 
 
-def encode_group(chosen: Chosen, folder: Path, compiled: bool) -> Encoded:
-    """The documents in tokens; those of no split have none."""
+def encode_group(chosen: Chosen, folder: Path, work: Path, compiled: bool) -> Encoded:
+    """The documents in tokens; those of no split have none. folder: of the tokenizer. work: for the parcels."""
     table = chosen.group.read(["text", *BY.values()], as_numbers=BY.values())
     sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy()
     among = np.logical_or.reduce(chosen.splits)
     lengths = np.zeros(len(sizes), np.int64)
     if not among.any():
-        return Encoded([np.zeros(0, np.uint16) for _ in chosen.splits], lengths, sizes, None)
+        return Encoded([Parcel(np.zeros(0, np.uint16), work) for _ in chosen.splits], lengths, sizes, None)
     if not among.all():
         table = table.filter(pa.array(among))
     tokens, lengths[among], tally = encode(
         table, [split[among] for split in chosen.splits], encoding_of(folder, compiled)
     )
-    return Encoded(tokens, lengths, sizes, tally)
+    return Encoded([Parcel(array, work) for array in tokens], lengths, sizes, tally)
 
 
 def encode(
@@ -257,7 +258,7 @@ def write_shards(
         }
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(index_writer(run.output))
-        encoded = mapper(partial(encode_group, folder=run.output, compiled=compiled), chosen)
+        encoded = mapper(partial(encode_group, folder=run.output, work=run.work, compiled=compiled), chosen)
         for one, end, made in zip(chosen, ends, encoded, strict=True):
             if fertility is None:  # not before: others encode while this process gets ready for it
                 fertility = begin_fertility(run, encoding_of(run.output, compiled))
@@ -265,10 +266,11 @@ def write_shards(
             if made.tally is not None:
                 fertility.merge(made.tally)
             for shard, rows, tokens in zip(shards.values(), one.splits, made.tokens, strict=True):
-                if len(tokens):
+                if len(tokens.array):
                     doc_ids = table["doc_id"].filter(pa.array(rows))
-                    index.write_table(shard.write(doc_ids, tokens, made.lengths[rows], made.sizes[rows]))
+                    index.write_table(shard.write(doc_ids, tokens.array, made.lengths[rows], made.sizes[rows]))
                     done += int(made.sizes[rows].sum())
+                tokens.discard()
             ledger.add_table(ledger_rows(table, made.sizes, trained_on[end - one.group.rows : end]))
             run.progress(end, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
         counts = ledger.close()
