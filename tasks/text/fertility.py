@@ -112,13 +112,13 @@ class Fertility:
             before = np.concatenate(([0], np.cumsum(self._pieces.partial[ids])))
             partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
             self._used += np.bincount(ids, minlength=len(self._used))
-        counts = np.stack([np.ones(len(batch), np.int64), np.diff(batch.offsets), words, lengths, partial], axis=1)
-        self._all += counts.sum(axis=0)
+        counts = np.stack([np.ones(len(batch)), np.diff(batch.offsets), words, lengths, partial])  # as bincount adds
+        self._all += counts.sum(axis=1).astype(np.int64)
         for by, column in BY.items():
             encoded = table[column].combine_chunks().dictionary_encode()
             names = [*encoded.dictionary.to_pylist(), UNKNOWN]
-            rows = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-            sums = np.stack([np.bincount(rows, column, len(names)) for column in counts.T], axis=1).astype(np.int64)
+            rows = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False).astype(np.intp)
+            sums = np.stack([np.bincount(rows, column, len(names)) for column in counts], axis=1).astype(np.int64)
             for place in np.flatnonzero(sums[:, 0]).tolist():
                 held = self._groups.setdefault((by, names[place]), np.zeros(len(_COUNTS), np.int64))
                 held += sums[place]
