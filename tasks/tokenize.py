@@ -316,7 +316,7 @@ def ledger_rows(table: pa.Table, sizes: np.ndarray, trained_on: np.ndarray) -> p
             "source": table["source"],
             "license": table["license"],
             "language": table["language"],
-            "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
+            "reason": pc.if_else(pa.array(trained_on), pa.scalar(None, pa.string()), HELD_OUT),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),
             "bytes_in": sizes.astype(np.int64),
             "bytes_out": np.where(trained_on, sizes, 0).astype(np.int64),
