@@ -29,6 +29,7 @@ from tasks.lineage.artifact import Artifact
 from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.ledger import Ledger
 from tasks.lineage.parallel import count_workers, in_threads, suited
+from tasks.lineage.parcel import Parcel
 from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import kernels
@@ -44,7 +45,7 @@ from tasks.text.token_shards import TRAIN, VALIDATION, ShardWriter, index_writer
 HELD_OUT = "evaluation_split"  # why a document of the evaluation split is not in the shards
 MANY_CHARACTERS = 1000  # of a script; so many that are written in parts are worth a warning
 BATCH_TEXTS = 2048  # whose words are counted at once
-CHECKED_DOCUMENTS = 8  # per batch, encoded by `tokenizers` too and compared
+CHECKED_BYTES = 1024  # per batch, of text that is encoded by `tokenizers` too and compared; a document at least
 
 
 class TokenizeConfig(StageConfig):
@@ -88,7 +89,8 @@ def draw(corpus: Path, config: TokenizeConfig, workers: int = 1) -> tuple[np.nda
     and whether the latter. workers: threads that read. Raises DataError where there are too few."""
 
     def read(shard: Path) -> tuple[np.ndarray, np.ndarray]:
-        table = pq.read_table(shard, columns=["doc_id", "split"], use_threads=False)
+        with pq.ParquetFile(shard, pre_buffer=False) as file:
+            table = file.read(["doc_id", "split"], use_threads=False)
         return short_ids(table["doc_id"]), pc.equal(table["split"], TRAIN).to_numpy()
 
     found = list(in_threads(workers)(read, shard_paths(corpus)))
@@ -157,11 +159,13 @@ def given_tokenizer(folder: Path) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokens (T,) of documents end to end, as they are stored; how many each has, (N,); what Fertility adds up."""
+    """Tokens (T,) of the documents of each split end to end, as they are stored; how many each document has, and its
+    bytes, both (N,) and of all documents; what Fertility adds up, None where no document is in a split."""
 
-    tokens: np.ndarray
+    tokens: list[Parcel]
     lengths: np.ndarray
-    tally: dict[str, Any]
+    sizes: np.ndarray
+    tally: dict[str, Any] | None
 
 
 class Encoding(NamedTuple):
@@ -194,26 +198,36 @@ class Chosen:
     splits: tuple[np.ndarray, ...]
 
 
-def encode_group(chosen: Chosen, folder: Path, compiled: bool) -> tuple[np.ndarray, list[Encoded | None]]:
-    """Bytes of all documents, (N,), and those of each split in tokens; None for one without any."""
+def encode_group(chosen: Chosen, folder: Path, work: Path, compiled: bool) -> Encoded:
+    """The documents in tokens; those of no split have none. folder: of the tokenizer. work: for the parcels."""
     table = chosen.group.read(["text", *BY.values()], as_numbers=BY.values())
-    parts = (table.filter(pa.array(split)) for split in chosen.splits)
-    encoded = [encode(part, encoding_of(folder, compiled)) if part.num_rows else None for part in parts]
-    return pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy(), encoded
+    sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy()
+    among = np.logical_or.reduce(chosen.splits)
+    lengths = np.zeros(len(sizes), np.int64)
+    if not among.any():
+        return Encoded([Parcel(np.zeros(0, np.uint16), work) for _ in chosen.splits], lengths, sizes, None)
+    if not among.all():
+        table = table.filter(pa.array(among))
+    tokens, lengths[among], tally = encode(
+        table, [split[among] for split in chosen.splits], encoding_of(folder, compiled)
+    )
+    return Encoded([Parcel(array, work) for array in tokens], lengths, sizes, tally)
 
 
-def encode(part: pa.Table, encoding: Encoding) -> Encoded:
-    """Documents in tokens; of the first ones it is checked that `tokenizers` gives the same. Raises StageError."""
-    batch = TextBatch(part["text"])
+def encode(
+    table: pa.Table, splits: list[np.ndarray], encoding: Encoding
+) -> tuple[list[np.ndarray], np.ndarray, dict[str, Any]]:
+    """Tokens of each split, how many each document has, (N,), and what Fertility adds up; of the first documents it is
+    checked that `tokenizers` gives the same. Raises StageError."""
+    batch, tokenizer = TextBatch(table["text"]), encoding.tokenizer
     ids, lengths = encoding.encoder.encode(batch)
-    first = part["text"].slice(0, CHECKED_DOCUMENTS).to_pylist()
-    check_identity(encoding.tokenizer, first, ids, lengths[:CHECKED_DOCUMENTS])
+    checked = max(1, int(np.searchsorted(batch.offsets[1:], CHECKED_BYTES, side="right")))
+    check_identity(tokenizer, table["text"].slice(0, checked).to_pylist(), ids, lengths[:checked])
     fertility = Fertility(encoding.pieces, encoding.compiled)
-    fertility.add(part, batch, ids, lengths)
-    tokenizer = encoding.tokenizer
+    fertility.add(table, batch, ids, lengths, splits[0])
     dtype = token_dtype(tokenizer.vocab_size)
-    tokens = with_ends(ids, lengths, tokenizer.endoftext_id, dtype, encoding.compiled)
-    return Encoded(tokens, lengths + 1, fertility.tally())
+    tokens = [with_ends(ids, lengths, split, tokenizer.endoftext_id, dtype, encoding.compiled) for split in splits]
+    return tokens, lengths + 1, fertility.tally()
 
 
 def write_shards(
@@ -244,18 +258,20 @@ def write_shards(
         }
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(index_writer(run.output))
-        encoded = mapper(partial(encode_group, folder=run.output, compiled=compiled), chosen)
-        for one, end, (sizes, parts) in zip(chosen, ends, encoded, strict=True):
+        encoded = mapper(partial(encode_group, folder=run.output, work=run.work, compiled=compiled), chosen)
+        for one, end, made in zip(chosen, ends, encoded, strict=True):
             if fertility is None:  # not before: others encode while this process gets ready for it
                 fertility = begin_fertility(run, encoding_of(run.output, compiled))
             table = one.group.read(["doc_id", "source", "license", "language"])
-            for split, rows, part in zip(shards, one.splits, parts, strict=True):
-                if part is not None:
-                    fertility.merge(part.tally)
+            if made.tally is not None:
+                fertility.merge(made.tally)
+            for shard, rows, tokens in zip(shards.values(), one.splits, made.tokens, strict=True):
+                if len(tokens.array):
                     doc_ids = table["doc_id"].filter(pa.array(rows))
-                    index.write_table(shards[split].write(doc_ids, part.tokens, part.lengths, sizes[rows]))
-                    done += int(sizes[rows].sum())
-            ledger.add_table(ledger_rows(table, sizes, trained_on[end - one.group.rows : end]))
+                    index.write_table(shard.write(doc_ids, tokens.array, made.lengths[rows], made.sizes[rows]))
+                    done += int(made.sizes[rows].sum())
+                tokens.discard()
+            ledger.add_table(ledger_rows(table, made.sizes, trained_on[end - one.group.rows : end]))
             run.progress(end, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
         counts = ledger.close()
     meta: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "dtype": "uint16" if dtype.itemsize == 2 else "uint32"}
@@ -300,7 +316,7 @@ def ledger_rows(table: pa.Table, sizes: np.ndarray, trained_on: np.ndarray) -> p
             "source": table["source"],
             "license": table["license"],
             "language": table["language"],
-            "reason": pa.array([HELD_OUT] * table.num_rows, pa.string(), mask=trained_on),
+            "reason": pc.if_else(pa.array(trained_on), pa.scalar(None, pa.string()), HELD_OUT),
             "duplicate_of": pa.nulls(table.num_rows, pa.string()),
             "bytes_in": sizes.astype(np.int64),
             "bytes_out": np.where(trained_on, sizes, 0).astype(np.int64),

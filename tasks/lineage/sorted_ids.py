@@ -33,6 +33,8 @@ _PREAMBLE = struct.Struct("<8sI")
 
 _VALUES = np.full(256, 255, np.uint8)  # of hexadecimal digits; 255 for any other byte
 _VALUES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
+_BYTES = np.full(1 << 16, 256, np.uint16)  # that two such digits write, read as one number; 256 for any other two
+_BYTES[np.frombuffer(bytes(range(256)).hex().encode(), "<u2")] = np.arange(256)
 
 Ids = NDArray[np.uint64]
 
@@ -78,11 +80,10 @@ def short_ids(column: pa.Array | pa.ChunkedArray) -> Ids:
     _, offsets, data = column.buffers()
     bounds = np.frombuffer(offsets, "<i8", len(column) + 1, 8 * column.offset)
     if (np.diff(bounds) == ID_DIGITS).all():
-        text = np.frombuffer(data, np.uint8, ID_DIGITS * len(column), int(bounds[0]))
-        digits = _VALUES[text].reshape(len(column), ID_DIGITS)
-        if digits.max() < 16:
-            pairs = digits[:, :_PREFIX_DIGITS:2] << np.uint8(4) | digits[:, 1:_PREFIX_DIGITS:2]  # (N, 8) bytes
-            return np.ascontiguousarray(pairs).view(">u8").reshape(-1).astype(np.uint64)
+        pairs = np.frombuffer(data, "<u2", ID_DIGITS // 2 * len(column), int(bounds[0]))
+        written = _BYTES.take(pairs, mode="clip").reshape(len(column), ID_DIGITS // 2)  # no pair is beyond the table
+        if written.max() < 256:
+            return written[:, : _PREFIX_DIGITS // 2].astype(np.uint8).view(">u8").reshape(-1).astype(np.uint64)
     return np.array([short_id(value) for value in column.to_pylist()], np.uint64)
 
 

@@ -132,13 +132,16 @@ def encoder_of(backend: tokenizers.Tokenizer, compiled: bool = False) -> BatchEn
         return PlainEncoder(backend, str(error))
 
 
-def with_ends(ids: np.ndarray, lengths: np.ndarray, end: int, dtype: np.dtype, compiled: bool = False) -> np.ndarray:
-    """The tokens of documents as they are stored, (T + N,): ids, (T,), with `end` behind each document of so many,
-    (N,). compiled: by machine code (kernels.py)."""
+def with_ends(
+    ids: np.ndarray, lengths: np.ndarray, chosen: np.ndarray, end: int, dtype: np.dtype, compiled: bool = False
+) -> np.ndarray:
+    """The tokens of the chosen among documents, (N,) bool, as they are stored: ids, (T,), with `end` behind each
+    document of so many, (N,). compiled: by machine code (kernels.py)."""
     if compiled:
-        result = np.empty(len(ids) + len(lengths), dtype)
-        kernels.kept(join_with_ends)(ids, lengths, end, result)
+        result = np.empty(int((lengths + 1) @ chosen), dtype)
+        kernels.kept(join_with_ends)(ids, lengths, chosen, end, result)
         return result
+    ids, lengths = ids[np.repeat(chosen, lengths)], lengths[chosen]
     is_id = np.ones(len(ids) + len(lengths), bool)
     is_id[np.cumsum(lengths + 1) - 1] = False
     result = np.full(len(is_id), end, dtype)

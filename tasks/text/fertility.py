@@ -80,8 +80,9 @@ def pieces_of(tokenizer: Tokenizer) -> list[bytes]:
     byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
     byte_level = '"ByteLevel"' in tokenizer.to_json()
     for token, number in vocabulary.items():
-        if byte_level and byte_of.keys() >= set(token):
-            pieces[number] = bytes(byte_of[character] for character in token)
+        written = [byte_of.get(character, -1) for character in token]
+        if byte_level and -1 not in written:
+            pieces[number] = bytes(written)
         elif not _BYTE_TOKEN.fullmatch(token):
             pieces[number] = token.encode()
     return pieces
@@ -98,8 +99,11 @@ class Fertility:
         self._groups: dict[tuple[str, str], np.ndarray] = {}
         self._all = np.zeros(len(_COUNTS), np.int64)
 
-    def add(self, table: pa.Table, batch: TextBatch, ids: np.ndarray, lengths: np.ndarray) -> None:
-        """Documents of `table` (N,) with their texts, their ids end to end (T,), and how many each has (N,)."""
+    def add(
+        self, table: pa.Table, batch: TextBatch, ids: np.ndarray, lengths: np.ndarray, first: np.ndarray | None = None
+    ) -> None:
+        """Documents of `table` (N,) with their texts, their ids end to end (T,), and how many each has (N,). first:
+        those whose scripts are met before those of the others, (N,) bool; scripts as frequent stand in that order."""
         if self._compiled:
             words = kept(count_words)(batch.data, batch.offsets, CHARACTERS.known(batch))
             partial = kept(count_tokens)(ids, lengths, self._pieces.partial, self._used)
@@ -108,17 +112,19 @@ class Fertility:
             before = np.concatenate(([0], np.cumsum(self._pieces.partial[ids])))
             partial = np.diff(before[np.concatenate(([0], np.cumsum(lengths)))])
             self._used += np.bincount(ids, minlength=len(self._used))
-        counts = np.stack([np.ones(len(batch), np.int64), np.diff(batch.offsets), words, lengths, partial], axis=1)
-        self._all += counts.sum(axis=0)
+        counts = np.stack([np.ones(len(batch)), np.diff(batch.offsets), words, lengths, partial])  # as bincount adds
+        self._all += counts.sum(axis=1).astype(np.int64)
         for by, column in BY.items():
             encoded = table[column].combine_chunks().dictionary_encode()
             names = [*encoded.dictionary.to_pylist(), UNKNOWN]
-            rows = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-            sums = np.stack([np.bincount(rows, column, len(names)) for column in counts.T], axis=1).astype(np.int64)
+            rows = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False).astype(np.intp)
+            sums = np.stack([np.bincount(rows, column, len(names)) for column in counts], axis=1).astype(np.int64)
             for place in np.flatnonzero(sums[:, 0]).tolist():
                 held = self._groups.setdefault((by, names[place]), np.zeros(len(_COUNTS), np.int64))
                 held += sums[place]
         if not batch.is_ascii:
+            if first is not None:
+                self._scripts.table.learn(batch.wide_characters[1][_within(batch, first)])
             found = self._scripts.table.known(batch)[batch.wide_characters[1]]
             self._characters += np.bincount(found, minlength=256)
 
@@ -173,6 +179,16 @@ def metrics_of(rows: list[dict[str, Any]]) -> dict[str, float]:
             if figure in row:
                 found[f"{where}/{figure}"] = row[figure]
     return found
+
+
+def _within(batch: TextBatch, chosen: np.ndarray) -> np.ndarray:
+    """Which of the wide characters of a batch are in the chosen texts, (N,) bool; the others should be few."""
+    others, leads = np.flatnonzero(~chosen), batch.wide_characters[0]
+    begins, ends = (np.searchsorted(leads, batch.offsets[others + behind]).tolist() for behind in (0, 1))
+    within = np.ones(len(leads), bool)
+    for begin, end in zip(begins, ends, strict=True):
+        within[begin:end] = False
+    return within
 
 
 def _plain(name: str) -> str:

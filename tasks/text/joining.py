@@ -37,16 +37,17 @@ def join_ids(numbers: Any, sizes: Any, words: Any, begins: Any, ids: Any, result
 
 
 @njit(nogil=True, error_model="numpy")
-def join_with_ends(ids: Any, lengths: Any, end: Any, result: Any) -> None:
-    """As `with_ends` (encoder.py), written to result, (T + N,)."""
+def join_with_ends(ids: Any, lengths: Any, chosen: Any, end: Any, result: Any) -> None:
+    """As `with_ends` (encoder.py), written to result."""
     first, written = NONE, NONE
     for text in range(len(lengths)):
         length = np.uint64(lengths[text])
-        for place in range(length):
-            result[written + place] = ids[first + place]
-        result[written + length] = end
+        if chosen[text]:
+            for place in range(length):
+                result[written + place] = ids[first + place]
+            result[written + length] = end
+            written += length + ONE
         first += length
-        written += length + ONE
 
 
 @njit(nogil=True, error_model="numpy")

@@ -63,10 +63,11 @@ class CharacterTable:
         """The class of every code point, (NUM_CODE_POINTS,) uint8; UNKNOWN where neither this batch nor one before has
         the character."""
         if not batch.is_ascii:
-            self._learn(batch.wide_characters[1])
+            self.learn(batch.wide_characters[1])
         return self._classes
 
-    def _learn(self, codes: np.ndarray) -> None:
+    def learn(self, codes: np.ndarray) -> None:
+        """Ask for the classes of some code points, where they are not known."""
         unknown = self._classes[codes] == self.UNKNOWN
         if unknown.any():
             self._fill(np.unique(codes[unknown]))
@@ -77,7 +78,7 @@ class CharacterTable:
         if batch.is_ascii:
             return classes
         leads, codes = batch.wide_characters
-        self._learn(codes)
+        self.learn(codes)
         classes[leads] = self._classes[codes]
         for behind in (1, 2, 3):  # bytes after the first of a character take its class
             here = leads[codes >= (0, 0x80, 0x800, 0x10000)[behind]] + behind

@@ -57,7 +57,7 @@ class ShardWriter:
         rows = pa.table(
             [
                 doc_ids,
-                pa.array([self._split] * len(lengths), pa.string()),
+                pa.repeat(self._split, len(lengths)),
                 pa.array(np.full(len(lengths), self._shard, np.int32)),
                 pa.array(self._offset + np.cumsum(lengths) - lengths),
                 pa.array(lengths.astype(np.int32)),

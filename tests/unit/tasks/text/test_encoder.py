@@ -176,8 +176,14 @@ def test_forgetting_words_changes_nothing(tokenizer, monkeypatch):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_each_document_ends_with_a_token(compiled):
     ids, lengths = np.array([5, 6, 7], np.int32), np.array([0, 2, 0, 1])
-    tokens = with_ends(ids, lengths, 9, np.dtype("<u2"), compiled)
-    assert (tokens.tolist(), tokens.dtype) == ([9, 5, 6, 9, 9, 7, 9], np.uint16)
+    for chosen, expected in (
+        ([True] * 4, [9, 5, 6, 9, 9, 7, 9]),
+        ([False, True, True, False], [5, 6, 9, 9]),
+        ([True, False, False, True], [9, 7, 9]),
+        ([False] * 4, []),
+    ):
+        tokens = with_ends(ids, lengths, np.array(chosen), 9, np.dtype("<u2"), compiled)
+        assert (tokens.tolist(), tokens.dtype) == (expected, np.uint16)
 
 
 def test_bytes_may_become_several_tokens():

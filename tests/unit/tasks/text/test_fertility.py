@@ -1,5 +1,6 @@
 """Figures of fertility, worked out by hand."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import tokenizers
@@ -7,7 +8,7 @@ from tokenizers import models, pre_tokenizers
 
 from model.tokenizer import Tokenizer, train_tokenizer
 from tasks.text.encoder import encoder_of
-from tasks.text.fertility import Fertility, Pieces, metrics_of, pieces_of
+from tasks.text.fertility import BY, Fertility, Pieces, metrics_of, pieces_of
 from tasks.text.spans import TextBatch
 
 
@@ -59,6 +60,24 @@ def test_scripts_that_are_written_in_parts_are_told():
     assert row_of(rows, "script", "CJK")["whole_share"] == 0 and row_of(rows, "script", "LATIN")["characters"] == 1
     parts = 6 + 2  # of 東京 three bytes each, and two of ï
     assert row_of(rows, "all", "all")["part_token_share"] == pytest.approx(parts / row_of(rows, "all", "all")["tokens"])
+
+
+def test_scripts_as_frequent_stand_in_the_order_in_which_parts_are_added():
+    tokenizer = train_tokenizer(["text"], 260)
+    texts, first = ["д д", "text", "", "東 あ", "あ东"], np.array([False, True, True, True, False])
+    documents = pa.table({"text": texts, **{column: ["a"] * len(texts) for column in BY.values()}})
+
+    def names(parts: list[np.ndarray], first: np.ndarray | None) -> list[str]:
+        whole = Fertility(Pieces.of(tokenizer))
+        for rows in parts:
+            part, fertility = documents.filter(pa.array(rows)), Fertility(Pieces.of(tokenizer))
+            batch = TextBatch(part["text"])
+            fertility.add(part, batch, *encoder_of(tokenizer.backend).encode(batch), first)
+            whole.merge(fertility.tally())
+        return [row["name"] for row in whole.rows() if row["by"] == "script"]
+
+    apart, together = names([first, ~first], None), names([first | ~first], first)
+    assert apart == together != names([first | ~first], None)
 
 
 def test_other_tokenizers_are_measured_as_well():
