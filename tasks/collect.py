@@ -16,7 +16,7 @@ from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, sta
 from tasks.text.admission import REPEATED, Admission
 from tasks.text.documents import Limits
 from tasks.text.draft_cache import DraftCache
-from tasks.text.draft_reader import DamagedDrafts
+from tasks.text.draft_file import DamagedDrafts
 from tasks.text.drafting import Reading, SourceDrafts, read_items
 from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
@@ -60,7 +60,7 @@ class CollectConfig(StageConfig):
 @stage(
     output="corpus",
     retries=2,
-    libraries=("pyarrow", "fastwarc", "numba", "numpy", "py3langid", "pypdfium2", "resiliparse", "zstandard"),
+    libraries=("pyarrow", "fastwarc", "numba", "numpy", "py3langid", "pypdfium2", "resiliparse", "xxhash", "zstandard"),
 )
 def collect(
     run: StageRun,

@@ -28,11 +28,12 @@ from tasks.text.items import Item
 from tasks.text.ranges import line_ranges
 from tasks.text.sources import Source
 
-LIBRARIES = ("datasets", "fastwarc", "numba", "py3langid", "pyarrow", "pypdfium2", "resiliparse", "zstandard")
+LIBRARIES = ("datasets", "fastwarc", "numba", "py3langid", "pyarrow", "pypdfium2", "resiliparse", "xxhash", "zstandard")
 _UNUSED_SECONDS = 30 * 24 * 3600
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, file TEXT, bytes INT, first INT, rows INT) WITHOUT ROWID"
 )
+_INDEX = "items.sqlite"  # and what sqlite leaves beside it
 _AT_ONCE = 500
 
 
@@ -80,7 +81,7 @@ class DraftCache:
 
     def file(self, keys: Sequence[bytes]) -> Path:
         """Where to put the drafts of these items: a new place, since another process may read the same at this time."""
-        return self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}-{uuid4().hex[:8]}.parquet"
+        return self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}-{uuid4().hex[:8]}.drafts"
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Segment]:
         """Where the drafts of those items lie that were read before, as far as their files are whole."""
@@ -116,7 +117,7 @@ class DraftCache:
             for file in files:
                 os.utime(file)
             oldest = time.time() - _UNUSED_SECONDS
-            old = [path for path in self._folder.iterdir() if path.suffix in (".parquet", ".tmp")]
+            old = [path for path in self._folder.iterdir() if not path.name.startswith(_INDEX)]
             old = [path for path in old if path.stat().st_mtime < oldest]
             with self._connect() as database:
                 database.executemany("DELETE FROM items WHERE file = ?", [(path.name,) for path in old])
@@ -139,7 +140,7 @@ class DraftCache:
         return self._whole[name]
 
     def _connect(self) -> "contextlib.closing[sqlite3.Connection]":
-        connection = sqlite3.connect(self._folder / "items.sqlite", timeout=60)
+        connection = sqlite3.connect(self._folder / _INDEX, timeout=60)
         try:
             connection.execute("PRAGMA synchronous = OFF")  # what a power cut damages is noticed, and read anew
             connection.execute(_TABLE)
