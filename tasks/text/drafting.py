@@ -114,7 +114,7 @@ class _Reader:
     def add_ranges(self, wanted: Sequence[_Wanted]) -> None:
         """Let large items be read, each by several workers."""
         counts = [(one.item, len(one.range_keys)) for one in wanted]
-        for one, ranges in zip(wanted, self._mapper(line_ranges, counts), strict=True):
+        for one, ranges in zip(wanted, line_ranges(counts, self._mapper), strict=True):
             if ranges is None:
                 self.disturbed.append(one)
                 continue
