@@ -22,6 +22,7 @@ from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
 from tasks.text.items import Part, Snapshot, by_source
 from tasks.text.quarantine import check, metrics
+from tasks.text.shards import SCHEMA as CORPUS
 from tasks.text.shards import CorpusWriter
 from tasks.text.sources import Source
 from tasks.text.splits import EVALUATION, side, sides
@@ -166,8 +167,10 @@ def _write(run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], 
     ):
         for one, table in ahead(admission.tables(), workers):
             ledger.add_table(_ledger_rows(table))
-            if table["reason"].null_count < table.num_rows:
-                table = table.filter(pc.is_null(table["reason"]))
+            kept = pc.is_null(table["reason"])
+            table = table.select(CORPUS.names)
+            if not pc.all(kept).as_py():
+                table = table.filter(kept)
             table = decide.with_splits(table, one.source)
             for entry in table["split"].value_counts().to_pylist():
                 by_split[entry["values"]] += entry["counts"]

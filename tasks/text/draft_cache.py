@@ -35,6 +35,7 @@ _TABLE = (
 )
 _INDEX = "items.sqlite"  # and what sqlite leaves beside it
 _AT_ONCE = 500
+_SAVED_SECONDS = 1.0  # what a killed run loses at most; each time takes as long as to read some hundred kilobytes
 
 
 def folder() -> Path:
@@ -78,6 +79,8 @@ class DraftCache:
         self._folder = folder()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._whole: dict[str, int | None] = {}  # file → its bytes, None if it is gone
+        self._unsaved: list[tuple[bytes, str, int, int, int]] = []
+        self._saved = time.monotonic()
 
     def file(self, keys: Sequence[bytes]) -> Path:
         """Where to put the drafts of these items: a new place, since another process may read the same at this time."""
@@ -101,12 +104,19 @@ class DraftCache:
         return found
 
     def remember(self, keys: Sequence[bytes], drafted: Sequence[Drafted]) -> None:
-        """Keep where the items of one part lie; those that changed while they were read are left out."""
-        rows = [
+        """Keep where the items of one part lie; those that changed while they were read are left out. It is written
+        down after a second at the latest, and with ``save`` at once."""
+        self._unsaved += [
             (key, made.segment.file.name, made.segment.file.stat().st_size, made.segment.first, made.segment.rows)
             for key, made in zip(keys, drafted, strict=True)
             if not made.changed
         ]
+        if time.monotonic() >= self._saved + _SAVED_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write down what is to be remembered."""
+        rows, self._unsaved, self._saved = self._unsaved, [], time.monotonic()
         with contextlib.suppress(sqlite3.Error, OSError), self._connect() as database:
             database.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)", rows)
             database.commit()
