@@ -16,12 +16,13 @@ from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, sta
 from tasks.text.admission import REPEATED, Admission
 from tasks.text.documents import Limits
 from tasks.text.draft_cache import DraftCache
-from tasks.text.draft_reader import DamagedDrafts
+from tasks.text.draft_file import DamagedDrafts
 from tasks.text.drafting import Reading, SourceDrafts, read_items
 from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
 from tasks.text.items import Part, Snapshot, by_source
 from tasks.text.quarantine import check, metrics
+from tasks.text.shards import SCHEMA as CORPUS
 from tasks.text.shards import CorpusWriter
 from tasks.text.sources import Source
 from tasks.text.splits import EVALUATION, side, sides
@@ -60,7 +61,7 @@ class CollectConfig(StageConfig):
 @stage(
     output="corpus",
     retries=2,
-    libraries=("pyarrow", "fastwarc", "numba", "numpy", "py3langid", "pypdfium2", "resiliparse", "zstandard"),
+    libraries=("pyarrow", "fastwarc", "numba", "numpy", "py3langid", "pypdfium2", "resiliparse", "xxhash", "zstandard"),
 )
 def collect(
     run: StageRun,
@@ -166,8 +167,10 @@ def _write(run: StageRun, admission: Admission, drafts: Sequence[SourceDrafts], 
     ):
         for one, table in ahead(admission.tables(), workers):
             ledger.add_table(_ledger_rows(table))
-            if table["reason"].null_count < table.num_rows:
-                table = table.filter(pc.is_null(table["reason"]))
+            kept = pc.is_null(table["reason"])
+            table = table.select(CORPUS.names)
+            if not pc.all(kept).as_py():
+                table = table.filter(kept)
             table = decide.with_splits(table, one.source)
             for entry in table["split"].value_counts().to_pylist():
                 by_split[entry["values"]] += entry["counts"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.lineage.parallel import in_threads
+from tasks.lineage.parallel import in_this_process, in_threads
 from tasks.text.draft_reader import joined, read_drafts
 from tasks.text.drafting import SourceDrafts
 from tasks.text.drafts import Segment
@@ -62,7 +62,8 @@ class Admission:
         quarantine: Path,
         workers: int = 1,
     ) -> None:
-        """Looks through all drafts once, in so many threads, and writes what could not be read to ``quarantine``."""
+        """Looks through all drafts once, in so many threads where their texts matter, and writes what could not be read
+        to ``quarantine``."""
         self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
@@ -77,7 +78,9 @@ class Admission:
                 columns = [*_LOOKED_AT, *(["text", "kind"] if forgotten else [])]
                 if one.source.origin_field:
                     columns.append("origin")
-                looks = in_threads(workers)(partial(self._look, columns=columns), _shares(one.segments))
+                # Without texts a look is mostly Python's work, of which threads do no more.
+                at_once = in_threads(workers) if forgotten else in_this_process
+                looks = at_once(partial(self._look, columns=columns), _shares(one.segments))
                 for look in chain.from_iterable(looks):
                     codes.append(look.codes)
                     ids.append(look.ids)

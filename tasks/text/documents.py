@@ -124,7 +124,7 @@ class PlainRows:
         if self.place != "line":
             return pc.binary_join_element_wise("row=", named, "")
         before = pa.array(self.numbers - 1).cast(pa.string())
-        return pc.binary_join_element_wise(pc.binary_join_element_wise("line=", before, ""), named, ",")
+        return pc.binary_join_element_wise("line=", before, ",", named, "")
 
     @property
     def reasons(self) -> pa.Array:

@@ -28,12 +28,14 @@ from tasks.text.items import Item
 from tasks.text.ranges import line_ranges
 from tasks.text.sources import Source
 
-LIBRARIES = ("datasets", "fastwarc", "numba", "py3langid", "pyarrow", "pypdfium2", "resiliparse", "zstandard")
+LIBRARIES = ("datasets", "fastwarc", "numba", "py3langid", "pyarrow", "pypdfium2", "resiliparse", "xxhash", "zstandard")
 _UNUSED_SECONDS = 30 * 24 * 3600
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, file TEXT, bytes INT, first INT, rows INT) WITHOUT ROWID"
 )
+_INDEX = "items.sqlite"  # and what sqlite leaves beside it
 _AT_ONCE = 500
+_SAVED_SECONDS = 1.0  # what a killed run loses at most; each time takes as long as to read some hundred kilobytes
 
 
 def folder() -> Path:
@@ -77,10 +79,12 @@ class DraftCache:
         self._folder = folder()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._whole: dict[str, int | None] = {}  # file → its bytes, None if it is gone
+        self._unsaved: list[tuple[bytes, str, int, int, int]] = []
+        self._saved = time.monotonic()
 
     def file(self, keys: Sequence[bytes]) -> Path:
         """Where to put the drafts of these items: a new place, since another process may read the same at this time."""
-        return self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}-{uuid4().hex[:8]}.parquet"
+        return self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}-{uuid4().hex[:8]}.drafts"
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Segment]:
         """Where the drafts of those items lie that were read before, as far as their files are whole."""
@@ -100,12 +104,19 @@ class DraftCache:
         return found
 
     def remember(self, keys: Sequence[bytes], drafted: Sequence[Drafted]) -> None:
-        """Keep where the items of one part lie; those that changed while they were read are left out."""
-        rows = [
+        """Keep where the items of one part lie; those that changed while they were read are left out. It is written
+        down after a second at the latest, and with ``save`` at once."""
+        self._unsaved += [
             (key, made.segment.file.name, made.segment.file.stat().st_size, made.segment.first, made.segment.rows)
             for key, made in zip(keys, drafted, strict=True)
             if not made.changed
         ]
+        if time.monotonic() >= self._saved + _SAVED_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write down what is to be remembered."""
+        rows, self._unsaved, self._saved = self._unsaved, [], time.monotonic()
         with contextlib.suppress(sqlite3.Error, OSError), self._connect() as database:
             database.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)", rows)
             database.commit()
@@ -116,7 +127,7 @@ class DraftCache:
             for file in files:
                 os.utime(file)
             oldest = time.time() - _UNUSED_SECONDS
-            old = [path for path in self._folder.iterdir() if path.suffix in (".parquet", ".tmp")]
+            old = [path for path in self._folder.iterdir() if not path.name.startswith(_INDEX)]
             old = [path for path in old if path.stat().st_mtime < oldest]
             with self._connect() as database:
                 database.executemany("DELETE FROM items WHERE file = ?", [(path.name,) for path in old])
@@ -139,7 +150,7 @@ class DraftCache:
         return self._whole[name]
 
     def _connect(self) -> "contextlib.closing[sqlite3.Connection]":
-        connection = sqlite3.connect(self._folder / "items.sqlite", timeout=60)
+        connection = sqlite3.connect(self._folder / _INDEX, timeout=60)
         try:
             connection.execute("PRAGMA synchronous = OFF")  # what a power cut damages is noticed, and read anew
             connection.execute(_TABLE)

@@ -4,21 +4,18 @@ However the rows lie in files, the same rows come in the same tables, so what is
 whether everything was read anew or most of it was remembered.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from tasks.text.draft_file import DamagedDrafts, DraftFile
 from tasks.text.drafts import Segment
 
 BATCH_ROWS, BATCH_BYTES = 8192, 8 << 20  # of a table; a larger text is a table of its own
-
-
-class DamagedDrafts(Exception):
-    """A file of drafts cannot be read."""
 
 
 def read_drafts(segments: Sequence[Segment], columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -75,28 +72,25 @@ def joined(segments: Iterable[Segment]) -> Iterator[Segment]:
 
 
 def _pieces(segments: Iterable[Segment], columns: list[str] | None) -> Iterator[pa.Table]:
-    """Rows row group by row group; the last one read is kept, since a part's items lie close together."""
+    """Rows table by table; the last one read is kept, since a part's items lie close together."""
     path: Path | None = None
-    file: pq.ParquetFile | None = None
+    file: DraftFile | None = None
     last: tuple[int, pa.Table] | None = None
-    starts = np.zeros(1, np.int64)
     try:
         for segment in segments:
             if segment.file != path:
                 if file is not None:
                     file.close()
                 path, last = segment.file, None
-                file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-                counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-                starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+                file = DraftFile(path)
             assert file is not None
             row, end = segment.first, segment.first + segment.rows
             while row < end:
-                group = int(np.searchsorted(starts, row, side="right")) - 1
-                if last is None or last[0] != group:
-                    last = (group, file.read_row_group(group, columns, use_threads=False))
-                until = min(end, int(starts[group + 1]))
-                yield last[1].slice(row - int(starts[group]), until - row)
+                number = bisect_right(file.starts, row) - 1
+                if last is None or last[0] != number:
+                    last = (number, file.read(number, columns))
+                begin, until = file.starts[number], min(end, file.starts[number + 1])
+                yield last[1].slice(row - begin, until - row)
                 row = until
     except (pa.ArrowException, OSError, IndexError) as error:
         raise DamagedDrafts(f"{path}: {error}") from error

@@ -57,8 +57,8 @@ class _Wanted:
 def read_items(wholes: Sequence[Part], limits: Limits, mapper: Mapper, progress: Callable[[int, int], None]) -> Reading:
     """The drafts of each source's items. mapper: reads parts; progress: is told bytes read and bytes to read.
 
-    Finished parts are remembered at once, so a killed run goes on after them. Of a large file of lines a part is a
-    range; if it changes while it is read, one worker goes through it once more and says so.
+    Finished parts are remembered within a second, so a killed run goes on after them. Of a large file of lines a part
+    is a range; if it changes while it is read, one worker goes through it once more and says so.
     """
     wanted = [_wanted(whole, limits) for whole in wholes]
     reader = _Reader(limits, mapper, progress)
@@ -114,7 +114,7 @@ class _Reader:
     def add_ranges(self, wanted: Sequence[_Wanted]) -> None:
         """Let large items be read, each by several workers."""
         counts = [(one.item, len(one.range_keys)) for one in wanted]
-        for one, ranges in zip(wanted, self._mapper(line_ranges, counts), strict=True):
+        for one, ranges in zip(wanted, line_ranges(counts, self._mapper), strict=True):
             if ranges is None:
                 self.disturbed.append(one)
                 continue
@@ -133,16 +133,20 @@ class _Reader:
         waiting, self._waiting = self._waiting, []
         self._progress(self._done, self.total)
         drafted = self._mapper(write_drafts, [task for task, _, _ in waiting])
-        for (task, wanted, keys), made in zip(waiting, drafted, strict=True):
-            self._done += task.size
-            self._progress(self._done, self.total)
-            changed = sum(one.changed for one in made)
-            if task.only is not None:
-                [one] = wanted
-                if changed and one not in self.disturbed:
-                    self.disturbed.append(one)
-                if one in self.disturbed:  # the first of its ranges tells, so nothing is remembered of what it was not
-                    continue
-            self.memory.remember(keys, made)
-            self.places |= {key: one.segment for key, one in zip(keys, made, strict=True)}
-            self.changed += changed
+        try:
+            for (task, wanted, keys), made in zip(waiting, drafted, strict=True):
+                self._done += task.size
+                self._progress(self._done, self.total)
+                changed = sum(one.changed for one in made)
+                if task.only is not None:
+                    [one] = wanted
+                    if changed and one not in self.disturbed:
+                        self.disturbed.append(one)
+                    # The first of its ranges tells, so nothing is remembered of what it was not.
+                    if one in self.disturbed:
+                        continue
+                self.memory.remember(keys, made)
+                self.places |= {key: one.segment for key, one in zip(keys, made, strict=True)}
+                self.changed += changed
+        finally:
+            self.memory.save()

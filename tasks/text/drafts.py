@@ -1,9 +1,10 @@
-"""What one worker makes of one part of a snapshot: a Parquet file of drafts, complete or not there."""
+"""What one worker makes of one part of a snapshot: a file of drafts, complete or not there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,32 +16,15 @@ import pyarrow.parquet as pq
 from tasks.lineage.errors import is_full
 from tasks.text.compression import UNREADABLE
 from tasks.text.documents import Draft, Limits, PlainRows, rejected_draft
+from tasks.text.draft_file import SCHEMA, DraftWriter
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part
 from tasks.text.package_documents import package_documents
 from tasks.text.ranges import LineRange
 from tasks.text.readers import Rejected
-from tasks.text.shards import COLLECTED_FROM, PARQUET, REPETITIVE, shard_paths
+from tasks.text.shards import COLLECTED_FROM, shard_paths
 from tasks.text.shards import SCHEMA as CORPUS
 
-SCHEMA = pa.schema(
-    [
-        *CORPUS,
-        ("reason", pa.string()),
-        ("bytes_in", pa.int64()),
-        ("line", pa.int64()),  # of what was rejected: where, why, and how it begins
-        ("rejected", pa.string()),
-        ("excerpt", pa.string()),
-        ("encoding", pa.string()),  # null: UTF-8
-    ]
-)
-# Drafts are read twice and seldom kept for long: what is quick counts for more than what is small.
-_QUICK: dict[str, Any] = {
-    "compression": "none",
-    "write_statistics": False,
-    "use_dictionary": [*REPETITIVE, "reason", "rejected", "encoding"],
-    "data_page_size": PARQUET["data_page_size"],
-}
 _HELD_BYTES = 8 << 20  # of text before it is written out
 _HELD_ROWS = 8192
 _WORTH_ASKING = 8 << 20  # bytes to read: whether machine code pays
@@ -142,7 +126,7 @@ class _Writer:
     """Writes drafts, a few megabytes at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._parquet = pq.ParquetWriter(path, SCHEMA, write_page_checksum=True, **_QUICK)
+        self._file = DraftWriter(path)
         self._held: list[tuple[Draft, Item]] = []
         self._tables: list[pa.Table] = []  # of what came before
         self._rows = self._size = 0
@@ -171,7 +155,7 @@ class _Writer:
     def _flush(self) -> None:
         self._settle()
         if self._tables:
-            self._parquet.write_table(pa.concat_tables(self._tables))
+            self._file.write(pa.concat_tables(self._tables))
         self._tables, self._rows, self._size = [], 0, 0
 
     def __enter__(self) -> _Writer:
@@ -179,23 +163,23 @@ class _Writer:
 
     def __exit__(self, *_: object) -> None:
         self._flush()
-        self._parquet.close()
+        self._file.close()
 
 
 def take_drafts(corpus: Path, folder: Path) -> list[Segment]:
     """The documents of an adopted corpus as drafts, read already; which side of the split they fall on is open."""
     segments = []
     for number, shard in enumerate(shard_paths(corpus)):
-        file = folder / f"adopted-{number:06d}.parquet"
+        file = folder / f"adopted-{number:06d}.drafts"
         draft = file.with_suffix(".tmp")
         rows = 0
-        with pq.ParquetFile(shard) as read, pq.ParquetWriter(draft, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetFile(shard) as read, closing(DraftWriter(draft)) as writer:
             for batch in read.iter_batches(_HELD_ROWS, use_threads=False):
                 table = pa.Table.from_batches([batch])
                 known = {name: table[name] for name in CORPUS.names if name in table.column_names and name != "split"}
                 known["bytes_in"] = pc.cast(pc.binary_length(table["text"]), pa.int64())
                 rows += table.num_rows
-                writer.write_table(pa.table([
+                writer.write(pa.table([
                     known[field.name] if field.name in known else pa.nulls(table.num_rows, field.type)
                     for field in SCHEMA
                 ], SCHEMA.names).cast(SCHEMA))  # fmt: skip

@@ -53,8 +53,9 @@ class ColumnReader:
         names, bounds = self._names
         data = np.frombuffer(lines, np.uint8)
         most = len(data) // _SHORTEST + 1
-        texts, ends = np.empty(len(data) + LANES, np.uint8), np.zeros(most + 1, np.int64)
-        origins, their_ends = np.empty(len(data) + LANES, np.uint8), np.zeros(most + 1, np.int32)
+        texts, ends = np.empty(len(data) + LANES, np.uint8), np.empty(most + 1, np.int64)
+        origins, their_ends = np.empty(len(data) + LANES, np.uint8), np.empty(most + 1, np.int32)
+        ends[0] = their_ends[0] = 0
         count = kernels.kept(read_columns)(
             data, max_bytes, names, bounds, self.origin is not None, texts, ends, origins, their_ends
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tasks.lineage.errors import DataError
+from tasks.lineage.parallel import Mapper
 from tasks.text import items
 from tasks.text.compression import is_compressed
 from tasks.text.decoding import wide_encoding
@@ -21,8 +23,9 @@ from tasks.text.remote import is_remote
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_BUFFER = 1 << 18
+_BUFFER = 1 << 18  # few enough bytes to stay in the processor's cache
 _LONGEST = 1 << 24  # bytes of a first line
+_TOGETHER = 8  # shares that one worker looks at: their lines are sooner counted than most runners send a piece
 
 
 @dataclass(frozen=True)
@@ -46,49 +49,80 @@ def count_ranges(item: Item) -> int:
     return 1 if is_compressed(path_of(item)) else max(1, item.size // items.PART_BYTES)
 
 
-def line_ranges(asked: tuple[Item, int]) -> list[LineRange] | None:
-    """A file in so many ranges: each has the lines that begin in its share of the bytes, so one may be empty.
+@dataclass(frozen=True)
+class _Share:
+    """What a share of a file's bytes shows. ends: of lines; start: the byte that the first line begins with, None if
+    none begins in it; blank: whether it is; state: of the file when it was read."""
 
-    Reads the file once, to know which line a range begins with. None if it is not as large as the snapshot saw it,
-    cannot be read, or is in UTF-16, where lines cannot be told by single bytes, may be one JSON document, or is blank.
+    ends: int
+    start: int | None
+    blank: bool
+    state: FileState
+
+
+def line_ranges(asked: Sequence[tuple[Item, int]], mapper: Mapper) -> Iterator[list[LineRange] | None]:
+    """Each file in so many ranges: each has the lines that begin in its share of the bytes, so one may be empty.
+
+    Reads the files once, to know which line a range begins with. None for one that is not as large as the snapshot saw
+    it, changes, cannot be read, is in UTF-16, where lines cannot be told by single bytes, may be one JSON document, or
+    is blank. mapper: reads shares.
     """
-    item, count = asked
-    share = item.size // count
-    starts: list[int | None] = [0]  # None: no line begins in this share
-    before, lines, offset = [0], 0, share - 1
+    wanted = [(item, number, count) for item, count in asked for number in range(count)]
+    pieces = [wanted[first : first + _TOGETHER] for first in range(0, len(wanted), _TOGETHER)]
+    shares = chain.from_iterable(mapper(look_at_shares, pieces))
+    for item, count in asked:
+        yield _ranges(item, list(islice(shares, count)))
+
+
+def look_at_shares(asked: list[tuple[Item, int, int]]) -> list[_Share | None]:
+    """What shares of files show, each given as an item, the share's number and their count. None: as of
+    ``line_ranges``."""
+    return [_look(one) for one in asked]
+
+
+def _look(asked: tuple[Item, int, int]) -> _Share | None:
+    item, number, count = asked
+    place = max(0, number * (item.size // count) - 1)  # the byte before a share tells whether a line begins with it
+    end = (number + 1) * (item.size // count) - 1 if number + 1 < count else item.size
+    ends, start, blank = 0, None, True
     try:
-        with path_of(item).open("rb") as file:
+        with path_of(item).open("rb", buffering=0) as file:
             state = state_of(os.fstat(file.fileno()))
-            beginning = file.read(4)
-            file.seek(0)
-            is_document = may_be_document(path_of(item)) and begins_document(file, _LONGEST)
-            if state[0] != item.size or wide_encoding(beginning) or is_document:
+            if state[0] != item.size or (number == 0 and not _has_lines(item)):
                 return None
-            file.seek(0)
-            blank = True
-            data = file.read(offset)  # the last byte before a share tells whether a line begins with it
-            for _ in range(1, count):
-                blank = blank and (not data or data.isspace())
-                lines += count_ends(data)
-                data = file.read(share)
-                found = data.find(b"\n")
-                starts.append(None if found < 0 else offset + found + 1)
-                before.append(lines + 1)
-                offset += len(data)
-            blank = blank and (not data or data.isspace())
-            while blank and (data := file.read(share)):
-                blank = data.isspace()
+            file.seek(place)
+            while place < end and (data := file.read(min(_BUFFER, end - place))):
+                if start is None and (found := data.find(b"\n")) >= 0:
+                    start = place + found + 1
+                blank = blank and data.isspace()
+                ends += count_ends(data)
+                place += len(data)
     except (OSError, DataError):
         return None
-    if blank:
+    return _Share(ends, start if number else 0, blank, state)
+
+
+def _has_lines(item: Item) -> bool:
+    """Whether its lines can be told by single bytes, and do not make up one document."""
+    path = path_of(item)
+    with path.open("rb") as file:
+        is_wide = wide_encoding(file.read(4))
+        file.seek(0)
+        return not is_wide and not (may_be_document(path) and begins_document(file, _LONGEST))
+
+
+def _ranges(item: Item, shares: Sequence[_Share | None]) -> list[LineRange] | None:
+    seen = [share for share in shares if share is not None]
+    if len(seen) < len(shares) or len({share.state for share in seen}) > 1 or all(share.blank for share in seen):
         return None
-    bounds = [item.size]
-    for start in reversed(starts):
-        bounds.append(bounds[-1] if start is None else start)
-    return [
-        LineRange(begin, end, number, state)
-        for (begin, end), number in zip(pairwise(reversed(bounds)), before, strict=True)
-    ]
+    found: list[LineRange] = []
+    end, before = item.size, sum(share.ends for share in seen)
+    for share in reversed(seen):
+        before -= share.ends
+        begin = end if share.start is None else share.start
+        found.append(LineRange(begin, end, before + (begin > 0), share.state))
+        end = begin
+    return found[::-1]
 
 
 def open_range(path: Path, lines: LineRange) -> BinaryIO:

@@ -9,9 +9,11 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -167,7 +169,7 @@ def _tables(file: pq.ParquetFile, group: int, columns: list[str] | None, batch_b
 class CorpusWriter:
     """Writes documents-00000.parquet and so on; a new file after PIECE_BYTES of text.
 
-    workers: with several, files are compressed and written in as many threads, and each is held until it is full.
+    workers: with several, files are compressed and written in as many threads, each from its first row group on.
     piece: write the file of this number alone, however large.
     """
 
@@ -175,11 +177,11 @@ class CorpusWriter:
         self._directory = directory
         self._workers = workers
         self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
-        self._writing: deque[Future[None]] = deque()
+        self._writing: deque[Future[None]] = deque()  # of each file that is not known to be complete
         self._number = piece.number if piece else 0
         self._limit = math.inf if piece else PIECE_BYTES
         self._batch_bytes = piece.groups[0].batch_bytes if piece else BATCH_BYTES
-        self._file = _File(self._path())
+        self._file: _File | _FileBehind | None = None
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self.documents = self.bytes = 0
@@ -198,31 +200,32 @@ class CorpusWriter:
         if self._pending_bytes >= self._batch_bytes:
             self._flush()
 
-    def _path(self) -> Path:
-        return self._directory / f"documents-{self._number:05d}.parquet"
-
     def _flush(self) -> None:
         """Let the documents that wait be a row group."""
         if not self._pending:
             return
         group, size = pa.concat_tables(self._pending), self._pending_bytes
         self._pending, self._pending_bytes = [], 0
-        if self._threads is None:
-            self._file.put(group)
-        else:
-            self._file.held.append(group)
-        self._file.size += size
-        if self._file.size >= self._limit:
+        file = self._file = self._file or self._begin()
+        file.size += size
+        file.put(group)
+        if file.size >= self._limit:
             self._finish()
 
-    def _finish(self) -> None:
-        """End the file, and begin the next."""
-        file, self._number = self._file, self._number + 1
-        self._file = _File(self._path())
+    def _begin(self) -> _File | _FileBehind:
+        path = self._directory / f"documents-{self._number:05d}.parquet"
+        self._number += 1
         if self._threads is None:
+            return _File(path)
+        file = _FileBehind(path)
+        self._writing.append(self._threads.submit(file.write))
+        return file
+
+    def _finish(self) -> None:
+        """End the file, if there is one."""
+        file, self._file = self._file, None
+        if file is not None:
             file.close()
-            return
-        self._writing.append(self._threads.submit(file.close))
         while len(self._writing) > self._workers:  # so memory is bounded
             self._writing.popleft().result()
 
@@ -245,24 +248,38 @@ class CorpusWriter:
 
 
 class _File:
-    """One file of a corpus. held: row groups to be written when it ends. size: bytes of text in it."""
+    """One file of a corpus. size: bytes of text in it."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self.size = path, 0
-        self.held: list[pa.Table] = []
-        self._writer: pq.ParquetWriter | None = None
+        self._writer = pq.ParquetWriter(path, SCHEMA, **PARQUET)
+        self.size = 0
 
     def put(self, group: pa.Table) -> None:
-        """Write a row group; the first one makes the file."""
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, SCHEMA, **PARQUET)
+        """Write a row group."""
         self._writer.write_table(group)
 
     def close(self) -> None:
-        """Write what is held, and end the file."""
-        try:
-            while self.held:
-                self.put(self.held.pop(0))
-        finally:
-            if self._writer is not None:
-                self._writer.close()
+        """End the file."""
+        self._writer.close()
+
+
+class _FileBehind:
+    """The same, where another thread writes what is put."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.size = path, 0
+        self._groups: SimpleQueue[pa.Table | None] = SimpleQueue()  # None: the end
+
+    def put(self, group: pa.Table) -> None:
+        """Let the other thread write a row group."""
+        self._groups.put(group)
+
+    def write(self) -> None:
+        """What the other thread does, until the file is closed."""
+        with closing(_File(self._path)) as file:
+            while (group := self._groups.get()) is not None:
+                file.put(group)
+
+    def close(self) -> None:
+        """Let the other thread end the file."""
+        self._groups.put(None)

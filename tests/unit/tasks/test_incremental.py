@@ -1,5 +1,6 @@
 """A second collection reads only what is new or changed, and writes what a full reading would write."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -118,12 +119,14 @@ def test_damaged_or_missing_memory_costs_time_only(tmp_path: Path, home: Path, r
     write_all(folder, 1)
     whole = collected(folder).digest
     cache = home / "cache" / "drafts"
-    for damage in ("a page", "a file", "the index", "all"):
-        for path in sorted(cache.glob("*.parquet")):
-            if damage == "a page":
-                data = bytearray(path.read_bytes())
-                data[200] ^= 0xFF
+    for damage in ("a head", "a table", "the last byte", "the end", "a file", "the index", "all"):
+        for path in sorted(cache.glob("*.drafts")):
+            data = bytearray(path.read_bytes())
+            if place := {"a head": 20, "a table": 200, "the last byte": len(data) - 1}.get(damage):
+                data[place] ^= 0xFF
                 path.write_bytes(data)
+            elif damage == "the end":
+                os.truncate(path, len(data) - 1)
             elif damage == "a file":
                 path.unlink()
         if damage == "the index":

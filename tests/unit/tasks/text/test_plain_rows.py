@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.text import drafts, file_documents
 from tasks.text.documents import Limits
+from tasks.text.draft_reader import read_drafts
 from tasks.text.drafts import DraftTask, write_drafts
 from tasks.text.items import Item, Part
 from tasks.text.sources import Source
@@ -58,9 +58,9 @@ def test_by_columns_or_one_by_one(
 
 
 def drafted(item: Item, source: Source, folder: Path) -> list[dict]:
-    file = folder / "drafts.parquet"
+    file = folder / "any.drafts"
     [found] = write_drafts(DraftTask(Part(source, (item,)), Limits(400, 20_000, 0), file))
-    table: pa.Table = pq.read_table(file)
+    table = pa.concat_tables(read_drafts([found.segment]))
     assert table.num_rows == found.segment.rows
     return table.to_pylist()
 

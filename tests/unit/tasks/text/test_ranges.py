@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.collect import CollectConfig, collect
-from tasks.lineage.parallel import in_threads
+from tasks.lineage.parallel import in_this_process, in_threads
 from tasks.snapshot import SnapshotConfig, snapshot
 from tasks.stage import Artifact, Resources
 from tasks.text import drafting, items
@@ -22,7 +22,7 @@ from tasks.text.drafting import Reading, read_items
 from tasks.text.drafts import Drafted, DraftTask
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part, path_of
-from tasks.text.ranges import count_ranges, line_ranges
+from tasks.text.ranges import LineRange, count_ranges, line_ranges
 from tasks.text.sources import Source
 from tests.unit.tasks.specimens import one_by_one
 
@@ -44,8 +44,13 @@ def item_of(path: Path) -> Item:
     return Item(path.as_uri(), path.stat().st_size, digest, path.as_uri(), None, "jsonl", 0, None)
 
 
+def ranges_of(item: Item, count: int) -> list[LineRange] | None:
+    [found] = line_ranges([(item, count)], in_this_process)
+    return found
+
+
 def drafts_by_range(item: Item, count: int) -> list[Draft]:
-    found = line_ranges((item, count))
+    found = ranges_of(item, count)
     if found is None:
         data = path_of(item).read_bytes()
         assert wide_encoding(data) or not data.strip()
@@ -97,20 +102,20 @@ def test_a_file_that_is_not_what_was_seen_is_told_of_by_the_range_that_looks(tmp
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "seen"}\n' * 4)
     item = item_of(path)
-    found = line_ranges((item, 2))
+    found = ranges_of(item, 2)
     assert found is not None
     assert len(all_drafts(file_documents(item, SOURCE, LIMITS, replace(found[0], looks=True)))) == 2
     path.write_bytes(b'{"text": "else"}\n' * 4)
     with pytest.raises(ItemChanged, match="has changed since"):
         all_drafts(file_documents(item, SOURCE, LIMITS, found[1]))
-    found = line_ranges((item, 2))
+    found = ranges_of(item, 2)
     assert found is not None
     with pytest.raises(ItemChanged, match="has changed since"):
         all_drafts(file_documents(item, SOURCE, LIMITS, replace(found[0], looks=True)))
     path.write_bytes(b'{"text": "seen"}\n' * 5)
-    assert line_ranges((item, 2)) is None
+    assert ranges_of(item, 2) is None
     path.unlink()
-    assert line_ranges((item, 2)) is None
+    assert ranges_of(item, 2) is None
 
 
 def collected(folder: Path) -> Artifact:

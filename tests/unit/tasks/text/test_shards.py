@@ -95,3 +95,11 @@ def test_what_fails_in_a_thread_is_raised(tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match="no space left"), CorpusWriter(tmp_path, workers=2) as writer:
         for _ in range(3):
             writer.write(table(5))
+
+
+def test_who_gives_up_waits_for_what_is_written(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "BATCH_BYTES", 1)
+    with pytest.raises(KeyError), CorpusWriter(tmp_path, workers=2) as writer:
+        writer.write(table(5))
+        writer.write(pa.table({"no": ["text"]}))
+    assert count_documents(tmp_path) == 1
