@@ -29,7 +29,7 @@ from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger, LedgerCounts
 from tasks.lineage.parallel import Mapper, count_workers, in_this_process, suited
 from tasks.stage import Resources, StageRun, stage
-from tasks.text import kernels
+from tasks.text.machine_code import pays
 from tasks.text.personal_data import without_addresses
 from tasks.text.rule_presets import PAPERS
 from tasks.text.rules import LIMIT_OF, LOW_QUALITY, OTHER_LANGUAGE, REASONS, UNDESIRABLE_CONTENT
@@ -98,7 +98,7 @@ def clean(
         raise DataError("there are no documents to clean: name a source of text in the snapshot's settings")
     learned, scorned = (each.path if each else None for each in (quality, undesirable))
     num_bytes = count_bytes(corpus.path)
-    parts = CleanerParts(config.model_dump_json(), learned, scorned, kernels.pays(num_bytes))
+    parts = CleanerParts(config.model_dump_json(), learned, scorned, pays(num_bytes))
     cleaner = cleaner_of(parts)
     mapper: Mapper = suited(run.map, resources, num_bytes)
     audit = Audit(Rejects(config.rejects_per_rule))

@@ -21,6 +21,7 @@ from tasks.text.drafting import Reading, SourceDrafts, read_items
 from tasks.text.drafts import take_drafts
 from tasks.text.forgotten import Forgotten
 from tasks.text.items import Part, Snapshot, by_source
+from tasks.text.machine_code import pays
 from tasks.text.quarantine import check, metrics
 from tasks.text.shards import SCHEMA as CORPUS
 from tasks.text.shards import CorpusWriter
@@ -97,14 +98,15 @@ def write_corpus(
     """Read each source's items, and write what `collect` writes. setting: what the error names where too much is
     malformed."""
     forgotten = Forgotten.read(exclusions.path if exclusions else None)
-    workers = count_workers(resources.workers)
+    workers, compiled = count_workers(resources.workers), pays(sum(item.size for one in wholes for item in one.items))
     for attempt in (1, 2):
         reading = _read(run, wholes, limits, resources)
         drafts = [*reading.drafts, *([_adopted(adopted.path, run.work)] if adopted else [])]
         try:
             admission = Admission(
-                drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl", workers
-            )
+                drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl", workers,
+                compiled,
+            )  # fmt: skip
             _check(run, admission, config.max_bad_share, setting)
             _write(run, admission, drafts, seen, workers)
         except DamagedDrafts as error:

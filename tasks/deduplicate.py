@@ -23,8 +23,8 @@ from tasks.lineage.ledger import Ledger, LedgerCounts
 from tasks.lineage.parallel import Behind, count_workers, in_threads, suited
 from tasks.signing import LIBRARIES, signature_memory, survey
 from tasks.stage import Resources, StageRun, stage
-from tasks.text import kernels
 from tasks.text.clusters import components
+from tasks.text.machine_code import pays
 from tasks.text.minhash import found_probability
 from tasks.text.paragraphs import RepeatedParagraphs
 from tasks.text.shards import CorpusWriter, Piece, count_bytes, count_documents, pieces, read_corpus, row_groups
@@ -47,7 +47,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
         found = survey(
             row_groups(corpus.path), run.work / "shingles", config, remembered,
             lambda documents: run.progress(documents, 2 * total),
-            suited(run.map, resources, num_bytes, sends_much=True), kernels.pays(num_bytes), workers,
+            suited(run.map, resources, num_bytes, sends_much=True), pays(num_bytes), workers,
         )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1), workers

@@ -32,10 +32,10 @@ from tasks.lineage.parallel import count_workers, in_threads, suited
 from tasks.lineage.parcel import Parcel
 from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources, StageConfig, StageRun, stage
-from tasks.text import kernels
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of, with_ends
 from tasks.text.fertility import BY, Fertility, Pieces, metrics_of
 from tasks.text.least_points import Sample
+from tasks.text.machine_code import pays
 from tasks.text.points import points_of
 from tasks.text.pretokens import count_words
 from tasks.text.shards import RowGroup, count_bytes, read_corpus, row_groups, shard_paths
@@ -116,7 +116,7 @@ def learn(run: StageRun, corpus: Path, heads: np.ndarray, chosen: np.ndarray, co
     texts = sample.texts()
     run.logger.info("learning a vocabulary of %d from %d documents", config.vocab_size, len(texts))
     batches = (TextBatch(texts[row : row + BATCH_TEXTS]) for row in range(0, len(texts), BATCH_TEXTS))
-    return tokenizer_of_words(count_words(batches, kernels.pays(count_bytes(corpus))), config.vocab_size)
+    return tokenizer_of_words(count_words(batches, pays(count_bytes(corpus))), config.vocab_size)
 
 
 def check_identity(tokenizer: Tokenizer, texts: list[str], ids: np.ndarray, lengths: np.ndarray) -> None:
@@ -241,7 +241,7 @@ def write_shards(
     """Encode all training documents; write shards, index, ledger and meta.json."""
     dtype = token_dtype(tokenizer.vocab_size)
     num_bytes, workers = count_bytes(corpus), count_workers(resources.workers)
-    compiled, mapper = kernels.pays(num_bytes), suited(run.map, resources, num_bytes)
+    compiled, mapper = pays(num_bytes), suited(run.map, resources, num_bytes)
     fertility: Fertility | None = None
     began, done = time.monotonic(), 0
     groups = list(row_groups(corpus))

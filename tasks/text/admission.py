@@ -61,9 +61,10 @@ class Admission:
         forgotten: Forgotten,
         quarantine: Path,
         workers: int = 1,
+        compiled: bool = False,
     ) -> None:
         """Looks through all drafts once, in so many threads where their texts matter, and writes what could not be read
-        to ``quarantine``."""
+        to ``quarantine``. compiled: repeated ones are found by machine code (kernels.py)."""
         self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
@@ -92,7 +93,7 @@ class Admission:
                 if count.rejected - count.files >= FEWEST:
                     count.in_unread = _in_unread(one)
         self._codes = np.concatenate(codes) if codes else np.zeros(0, np.uint8)
-        self._settle(np.concatenate(ids) if ids else np.zeros(0, "S16"), max_documents)
+        self._settle(np.concatenate(ids) if ids else np.zeros(0, "S16"), max_documents, compiled)
         for reason, code in _CODES.items():
             if number := int((self._codes == code).sum()):
                 self.reasons[reason] = number
@@ -152,10 +153,10 @@ class Admission:
                 }
                 yield json.dumps(entry, ensure_ascii=False) + "\n"
 
-    def _settle(self, ids: NDArray[np.bytes_], max_documents: int | None) -> None:
+    def _settle(self, ids: NDArray[np.bytes_], max_documents: int | None, compiled: bool) -> None:
         """Of the candidates, whose ids (N,) are given: which are repeated, and which are too many."""
         candidates = np.flatnonzero(self._codes == _CANDIDATE)
-        _, first = TextNumbers().number(ids.view(np.uint64).reshape(-1, 2))
+        _, first = TextNumbers(compiled).number(ids.view(np.uint64).reshape(-1, 2))
         repeated = np.ones(len(ids), bool)
         repeated[first] = False
         self._codes[candidates[repeated]] = _CODES[REPEATED]

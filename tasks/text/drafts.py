@@ -19,6 +19,7 @@ from tasks.text.documents import Draft, Limits, PlainRows, rejected_draft
 from tasks.text.draft_file import SCHEMA, DraftWriter
 from tasks.text.file_documents import file_documents
 from tasks.text.items import Item, ItemChanged, Part
+from tasks.text.machine_code import pays
 from tasks.text.package_documents import package_documents
 from tasks.text.ranges import LineRange
 from tasks.text.readers import Rejected
@@ -27,7 +28,6 @@ from tasks.text.shards import SCHEMA as CORPUS
 
 _HELD_BYTES = 8 << 20  # of text before it is written out
 _HELD_ROWS = 8192
-_WORTH_ASKING = 8 << 20  # bytes to read: whether machine code pays
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,9 @@ def _of_items(task: DraftTask) -> Iterator[tuple[Item, Iterator[Draft | PlainRow
     if task.part.source.kind == "packages":
         yield from zip(task.part.items, package_documents(task.part, task.limits), strict=True)
     else:
-        compiled = _pays(sum(item.size for item in task.part.items))
+        compiled = pays(sum(item.size for item in task.part.items))
         for item in task.part.items:
             yield item, file_documents(item, task.part.source, task.limits, task.only, compiled)
-
-
-def _pays(num_bytes: int) -> bool:
-    """As ``kernels.pays``, which takes longer to load than little text to read."""
-    if num_bytes < _WORTH_ASKING:
-        return False
-    from tasks.text import kernels
-
-    return kernels.pays(num_bytes)
 
 
 class _Writer:

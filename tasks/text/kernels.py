@@ -10,7 +10,6 @@ Texts are given as `data`, their UTF-8 end to end, and `offsets` (N + 1,); `clas
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -24,10 +23,8 @@ from tasks.lineage.fingerprint import fingerprint
 from tasks.lineage.home import home
 from tasks.text import spans
 from tasks.text.edges import find_edges
+from tasks.text.machine_code import PLACE
 from tasks.text.spacing import space_evenly
-
-WORTH_LOADING, WORTH_COMPILING = 8 << 20, 128 << 20  # bytes of text
-PLACE = Path("cache") / "compiled"  # below the folder of state; may be deleted at any time
 
 WORD, SPACE, UNSPACED = np.uint64(spans.WORD), np.uint64(spans.SPACE), np.uint64(spans.UNSPACED)
 LONG = spans.LONG_SPAN  # bytes of a word that is hashed by a library, not here
@@ -40,11 +37,6 @@ EMPTY = np.uint32(0xFFFFFFFF)
 LOWS, HIGHS = (np.uint64(int.from_bytes(bytes([byte] * 8), "little")) for byte in (0x01, 0x80))
 _KEEPING = Lock()  # numba has one place for all
 MOST_MOVES = 32  # of a hash on its way to its place; by chance it takes about one
-
-
-def pays(num_bytes: int) -> bool:
-    """Whether so much text is worked on sooner with machine code: it has to be compiled first, or loaded."""
-    return num_bytes >= (WORTH_LOADING if (home() / PLACE).is_dir() else WORTH_COMPILING)
 
 
 @cache
