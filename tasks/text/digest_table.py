@@ -26,27 +26,18 @@ def slot_of(first: Any, second: Any, known: Any, slots: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def number(digests: Any, known: Any, slots: Any, count: Any) -> Any:
-    """The number of each digest, (N, 2) uint64 → (N,). Those not met before get the next ones after `count`, and are
-    put into the table, which must have room for all."""
+def number(digests: Any, known: Any, slots: Any, count: Any, adds: Any) -> Any:
+    """The number of each digest, (N, 2) uint64 → (N,), −1 of one not met before. If `adds`, that gets the next one after
+    `count`, and is put into the table, which must have room for all."""
     result = np.empty(len(digests), np.int64)
     for row in range(len(digests)):
         first, second = digests[row, 0], digests[row, 1]
         slot = slot_of(first, second, known, slots)
-        if not slots[slot]:
+        if adds and not slots[slot]:
             known[count, 0], known[count, 1] = first, second
             count += 1
             slots[slot] = count
         result[row] = np.int64(slots[slot]) - 1
-    return result
-
-
-@njit(nogil=True, error_model="numpy")
-def find(digests: Any, known: Any, slots: Any) -> Any:
-    """The number of each digest, (N, 2) uint64 → (N,), −1 of one that is not in the table."""
-    result = np.empty(len(digests), np.int64)
-    for row in range(len(digests)):
-        result[row] = np.int64(slots[slot_of(digests[row, 0], digests[row, 1], known, slots)]) - 1
     return result
 
 

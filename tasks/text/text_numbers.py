@@ -23,10 +23,8 @@ class TextNumbers:
         """The number of each text, (N, 2) uint64 → (N,), and the places of those not met before, rising."""
         met = self._count
         if self._compiled:
-            from tasks.text import digest_table, kernels  # numba takes longer to load than few texts to number
-
             self._make_room(met + len(digests))
-            numbers = kernels.kept(digest_table.number)(digests, self._known, self._slots, met)
+            numbers = self._looked_up(digests, adds=True)
             self._count = max(met, int(numbers.max(initial=-1)) + 1)
         else:
             known = self._numbers
@@ -37,18 +35,23 @@ class TextNumbers:
 
     def find(self, digests: np.ndarray) -> np.ndarray:
         """The number of each text, (N, 2) uint64 → (N,), −1 of one that was not met."""
-        if not self._compiled:
-            return np.array([self._numbers.get(digest, -1) for digest in _as_bytes(digests)], np.int64)
-        from tasks.text import digest_table, kernels
-
-        found: np.ndarray = kernels.kept(digest_table.find)(digests, self._known, self._slots)
-        return found
+        if self._compiled:
+            return self._looked_up(digests, adds=False)
+        return np.array([self._numbers.get(digest, -1) for digest in _as_bytes(digests)], np.int64)
 
     def digests(self) -> np.ndarray:
         """All digests by their numbers, (T, 2) uint64."""
         if self._compiled:
             return self._known[: self._count]
         return np.frombuffer(b"".join(self._numbers), np.uint64).reshape(-1, 2)
+
+    def _looked_up(self, digests: np.ndarray, adds: bool) -> np.ndarray:
+        from tasks.text import digest_table, kernels  # numba takes longer to load than few texts to number
+
+        digests = digests.view()
+        digests.flags.writeable = False  # as some are: else machine code would be made for each kind
+        found: np.ndarray = kernels.kept(digest_table.number)(digests, self._known, self._slots, self._count, adds)
+        return found
 
     def _make_room(self, count: int) -> None:
         """For so many digests, which leave half of the slots empty."""
