@@ -27,8 +27,8 @@ def slot_of(first: Any, second: Any, known: Any, slots: Any) -> Any:
 
 @njit(nogil=True, error_model="numpy")
 def number(digests: Any, known: Any, slots: Any, count: Any, adds: Any) -> Any:
-    """The number of each digest, (N, 2) uint64 → (N,), −1 of one not met before. If `adds`, that gets the next one after
-    `count`, and is put into the table, which must have room for all."""
+    """The number of each digest, (N, 2) uint64 → (N,), −1 of one not met before. If `adds`, that gets the next one
+    after `count`, and is put into the table, which must have room for all."""
     result = np.empty(len(digests), np.int64)
     for row in range(len(digests)):
         first, second = digests[row, 0], digests[row, 1]
