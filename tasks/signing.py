@@ -35,7 +35,7 @@ from tasks.text.signature_memory import PLACE, Remembered, SignatureMemory
 from tasks.text.spans import CHARACTERS, TextBatch
 from tasks.text.text_numbers import TextNumbers
 
-SIGNED_BYTES = 1 << 20  # of text worked on at once: its words and shingles take fifty times as much
+SIGNED_BYTES = 1 << 21  # of text worked on at once: its words and shingles take fifty times as much
 LIBRARIES = ("numba", "numpy", "pyarrow", "scipy", "xxhash")
 
 

@@ -1,19 +1,19 @@
 """Clusters of near-duplicate documents: candidates by bands, compared exactly, joined to connected components.
 
 Shingle sets, signatures and band hashes lie in files and are read a band and a block of pairs at a time, so memory
-grows with the number of documents (about 40 bytes each: offsets, labels, one band a worker), not with the text.
+grows with the number of documents (about 40 bytes each: offsets, labels, two bands), not with the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks.lineage.parallel import in_threads
+from tasks.lineage.parallel import ahead, in_threads
 from tasks.text import comparing, kernels
 from tasks.text.minhash import band_hashes, estimate
 from tasks.text.row_file import TOO_SHORT, RowFile
@@ -193,22 +193,19 @@ def components(
     """Label of the cluster of each document, (N,), and the number of pairs found similar.
 
     Documents that a band before has joined are not compared again. Labels are the least document of the cluster.
-    workers: threads that compare, and as many look for the pairs of the next bands meanwhile. on_pairs: is told, after
-    some were compared, of which band they are.
+    workers: threads, one of which looks for the pairs of the next band while the others compare. on_pairs: is told,
+    after some were compared, of which band they are.
     """
     parents = np.arange(len(store.sizes))  # trees, whose roots are the least documents
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
-
-    def pairs_of(band: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        found = bucket_pairs(store.band(band), usable, store.compiled)
-        return found if workers == 1 else list(found)  # the thread makes them
-
-    found = in_threads(workers)(pairs_of, range(store.bands))
-    for band, left, right in ((band, *pairs) for band, rounds in enumerate(found) for pairs in rounds):
+    of_bands = (list(bucket_pairs(store.band(band), usable, store.compiled)) for band in range(store.bands))
+    for band, left, right in (
+        (band, *pairs) for band, rounds in enumerate(ahead(of_bands, workers)) for pairs in rounds
+    ):
         apart = roots(parents, left) != roots(parents, right)
         left, right = left[apart], right[apart]
-        similar = similar_pairs(store, left, right, threshold, workers)
+        similar = similar_pairs(store, left, right, threshold, max(1, workers - 1))
         num_pairs += int(similar.sum())
         join(parents, left[similar], right[similar])
         on_pairs(band)
