@@ -13,6 +13,7 @@ from tasks.lineage.errors import DataError, StageError
 from tasks.lineage.parallel import in_threads
 from tasks.lineage.sorted_ids import short_ids
 from tasks.stage import Resources
+from tasks.text.encoded_groups import Chosen, check_identity, encode_group
 from tasks.text.fertility import BY
 from tasks.text.least_points import Sample
 from tasks.text.points import points_of
@@ -20,7 +21,7 @@ from tasks.text.pretokens import count_words
 from tasks.text.shards import SCHEMA, row_groups
 from tasks.text.spans import TextBatch
 from tasks.text.token_shards import ShardWriter
-from tasks.tokenize import Chosen, TokenizeConfig, check_identity, encode_group, tokenize
+from tasks.tokenize import TokenizeConfig, tokenize
 from tests.unit.tasks.corpora import corpus, document, ledger, read
 
 SMALL = {"vocab_size": 300, "train_bytes": 5000}
