@@ -48,7 +48,7 @@ class Group(Protocol):
 
 @dataclass(frozen=True)
 class Signed:
-    """Of some texts their digests, (N, 2) uint64, shingles and signatures, (N, K) uint32, and whether no earlier run
+    """Of some texts their digests, (N, 2) uint64, shingles and signatures, (N, K) uint16, and whether no earlier run
     had signed them, (N,) bool."""
 
     digests: np.ndarray
@@ -83,11 +83,16 @@ def normalised_digests(lowered: TextBatch, compiled: bool = False) -> np.ndarray
 
 
 def sign(lowered: TextBatch, config: DeduplicateConfig, compiled: bool = False) -> tuple[Shingles, np.ndarray]:
-    """Shingles, each once, and signatures (N, K) uint32 of texts in lower case. What earlier runs signed is taken from
-    them under the digest of the code that this function reaches, so all that shapes a signature belongs here."""
+    """Shingles, each once, and signatures (N, K) uint16 of texts in lower case. What earlier runs signed is taken from
+    them under the digest of the code that this function reaches, so all that shapes a signature belongs here.
+
+    Of each value of a signature the lower half is kept (b-bit minwise hashing, Li and König 2010): where values differ
+    it is the same once in 65,536 times, and what that brings together is told apart when shingles are compared.
+    """
     shingles = shingle_sets(lowered, config.shingle_words, compiled)
     factors, summands = permutations(config.num_permutations, config.seed)
-    return shingles, signatures(shingles.hashes, shingles.offsets, factors, summands, compiled)
+    found = signatures(shingles.hashes, shingles.offsets, factors, summands, compiled)
+    return shingles, found.astype(np.uint16)
 
 
 def signature_memory(config: DeduplicateConfig) -> SignatureMemory:

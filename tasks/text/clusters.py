@@ -43,7 +43,7 @@ class ShingleStore:
         self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, BAND_HASHES)}
 
     def add(self, shingles: Shingles, signatures: np.ndarray) -> None:
-        """Append documents: their unique shingles, and signatures (N, K) uint32."""
+        """Append documents: their unique shingles, and signatures (N, K) uint16, of each value the lower half."""
         np.diff(shingles.offsets).astype(np.int32).tofile(self._files[SIZES])
         shingles.hashes.tofile(self._files[SHINGLES])
         signatures.tofile(self._files[SIGNATURES])
@@ -57,7 +57,7 @@ class ShingleStore:
         self.sizes = np.fromfile(self.directory / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
         self._shingles = RowFile(self.directory / SHINGLES, np.uint32)
-        self._signatures = RowFile(self.directory / SIGNATURES, np.uint32, self._permutations)
+        self._signatures = RowFile(self.directory / SIGNATURES, np.uint16, self._permutations)
         self._band_hashes = RowFile(self.directory / BAND_HASHES, np.uint64)
 
     def band(self, band: int) -> np.ndarray:

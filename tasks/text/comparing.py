@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-_ITEM = 4  # bytes of a value of a signature, and of a shingle
+_SHINGLE, _VALUE = 4, 2  # bytes of a shingle, and of a value of a signature
 # ssize_t pread(int file, void *target, size_t num_bytes, off_t place), of the C library
 _pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 
 
 @njit(nogil=True, error_model="numpy")
-def read_values(file: Any, begin: Any, count: Any, target: Any) -> bool:
-    """Read so many values of a file, from the one of number `begin` on; false where there are not so many."""
-    done, size = 0, count * _ITEM
+def read_values(file: Any, begin: Any, count: Any, item: Any, target: Any) -> bool:
+    """Read so many values of `item` bytes of a file, from the one of number `begin` on; false where there are not so
+    many."""
+    done, size = 0, count * item
     while done < size:
-        got = _pread(file, target.ctypes.data + np.uintp(done), size - done, begin * _ITEM + done)
+        got = _pread(file, target.ctypes.data + np.uintp(done), size - done, begin * item + done)
         if got <= 0:
             return False
         done += got
@@ -46,15 +47,15 @@ def compare(
 ) -> Any:  # fmt: skip
     """As `ShingleStore.similar`: (P,) bool, and whether the files held all that was looked for.
 
-    signatures, shingles: files, (N, permutations) and (S,) uint32. sizes, offsets: of each document's shingles, (N,)
-    and (N + 1,). documents: some, (D,). left, right: places among these, (P,). threshold: of the similarity; floor: of
-    the estimate by signatures.
+    signatures, shingles: files, (N, permutations) uint16 and (S,) uint32. sizes, offsets: of each document's shingles,
+    (N,) and (N + 1,). documents: some, (D,). left, right: places among these, (P,). threshold: of the similarity;
+    floor: of the estimate by signatures.
     """
     result, largest = np.zeros(len(left), np.bool_), 0
-    known = np.empty((len(documents), permutations), np.uint32)
+    known = np.empty((len(documents), permutations), np.uint16)
     for place in range(len(documents)):
         largest = max(largest, sizes[documents[place]])
-        if not read_values(signatures, documents[place] * permutations, permutations, known[place]):
+        if not read_values(signatures, documents[place] * permutations, permutations, _VALUE, known[place]):
             return result, False
     first, second = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
     for pair in range(len(left)):
@@ -65,8 +66,8 @@ def compare(
             alike += one[index] == other[index]
         if alike / permutations < floor:
             continue
-        found = read_values(shingles, offsets[a], sizes[a], first)
-        if not found or not read_values(shingles, offsets[b], sizes[b], second):
+        found = read_values(shingles, offsets[a], sizes[a], _SHINGLE, first)
+        if not found or not read_values(shingles, offsets[b], sizes[b], _SHINGLE, second):
             return result, False
         common = count_common(first, sizes[a], second, sizes[b])
         result[pair] = common / max(sizes[a] + sizes[b] - common, 1) >= threshold

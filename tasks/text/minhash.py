@@ -92,7 +92,7 @@ def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def band_hashes(signature: np.ndarray, bands: int, rows: int, compiled: bool = False) -> np.ndarray:
-    """64-bit hash of each band of each signature: (N, K) uint32 → (bands, N) uint64, K ≥ bands·rows.
+    """64-bit hash of each band of each signature: (N, K) uint32 or uint16 → (bands, N) uint64, K ≥ bands·rows.
 
     compiled: by machine code (kernels.py).
     """

@@ -39,7 +39,7 @@ class _Run:
         self.sizes = np.fromfile(folder / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
         self.shingles = RowFile(folder / SHINGLES, np.uint32)
-        self.signatures = RowFile(folder / SIGNATURES, np.uint32, num_permutations)
+        self.signatures = RowFile(folder / SIGNATURES, np.uint16, num_permutations)
         if not len(self.sizes) == len(self._numbers) == len(self.signatures) or self.offsets[-1] != len(self.shingles):
             raise ValueError(f"{folder} is damaged")
 
@@ -68,7 +68,7 @@ class Remembered:
         """Of texts with these digests, (N, 2) uint64: the rows that are known, (M,), their shingles and signatures.
         compiled: looked up by machine code."""
         rows, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self.num_permutations), np.uint32)]
+        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self.num_permutations), np.uint16)]
         missing = np.arange(len(digests))
         for folder in self.runs:
             run = _opened(folder, self.num_permutations, compiled)

@@ -14,7 +14,8 @@ def store(tmp_path, sets: list[list[int]]) -> ShingleStore:
     offsets = np.concatenate(([0], np.cumsum([len(values) for values in sets])))
     shingles = unique_shingles(Shingles(np.array(list(chain(*sets)), np.uint32), offsets))
     found = ShingleStore(tmp_path / "store", 128, 21, 6)
-    found.add(shingles, signatures(shingles.hashes, shingles.offsets, *permutations(128, 1)))
+    signed = signatures(shingles.hashes, shingles.offsets, *permutations(128, 1))
+    found.add(shingles, signed.astype(np.uint16))
     found.seal()
     return found
 
