@@ -31,9 +31,8 @@ _ALIGNMENT = 8
 READ_WHOLE_BYTES = 1 << 15  # below it, reading costs less than mapping
 _PREAMBLE = struct.Struct("<8sI")
 
-_VALUES = np.full(256, 255, np.uint8)  # of hexadecimal digits; 255 for any other byte
-_VALUES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
-_BYTES = np.full(1 << 16, 256, np.uint16)  # that two such digits write, read as one number; 256 for any other two
+# The byte that two hexadecimal digits write, read as one number; 256 for any other two.
+_BYTES = np.full(1 << 16, 256, np.uint16)
 _BYTES[np.frombuffer(bytes(range(256)).hex().encode(), "<u2")] = np.arange(256)
 
 Ids = NDArray[np.uint64]
@@ -62,8 +61,8 @@ def short_id(doc_id: str) -> int:
     """The first 64 bits of an id; of one that is not 32 hexadecimal digits, of its BLAKE2b hash."""
     if len(doc_id) == ID_DIGITS:
         with suppress(ValueError):
-            digits = _VALUES[np.frombuffer(doc_id.encode(), np.uint8)]
-            if len(digits) == ID_DIGITS and digits.max() < 16:
+            written = _BYTES[np.frombuffer(doc_id.encode(), "<u2")]
+            if len(written) == ID_DIGITS // 2 and written.max() < 256:
                 return int(doc_id[:_PREFIX_DIGITS], 16)
     return int.from_bytes(blake2b(doc_id.encode(), digest_size=8).digest(), "big")
 

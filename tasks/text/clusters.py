@@ -200,15 +200,14 @@ def components(
     usable = np.flatnonzero(store.sizes > 0)
     num_pairs = 0
     of_bands = (list(bucket_pairs(store.band(band), usable, store.compiled)) for band in range(store.bands))
-    for band, left, right in (
-        (band, *pairs) for band, rounds in enumerate(ahead(of_bands, workers)) for pairs in rounds
-    ):
-        apart = roots(parents, left) != roots(parents, right)
-        left, right = left[apart], right[apart]
-        similar = similar_pairs(store, left, right, threshold, max(1, workers - 1))
-        num_pairs += int(similar.sum())
-        join(parents, left[similar], right[similar])
-        on_pairs(band)
+    for band, rounds in enumerate(ahead(of_bands, workers)):
+        for left, right in rounds:
+            apart = roots(parents, left) != roots(parents, right)
+            left, right = left[apart], right[apart]
+            similar = similar_pairs(store, left, right, threshold, max(1, workers - 1))
+            num_pairs += int(similar.sum())
+            join(parents, left[similar], right[similar])
+            on_pairs(band)
     return roots(parents, np.arange(len(parents))), num_pairs
 
 

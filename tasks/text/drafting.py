@@ -7,7 +7,7 @@ from itertools import groupby
 from tasks.lineage.parallel import Mapper
 from tasks.text.documents import Limits
 from tasks.text.draft_cache import DraftCache, item_keys, range_key
-from tasks.text.drafts import DraftTask, Segment, write_drafts
+from tasks.text.drafts import Drafted, DraftTask, Segment, write_drafts
 from tasks.text.items import Item, Part, cut
 from tasks.text.ranges import LineRange, count_ranges, line_ranges
 from tasks.text.sources import Source
@@ -137,16 +137,19 @@ class _Reader:
             for (task, wanted, keys), made in zip(waiting, drafted, strict=True):
                 self._done += task.size
                 self._progress(self._done, self.total)
-                changed = sum(one.changed for one in made)
-                if task.only is not None:
-                    [one] = wanted
-                    if changed and one not in self.disturbed:
-                        self.disturbed.append(one)
-                    # The first of its ranges tells, so nothing is remembered of what it was not.
-                    if one in self.disturbed:
-                        continue
-                self.memory.remember(keys, made)
-                self.places |= {key: one.segment for key, one in zip(keys, made, strict=True)}
-                self.changed += changed
+                self._take(task, wanted, keys, made)
         finally:
             self.memory.save()
+
+    def _take(self, task: DraftTask, wanted: list[_Wanted], keys: list[bytes], made: list[Drafted]) -> None:
+        """What was made of one part."""
+        changed = sum(one.changed for one in made)
+        if task.only is not None:
+            [one] = wanted
+            if changed and one not in self.disturbed:
+                self.disturbed.append(one)
+            if one in self.disturbed:  # the first of its ranges tells, so nothing is remembered of what it was not
+                return
+        self.memory.remember(keys, made)
+        self.places |= {key: one.segment for key, one in zip(keys, made, strict=True)}
+        self.changed += changed

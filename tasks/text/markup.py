@@ -10,7 +10,6 @@ import re
 import pyarrow as pa
 from resiliparse.extract.html2text import extract_plain_text
 
-from tasks.text import roles
 from tasks.text.encoding import each, substitute
 from tasks.text.html import html_to_text
 
@@ -143,6 +142,8 @@ def strip_roles(column: pa.Array, compiled: bool = False) -> pa.Array:
     """Sphinx roles and links, and links as Markdown writes them, replaced by what they show. compiled: by machine code
     (roles.py)."""
     if compiled:
+        from tasks.text import roles  # see minhash.py
+
         return roles.strip(column.cast(pa.large_string()))
     for sign, pattern, replacement in ROLE_RULES:
         column = substitute(column, sign, (pattern, replacement))

@@ -53,7 +53,7 @@ def test_by_columns_or_one_by_one(
     expected = one_by_one(item, source, folder)
     for compiled in (False, True):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(drafts, "pays", lambda num_bytes: compiled)  # noqa: B023 (used at once)
+            patched.setattr(drafts, "pays", lambda num_bytes, compiled=compiled: compiled)
             assert drafted(item, source, folder) == expected
 
 
