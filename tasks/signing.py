@@ -28,7 +28,7 @@ from tasks.lineage.home import home
 from tasks.lineage.parallel import Behind, Mapper, in_this_process
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore
-from tasks.text.minhash import permutations, signatures
+from tasks.text.minhash import halves, permutations, signatures
 from tasks.text.shards import slices_by_bytes
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import PLACE, Remembered, SignatureMemory
@@ -86,13 +86,12 @@ def sign(lowered: TextBatch, config: DeduplicateConfig, compiled: bool = False) 
     """Shingles, each once, and signatures (N, K) uint16 of texts in lower case. What earlier runs signed is taken from
     them under the digest of the code that this function reaches, so all that shapes a signature belongs here.
 
-    Of each value of a signature the lower half is kept (b-bit minwise hashing, Li and König 2010): where values differ
-    it is the same once in 65,536 times, and what that brings together is told apart when shingles are compared.
+    Of each value of a signature 16 bits are kept; what that brings together is told apart when shingles are compared.
     """
     shingles = shingle_sets(lowered, config.shingle_words, compiled)
     factors, summands = permutations(config.num_permutations, config.seed)
     found = signatures(shingles.hashes, shingles.offsets, factors, summands, compiled)
-    return shingles, found.astype(np.uint16)
+    return shingles, halves(found)
 
 
 def signature_memory(config: DeduplicateConfig) -> SignatureMemory:

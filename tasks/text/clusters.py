@@ -43,7 +43,7 @@ class ShingleStore:
         self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, BAND_HASHES)}
 
     def add(self, shingles: Shingles, signatures: np.ndarray) -> None:
-        """Append documents: their unique shingles, and signatures (N, K) uint16, of each value the lower half."""
+        """Append documents: their unique shingles, and signatures (N, K) uint16, 16 bits of each value."""
         np.diff(shingles.offsets).astype(np.int32).tofile(self._files[SIZES])
         shingles.hashes.tofile(self._files[SHINGLES])
         signatures.tofile(self._files[SIGNATURES])

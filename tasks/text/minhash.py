@@ -86,6 +86,16 @@ def signatures(
     return np.ascontiguousarray(result.T)
 
 
+def halves(signature: np.ndarray) -> np.ndarray:
+    """16 bits of each value of signatures, (N, K) uint32 → uint16 (b-bit minwise hashing, Li and König 2010). Values
+    that differ become the same once in 65,536 times.
+
+    All bits of a value count: of a_k·h + b_k the lower half knows the lower half of h alone, so two documents of one
+    shingle would become the same under all permutations or under none.
+    """
+    return (signature * np.uint32(0x9E3779B1) >> np.uint32(16)).astype(np.uint16)
+
+
 def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Estimated Jaccard similarity of pairs of signatures, (P, K) each → (P,); its standard error is √(s(1−s)/K)."""
     return (left == right).mean(axis=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.text.clusters import NEIGHBOURS, ShingleStore, bucket_pairs, components, join, roots
-from tasks.text.minhash import permutations, signatures
+from tasks.text.minhash import halves, permutations, signatures
 from tasks.text.shingles import Shingles, unique_shingles
 
 
@@ -15,7 +15,7 @@ def store(tmp_path, sets: list[list[int]]) -> ShingleStore:
     shingles = unique_shingles(Shingles(np.array(list(chain(*sets)), np.uint32), offsets))
     found = ShingleStore(tmp_path / "store", 128, 21, 6)
     signed = signatures(shingles.hashes, shingles.offsets, *permutations(128, 1))
-    found.add(shingles, signed.astype(np.uint16))
+    found.add(shingles, halves(signed))
     found.seal()
     return found
 

@@ -8,7 +8,7 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.minhash import BANDS, ROWS, band_hashes, estimate, found_probability, permutations, signatures
+from tasks.text.minhash import BANDS, ROWS, band_hashes, estimate, found_probability, halves, permutations, signatures
 
 hashes = st.integers(0, 2**32 - 1)
 
@@ -52,6 +52,14 @@ def test_estimates_are_near_the_exact_similarity(size, shared, seed):
     exact = common / (2 * size - common)
     found = estimate(*(row[None] for row in of(left.tolist(), right.tolist(), count=512)))[0]
     assert abs(found - exact) <= 5 * np.sqrt(exact * (1 - exact) / 512) + 0.02
+
+
+def test_documents_of_one_shingle_are_told_apart_by_halves_of_values():
+    same_low_bits = np.array([[seed + (high << 16)] for seed in range(50) for high in (0, 1, 77, 1 << 15)])
+    found = halves(of(*same_low_bits.tolist())).reshape(50, 4, 128)
+    assert found.dtype == np.uint16
+    for other in (1, 2, 3):
+        assert (found[:, 0] == found[:, other]).mean() < 0.001
 
 
 def test_the_stated_probabilities():
