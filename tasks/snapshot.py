@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from pydantic import Field
 
 from tasks.lineage.errors import ConfigError
+from tasks.lineage.parallel import count_workers
 from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import packages
 from tasks.text.digests import DigestMemory, memory_place
@@ -87,10 +88,11 @@ def snapshot(run: StageRun, config: SnapshotConfig, resources: Resources) -> Non
     root = (resources.root or Path()).absolute()
     items: list[Item] = []
     seen = Seen()
+    workers = count_workers(resources.workers)
     with DigestMemory(memory_place()) as memory:
         for index, source in enumerate(config.sources):
             run.progress(index, len(config.sources))
-            found = _look(index, source, root, config, memory, seen)
+            found = _look(index, source, root, config, memory, seen, workers)
             if not any(item.kind != "license" for item in found):
                 raise ConfigError(_nothing(source, seen))
             items += _with_splits(found, source, config)
@@ -134,38 +136,37 @@ def _endings() -> str:
 
 
 def _look(
-    index: int, source: Source, root: Path, config: SnapshotConfig, memory: DigestMemory, seen: Seen
+    index: int, source: Source, root: Path, config: SnapshotConfig, memory: DigestMemory, seen: Seen, workers: int
 ) -> list[Item]:
     """What one source names, at its present content. Unreadable files are added to ``seen``."""
     if source.kind == "packages":
-        return _package_items(index, source, config.seed, memory, seen)
+        return _package_items(index, source, config.seed, memory, seen, workers)
     if source.kind == "files":
-        return _file_items(index, source, root, memory, seen)
+        return _file_items(index, source, root, memory, seen, workers)
     return [
         Item(found.uri, found.size, found.sha256, found.origin, source.license or found.license, "dataset", index, None)
         for found in splits_of(source, root, lambda path: memory.digest(path)[1])
     ]
 
 
-def _package_items(index: int, source: Source, seed: int, memory: DigestMemory, seen: Seen) -> list[Item]:
-    found: dict[str, list[Item]] = {}
-    for package in packages.installed(source.include, source.exclude):
-        held = found.setdefault(package.name, [])
-        for file in package.files:
-            uri = package.uri(file.path)
-            try:
-                size, sha256 = memory.digest(f"{package.root}/{file.path}")
-            except OSError as error:
-                seen.unreadable.append((uri, error.strerror or type(error).__name__))
-                continue
+def _package_items(index: int, source: Source, seed: int, memory: DigestMemory, seen: Seen, workers: int) -> list[Item]:
+    chosen = packages.installed(source.include, source.exclude)
+    found: dict[str, list[Item]] = {package.name: [] for package in chosen}
+    files = [(package, file) for package in chosen for file in package.files]
+    digests = memory.digests([f"{package.root}/{file.path}" for package, file in files], workers)
+    for (package, file), digest in zip(files, digests, strict=True):
+        uri = package.uri(file.path)
+        if isinstance(digest, OSError):
+            seen.unreadable.append((uri, _why(digest)))
+        else:
             licence = source.license or package.license
-            held.append(Item(uri, size, sha256, package.name, licence, file.kind, index, None))
+            found[package.name].append(Item(uri, *digest, package.name, licence, file.kind, index, None))
     sizes = [(name, sum(item.size for item in held)) for name, held in found.items()]
     taken = packages.within(sizes, source.max_bytes, seed)
     return [item for name in sorted(taken) for item in found[name]]
 
 
-def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, seen: Seen) -> list[Item]:
+def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, seen: Seen, workers: int) -> list[Item]:
     if is_remote(source.path or ""):
         return _remote_items(index, source, seen)
     named = root / _local(source.path or "")
@@ -176,19 +177,21 @@ def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, se
     seen.hidden += found.hidden
     folders = on_this_machine(_top(named))
     items = []
-    for path in found.files:
+    taken = [path for path in found.files if _is_taken(path, path.as_uri(), source, seen)]
+    for path, digest in zip(taken, memory.digests(taken, workers), strict=True):
         uri = path.as_uri()
-        if _is_taken(path, uri, source, seen):
-            try:
-                size, sha256 = memory.digest(path)
-            except OSError as error:
-                seen.unreadable.append((uri, error.strerror or type(error).__name__))
-                continue
+        if isinstance(digest, OSError):
+            seen.unreadable.append((uri, _why(digest)))
+        else:
             licence = source.license or folders.of(path.resolve())
-            items.append(Item(uri, size, sha256, uri, licence, _format(path), index, None))
+            items.append(Item(uri, *digest, uri, licence, _format(path), index, None))
     if named.is_file() and not found.files and not seen.unreadable:
         raise ConfigError(f"the name of {named} does not say how to read it: it should end in {_endings()}")
     return items
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def _remote_items(index: int, source: Source, seen: Seen) -> list[Item]:

@@ -8,13 +8,17 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from tasks.lineage.home import home
+from tasks.lineage.parallel import in_threads
 
 # ctime: an edit that keeps the size and puts the mtime back is seen by it
 _TABLE = """CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER,
@@ -22,11 +26,12 @@ _TABLE = """CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGE
 _OLD = "DROP TABLE IF EXISTS digests"  # of a version that did not look at ctime
 _SETTLED_NS = 2_000_000_000  # a file changed less long ago could change again within the clock's grain
 _WORTH_ASKING = 1 << 20  # bytes of a file that takes longer to read than to look up
+_BATCH_FILES, _BATCH_BYTES = 256, 1 << 20  # that a thread reads before it gives their digests
 _Known = tuple[int, int, int, int, str]  # size, mtime, ctime, inode, digest
 
 
 class DigestMemory:
-    """Digests of files by their path and state. Several processes may use one memory at once.
+    """Digests of files by their path and state. Several processes and threads may use one memory at once.
 
     ``hashed`` counts files that had to be read. Use as a context manager: what was learnt is written on leaving.
     """
@@ -36,6 +41,7 @@ class DigestMemory:
         self._known: dict[str, _Known] = {}
         self._learnt: dict[str, _Known] = {}
         self.hashed = 0
+        self._counting = Lock()
 
     def __enter__(self) -> Self:
         try:
@@ -66,11 +72,25 @@ class DigestMemory:
         with open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
-        self.hashed += 1
+        with self._counting:
+            self.hashed += 1
         settled = time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > _SETTLED_NS
         if settled and _state(status) == _state(after):
             self._learnt[place] = self._known[place] = (*_state(after), sha256)
         return after.st_size, sha256
+
+    def digests(self, paths: Sequence[Path | str], workers: int) -> Iterator[tuple[int, str] | OSError]:
+        """As `digest` of each, in order, with so many threads that read; the error of one that cannot be read."""
+        return chain.from_iterable(in_threads(workers)(self._each, _batches(paths)))
+
+    def _each(self, paths: list[Path | str]) -> list[tuple[int, str] | OSError]:
+        found: list[tuple[int, str] | OSError] = []
+        for path in paths:
+            try:
+                found.append(self.digest(path))
+            except OSError as error:
+                found.append(error)
+        return found
 
     def _load(self) -> None:
         with self._connect() as database:
@@ -87,6 +107,21 @@ class DigestMemory:
             connection.close()
             raise
         return contextlib.closing(connection)
+
+
+def _batches(paths: Sequence[Path | str]) -> Iterator[list[Path | str]]:
+    """A large file alone, so that threads share them; many small ones together, of which threads only cost time."""
+    held: list[Path | str] = []
+    size = 0
+    for path in paths:
+        held.append(path)
+        with contextlib.suppress(OSError):  # who reads it is told
+            size += os.stat(path).st_size
+        if len(held) == _BATCH_FILES or size >= _BATCH_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
 def memory_place() -> Path:

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.lineage.writeback import begin_writing
+
 # Where a document was read: the file (its URI, and its digest then), the place in it, and what the collector of a web
 # archive says of the record: when it was fetched, and its digest.
 COLLECTED_FROM = pa.struct(
@@ -251,8 +253,8 @@ class _File:
     """One file of a corpus. size: bytes of text in it."""
 
     def __init__(self, path: Path) -> None:
+        self._path, self.size = path, 0
         self._writer = pq.ParquetWriter(path, SCHEMA, **PARQUET)
-        self.size = 0
 
     def put(self, group: pa.Table) -> None:
         """Write a row group."""
@@ -261,6 +263,7 @@ class _File:
     def close(self) -> None:
         """End the file."""
         self._writer.close()
+        begin_writing(self._path)
 
 
 class _FileBehind:

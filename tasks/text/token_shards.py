@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.lineage.writeback import begin_writing
+
 TRAIN, VALIDATION = "train", "validation"
-SHARD_TOKENS = 1 << 27
+SHARD_TOKENS = 1 << 25  # of several shards the digests are made side by side
 
 INDEX = pa.schema(
     [
@@ -40,20 +41,22 @@ class ShardWriter:
     def __init__(self, directory: Path, split: str, dtype: np.dtype, shard_tokens: int = SHARD_TOKENS) -> None:
         self._directory, self._split, self._dtype, self._limit = directory, split, dtype, shard_tokens
         self._shard = 0
-        self._file = self._open()
+        self._open()
         self._offset = 0
         self.tokens = self.bytes = self.documents = 0
 
-    def _open(self) -> BinaryIO:
-        return (self._directory / f"{self._split}-{self._shard:05d}.bin").open("wb")
+    def _open(self) -> None:
+        self._path = self._directory / f"{self._split}-{self._shard:05d}.bin"
+        self._file = self._path.open("wb")
 
     def write(self, doc_ids: pa.Array, tokens: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> pa.Table:
         """Append documents: tokens (T,) end to end, lengths (N,) in tokens, sizes (N,) in bytes. Gives index rows."""
         if self._offset >= self._limit:
             self._file.close()
             self._shard, self._offset = self._shard + 1, 0
-            self._file = self._open()
+            self._open()
         tokens.astype(self._dtype, copy=False).tofile(self._file)
+        begin_writing(self._path)
         rows = pa.table(
             [
                 doc_ids,

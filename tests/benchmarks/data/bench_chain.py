@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from model.memory import peak_resident_bytes
-from tests.benchmarks.data.sample import part, sample, texts
+from tests.benchmarks.data.sample import files_of, part, sample, texts
 from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process
 
 MEGABYTES, FIRST_MEGABYTES, THEIR_MEGABYTES = 50.0, 12.0, 2.0
@@ -88,8 +88,9 @@ def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
 
 
 def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
-    """The stages of the flow `data` up to the tokens, on a JSONL file. seconds: of this process's computing;
-    worker_seconds: of its workers'; elapsed: by the clock. A run of less text before gets all processes ready."""
+    """The stages of the flow `data` up to the tokens, on a JSONL file or a folder of some. seconds: of this process's
+    computing; worker_seconds: of its workers'; elapsed: by the clock. A run of less text before gets all processes
+    ready."""
     import psutil
     import pyarrow as pa
 
@@ -122,9 +123,9 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
 
     size = FIRST_MEGABYTES if workers == 1 else SHARED_MEGABYTES
     first = part(text, size, text.with_suffix(".first.jsonl"))
-    for file in (first, text):  # the first time the code is fingerprinted, and machine code loaded
+    for place in (first, text):  # the first time the code is fingerprinted, and machine code loaded
         started, of_workers = time.perf_counter(), workers_seconds()
-        source = Source(kind="files", path=str(file), text_kind="docstring", origin_field="origin")
+        source = Source(kind="files", path=str(place), text_kind="docstring", origin_field="origin")
         outside = timed("snapshot", snapshot, config=SnapshotConfig(sources=(source,), evaluation_share=0))
         collected = timed("collect", collect, snapshot=outside)
         cleaned = timed("clean", clean, corpus=collected)
@@ -132,7 +133,7 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
         tokens = timed("tokenize", tokenize, corpus=kept, tokenizer=adopted)
     elapsed, of_workers = time.perf_counter() - started, workers_seconds() - of_workers
     peak = peak_resident_bytes() / 2**20
-    documents = [json.loads(line)["text"] for line in text.open(encoding="utf-8")]
+    documents = [json.loads(line)["text"] for file in files_of(text) for line in file.open(encoding="utf-8")]
     meta = json.loads((tokens.path / "meta.json").read_text())
     return {
         "bytes": sum(len(document.encode()) for document in documents),
@@ -157,6 +158,8 @@ def main() -> None:
     chosen = options.parse_args()
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     if chosen.chain:
+        if hasattr(os, "sched_setaffinity"):  # what waits for the disk, or hashes, has no core beside the workers'
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-chosen.workers :])
         done = chain(chosen.chain, chosen.tokenizer, chosen.workers)
     elif chosen.compile:
         done = make_machine_code(chosen.compile, chosen.tokenizer)

@@ -29,7 +29,7 @@ def rows() -> list[Row]:
         folder = Path(name)
         in_process([*own, "--tokenizer", str(folder / "tokenizer"), "--text", str(text)], ONE_THREAD)
         once = part(text, MEGABYTES, folder / "once.jsonl")
-        tenfold = reworded(once, folder / "tenfold.jsonl")
+        tenfold = reworded(once, folder / "tenfold")
 
         def measured(corpus: Path, workers: int) -> dict[str, Any]:
             home = folder / f"home-{corpus.stem}-{workers}"
@@ -65,14 +65,15 @@ def rows() -> list[Row]:
     ]  # fmt: skip
 
 
-def reworded(text: Path, target: Path) -> Path:
-    """The documents in TIMES wordings, in one file."""
-    with target.open("w", encoding="utf-8") as output:
-        for wording in range(TIMES):
+def reworded(text: Path, folder: Path) -> Path:
+    """The documents in TIMES wordings, each in a file."""
+    folder.mkdir()
+    for wording in range(TIMES):
+        with (folder / f"{wording:02d}.jsonl").open("w", encoding="utf-8") as output:
             for line in text.open(encoding="utf-8"):
                 row = json.loads(line)
                 words = row["text"].split(" ")
                 words[::CHANGED] = [f"{word}{wording or ''}" for word in words[::CHANGED]]
                 row |= {"text": " ".join(words), "source": f"{row['source']}?{wording}"}
                 output.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return target
+    return folder

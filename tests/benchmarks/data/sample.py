@@ -42,11 +42,16 @@ def texts(path: Path, megabytes: float) -> list[str]:
     return found
 
 
-def part(path: Path, megabytes: float, target: Path) -> Path:
-    """The first lines of a JSONL file, with so many megabytes of text, written to `target`."""
+def files_of(text: Path) -> list[Path]:
+    """A JSONL file, or those in a folder."""
+    return sorted(text.iterdir()) if text.is_dir() else [text]
+
+
+def part(text: Path, megabytes: float, target: Path) -> Path:
+    """The first lines of a JSONL file or a folder of some, with so many megabytes of text, written to `target`."""
     held = 0
-    with path.open(encoding="utf-8") as file, target.open("w", encoding="utf-8") as output:
-        for line in file:
+    with target.open("w", encoding="utf-8") as output:
+        for line in (line for path in files_of(text) for line in path.open(encoding="utf-8")):
             if held > megabytes * 1e6:
                 break
             output.write(line)

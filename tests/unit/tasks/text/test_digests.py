@@ -74,6 +74,19 @@ def test_an_unreadable_file_raises(tmp_path):
         memory.digest(tmp_path / "absent")
 
 
+def test_several_threads_give_the_digests_in_order_and_the_errors_in_their_places(tmp_path, monkeypatch, long_ago):
+    monkeypatch.setattr(digests, "_BATCH_FILES", 3)
+    paths = [tmp_path / f"{number}.txt" for number in range(20)]
+    for number, path in enumerate(paths):
+        if number % 7:
+            path.write_text(str(number))
+    with DigestMemory(tmp_path / "digests.sqlite") as memory:
+        found = list(memory.digests(paths, workers=4))
+        assert memory.hashed == 17
+    assert [number for number, one in enumerate(found) if isinstance(one, FileNotFoundError)] == [0, 7, 14]
+    assert all(one == (len(str(n)), sha(str(n))) for n, one in enumerate(found) if n % 7)
+
+
 def test_many_at_once_lose_nothing(tmp_path, long_ago):
     paths = []
     for number in range(40):
