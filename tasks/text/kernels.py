@@ -297,12 +297,12 @@ def band_hashes(signature: Any, bands: int, rows: int) -> Any:
 
 @njit(nogil=True, error_model="numpy")
 def may_recur(hashes: Any) -> Any:
-    """Whether each hash, (N,) uint64, may be among them more than once, (N,) bool: true of all that are, and of some
+    """Whether each hash, (N,) uint32, may be among them more than once, (N,) bool: true of all that are, and of some
     that are not, since they are told apart by their lowest bits alone."""
     bits = 3
     while 1 << bits < 8 * len(hashes):
         bits += 1
-    mask = np.uint64((1 << bits) - 1)
+    mask = np.uint32((1 << bits) - 1)
     met = np.zeros(1 << bits, np.uint8)
     for value in hashes:
         met[value & mask] += met[value & mask] < 2

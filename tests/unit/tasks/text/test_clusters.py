@@ -46,7 +46,7 @@ def test_components_match_an_exhaustive_search(tmp_path):
 
 def test_a_large_bucket_stays_linear_and_meets_its_first():
     size = 500
-    rounds = list(bucket_pairs(np.zeros(size, np.uint64), np.arange(size)))
+    rounds = list(bucket_pairs(np.zeros(size, np.uint32), np.arange(size)))
     pairs = {tuple(sorted(pair)) for left, right in rounds for pair in zip(left.tolist(), right.tolist(), strict=True)}
     assert {(0, other) for other in range(1, size)} <= pairs
     assert all((i, j) in pairs for i in range(size) for j in range(i + 1, min(i + NEIGHBOURS + 1, size)))
