@@ -22,7 +22,7 @@ from tasks.stage import Resources, StageConfig, StageRun, stage
 from tasks.text import packages
 from tasks.text.digests import DigestMemory, memory_place
 from tasks.text.folder_licences import on_this_machine
-from tasks.text.folders import files_of
+from tasks.text.folders import files_of, reason_of
 from tasks.text.formats import FORMATS, TABLES, format_of
 from tasks.text.huggingface import splits_of
 from tasks.text.items import Item, Snapshot
@@ -157,7 +157,7 @@ def _package_items(index: int, source: Source, seed: int, memory: DigestMemory, 
     for (package, file), digest in zip(files, digests, strict=True):
         uri = package.uri(file.path)
         if isinstance(digest, OSError):
-            seen.unreadable.append((uri, _why(digest)))
+            seen.unreadable.append((uri, reason_of(digest)))
         else:
             licence = source.license or package.license
             found[package.name].append(Item(uri, *digest, package.name, licence, file.kind, index, None))
@@ -177,21 +177,17 @@ def _file_items(index: int, source: Source, root: Path, memory: DigestMemory, se
     seen.hidden += found.hidden
     folders = on_this_machine(_top(named))
     items = []
-    taken = [path for path in found.files if _is_taken(path, path.as_uri(), source, seen)]
-    for path, digest in zip(taken, memory.digests(taken, workers), strict=True):
-        uri = path.as_uri()
+    taken = [(path, uri) for path in found.files if _is_taken(path, uri := path.as_uri(), source, seen)]
+    digests = memory.digests([path for path, _ in taken], workers)
+    for (path, uri), digest in zip(taken, digests, strict=True):
         if isinstance(digest, OSError):
-            seen.unreadable.append((uri, _why(digest)))
+            seen.unreadable.append((uri, reason_of(digest)))
         else:
             licence = source.license or folders.of(path.resolve())
             items.append(Item(uri, *digest, uri, licence, _format(path), index, None))
     if named.is_file() and not found.files and not seen.unreadable:
         raise ConfigError(f"the name of {named} does not say how to read it: it should end in {_endings()}")
     return items
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or type(error).__name__
 
 
 def _remote_items(index: int, source: Source, seen: Seen) -> list[Item]:

@@ -58,11 +58,16 @@ def files_of(named: Path, unreadable: Unreadable) -> Found | None:
     return all_found
 
 
+def reason_of(error: OSError) -> str:
+    """Why a file or folder cannot be read, for people."""
+    return error.strerror or type(error).__name__
+
+
 def _walk(folder: Path, unreadable: Unreadable, found: Found) -> Iterator[Path]:
     """Everything in a folder that is no folder."""
 
     def refused(error: OSError) -> None:
-        unreadable.append((Path(error.filename).absolute().as_uri(), error.strerror or type(error).__name__))
+        unreadable.append((Path(error.filename).absolute().as_uri(), reason_of(error)))
 
     for parent, folders, files in os.walk(folder, onerror=refused):
         for name in [name for name in folders if not name.startswith(".") and os.path.islink(f"{parent}/{name}")]:
@@ -80,7 +85,7 @@ def _problem(path: Path) -> str | None:
     except OSError as error:
         if path.is_symlink():
             return f"a symbolic link that leads nowhere: {error.strerror}"
-        return error.strerror or type(error).__name__
+        return reason_of(error)
     if stat.S_ISREG(mode):
         return None
     return next((f"{name}, not a file" for is_kind, name in _KINDS if is_kind(mode)), "not a file")

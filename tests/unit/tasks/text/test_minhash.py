@@ -8,7 +8,17 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.minhash import BANDS, ROWS, band_hashes, estimate, found_probability, halves, permutations, signatures
+from tasks.text.minhash import (
+    BANDS,
+    ROWS,
+    band_hashes,
+    estimate,
+    found_probability,
+    halves,
+    mix32,
+    permutations,
+    signatures,
+)
 
 hashes = st.integers(0, 2**32 - 1)
 
@@ -55,11 +65,13 @@ def test_estimates_are_near_the_exact_similarity(size, shared, seed):
 
 
 def test_documents_of_one_shingle_are_told_apart_by_halves_of_values():
-    same_low_bits = np.array([[seed + (high << 16)] for seed in range(50) for high in (0, 1, 77, 1 << 15)])
-    found = halves(of(*same_low_bits.tolist())).reshape(50, 4, 128)
-    assert found.dtype == np.uint16
-    for other in (1, 2, 3):
-        assert (found[:, 0] == found[:, other]).mean() < 0.001
+    candidates = np.arange(1 << 20, dtype=np.uint32)
+    low = mix32(candidates) & np.uint32(0xFFFF)  # of these alone the lower half of every value of a signature is made
+    alike = candidates[np.argsort(low, kind="stable")][: 2 * (len(low) // 2)].reshape(-1, 2)
+    alike = alike[mix32(alike[:, 0]) & np.uint32(0xFFFF) == mix32(alike[:, 1]) & np.uint32(0xFFFF)][:200]
+    one, other = (of(*side[:, None].tolist()) for side in alike.T)
+    assert len(alike) == 200 and (one.astype(np.uint16) == other.astype(np.uint16)).all()
+    assert halves(one).dtype == np.uint16 and (halves(one) == halves(other)).mean() < 0.001
 
 
 def test_the_stated_probabilities():
