@@ -28,7 +28,7 @@ from tasks.lineage.home import home
 from tasks.lineage.parallel import Behind, Mapper, in_this_process
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore
-from tasks.text.minhash import halves, permutations, signatures
+from tasks.text.minhash import permutations, short_dtype, shortened, signatures
 from tasks.text.shards import slices_by_bytes
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import PLACE, Remembered, SignatureMemory
@@ -48,8 +48,8 @@ class Group(Protocol):
 
 @dataclass(frozen=True)
 class Signed:
-    """Of some texts their digests, (N, 2) uint64, shingles and signatures, (N, K) uint16, and whether no earlier run
-    had signed them, (N,) bool."""
+    """Of some texts their digests, (N, 2) uint64, shingles and signatures, (N, K) of `short_dtype`, and whether no
+    earlier run had signed them, (N,) bool."""
 
     digests: np.ndarray
     shingles: Shingles
@@ -83,26 +83,27 @@ def normalised_digests(lowered: TextBatch, compiled: bool = False) -> np.ndarray
 
 
 def sign(lowered: TextBatch, config: DeduplicateConfig, compiled: bool = False) -> tuple[Shingles, np.ndarray]:
-    """Shingles, each once, and signatures (N, K) uint16 of texts in lower case. What earlier runs signed is taken from
+    """Shingles, each once, and signatures (N, K) of texts in lower case. What earlier runs signed is taken from
     them under the digest of the code that this function reaches, so all that shapes a signature belongs here.
 
-    Of each value of a signature 16 bits are kept; what that brings together is told apart when shingles are compared.
+    Of each value of a signature a part is kept; what that brings together is told apart when shingles are compared.
     """
     shingles = shingle_sets(lowered, config.shingle_words, compiled)
     factors, summands = permutations(config.num_permutations, config.seed)
     found = signatures(shingles.hashes, shingles.offsets, factors, summands, compiled)
-    return shingles, halves(found)
+    return shingles, shortened(found, short_dtype(config.rows))
 
 
 def signature_memory(config: DeduplicateConfig) -> SignatureMemory:
     """What earlier runs signed by the same code, libraries and settings."""
+    short = short_dtype(config.rows)
     depends = {
         "code": fingerprint(sign).digest,
         "versions": {name: version(name) for name in LIBRARIES},
         "unicode": unicodedata.unidata_version,
-        "settings": [config.shingle_words, config.num_permutations, config.seed],
+        "settings": [config.shingle_words, config.num_permutations, config.seed, short.name],
     }
-    return SignatureMemory(home() / PLACE, canonical.digest(depends), config.num_permutations)
+    return SignatureMemory(home() / PLACE, canonical.digest(depends), config.num_permutations, short)
 
 
 def sign_group(group: Group, config: DeduplicateConfig, remembered: Remembered, compiled: bool) -> list[Signed]:

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tasks.lineage.parallel import ahead, in_threads
 from tasks.text import comparing, kernels
-from tasks.text.minhash import band_hashes, estimate
+from tasks.text.minhash import band_hashes, estimate, short_dtype
 from tasks.text.row_file import TOO_SHORT, RowFile
 from tasks.text.shingles import Shingles, is_among
 
@@ -39,11 +39,12 @@ class ShingleStore:
         directory.mkdir(parents=True, exist_ok=True)
         self.compiled = compiled
         self.directory, self._permutations, self.bands, self._rows = directory, num_permutations, bands, rows
+        self._short = short_dtype(rows)
         self._added: list[int] = []  # documents, each time
         self._files = {name: (directory / name).open("wb") for name in (SHINGLES, SIGNATURES, SIZES, BAND_HASHES)}
 
     def add(self, shingles: Shingles, signatures: np.ndarray) -> None:
-        """Append documents: their unique shingles, and signatures (N, K) uint16, 16 bits of each value."""
+        """Append documents: their unique shingles, and signatures (N, K), as `shortened` gives them."""
         np.diff(shingles.offsets).astype(np.int32).tofile(self._files[SIZES])
         shingles.hashes.tofile(self._files[SHINGLES])
         signatures.tofile(self._files[SIGNATURES])
@@ -58,7 +59,7 @@ class ShingleStore:
         self.sizes = np.fromfile(self.directory / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
         self._shingles = RowFile(self.directory / SHINGLES, np.uint32)
-        self._signatures = RowFile(self.directory / SIGNATURES, np.uint16, self._permutations)
+        self._signatures = RowFile(self.directory / SIGNATURES, self._short, self._permutations)
         self._band_hashes = RowFile(self.directory / BAND_HASHES, np.uint32)
 
     def band(self, band: int) -> np.ndarray:
@@ -109,8 +110,8 @@ class ShingleStore:
         if self.compiled:
             documents, places = np.unique(np.concatenate((left, right)), return_inverse=True)
             found, whole = kernels.kept(comparing.compare)(
-                self._signatures.file, self._permutations, self._shingles.file, self.sizes, self.offsets, documents,
-                places[: len(left)], places[len(left) :], threshold, floor,
+                self._signatures.file, np.empty((len(documents), self._permutations), self._short), self._shingles.file,
+                self.sizes, self.offsets, documents, places[: len(left)], places[len(left) :], threshold, floor,
             )  # fmt: skip
             if not whole:
                 raise ValueError(TOO_SHORT)

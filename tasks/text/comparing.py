@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-_SHINGLE, _VALUE = 4, 2  # bytes of a shingle, and of a value of a signature
+_SHINGLE = 4  # bytes
 # ssize_t pread(int file, void *target, size_t num_bytes, off_t place), of the C library
 _pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 
@@ -42,20 +42,20 @@ def count_common(left: Any, left_size: Any, right: Any, right_size: Any) -> Any:
 
 @njit(nogil=True, error_model="numpy")
 def compare(
-    signatures: Any, permutations: Any, shingles: Any, sizes: Any, offsets: Any, documents: Any, left: Any, right: Any,
+    signatures: Any, known: Any, shingles: Any, sizes: Any, offsets: Any, documents: Any, left: Any, right: Any,
     threshold: Any, floor: Any,
 ) -> Any:  # fmt: skip
     """As `ShingleStore.similar`: (P,) bool, and whether the files held all that was looked for.
 
-    signatures, shingles: files, (N, permutations) uint16 and (S,) uint32. sizes, offsets: of each document's shingles,
-    (N,) and (N + 1,). documents: some, (D,). left, right: places among these, (P,). threshold: of the similarity;
-    floor: of the estimate by signatures.
+    signatures, shingles: files, (N, K) and (S,) uint32. known: room for D signatures, (D, K), of their type. sizes,
+    offsets: of each document's shingles, (N,) and (N + 1,). documents: some, (D,). left, right: places among these,
+    (P,). threshold: of the similarity; floor: of the estimate by signatures.
     """
     result, largest = np.zeros(len(left), np.bool_), 0
-    known = np.empty((len(documents), permutations), np.uint16)
+    permutations = known.shape[1]
     for place in range(len(documents)):
         largest = max(largest, sizes[documents[place]])
-        if not read_values(signatures, documents[place] * permutations, permutations, _VALUE, known[place]):
+        if not read_values(signatures, documents[place] * permutations, permutations, known.itemsize, known[place]):
             return result, False
     first, second = np.empty(largest, np.uint32), np.empty(largest, np.uint32)
     for pair in range(len(left)):

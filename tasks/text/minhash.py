@@ -86,14 +86,20 @@ def signatures(
     return np.ascontiguousarray(result.T)
 
 
-def halves(signature: np.ndarray) -> np.ndarray:
-    """16 bits of each value of signatures, (N, K) uint32 → uint16 (b-bit minwise hashing, Li and König 2010). Values
-    that differ become the same once in 65,536 times.
+def short_dtype(rows: int) -> np.dtype:
+    """What is kept of each value of a signature, of which so many make a band: 8 bits, or 16 where a band of so few
+    values would bring together too much."""
+    return np.dtype(np.uint8 if rows >= 4 else np.uint16)
+
+
+def shortened(signature: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """8 or 16 bits of each value of signatures, (N, K) uint32 → dtype (b-bit minwise hashing, Li and König 2010).
+    Values that differ become the same once in 256 times, or 65,536.
 
     All bits of a value count: of a_k·h + b_k the lower half knows the lower half of h alone, so two documents of one
     shingle would become the same under all permutations or under none.
     """
-    return (signature * np.uint32(0x9E3779B1) >> np.uint32(16)).astype(np.uint16)
+    return (signature * np.uint32(0x9E3779B1) >> np.uint32(32 - 8 * dtype.itemsize)).astype(dtype)
 
 
 def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -102,7 +108,7 @@ def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def band_hashes(signature: np.ndarray, bands: int, rows: int, compiled: bool = False) -> np.ndarray:
-    """64-bit hash of each band of each signature: (N, K) uint32 or uint16 → (bands, N) uint64, K ≥ bands·rows.
+    """64-bit hash of each band of each signature: (N, K) unsigned → (bands, N) uint64, K ≥ bands·rows.
 
     compiled: by machine code (kernels.py).
     """

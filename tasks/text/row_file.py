@@ -16,7 +16,7 @@ TOO_SHORT = "the file is shorter than its index says"
 class RowFile:
     """A one-dimensional array, or rows of `columns` values, in a file. file: its descriptor."""
 
-    def __init__(self, path: Path, dtype: type, columns: int = 1) -> None:
+    def __init__(self, path: Path, dtype: np.dtype | type, columns: int = 1) -> None:
         self._dtype, self._columns = np.dtype(dtype), columns
         self._row_bytes = self._dtype.itemsize * columns
         self.file = os.open(path, os.O_RDONLY)

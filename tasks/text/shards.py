@@ -51,6 +51,7 @@ SCHEMA = pa.schema(
 BATCH_BYTES = 4 << 20  # text worked on at once: large enough for numpy, small enough for cache and memory
 BATCH_ROWS = 8192
 PIECE_BYTES = 16 << 20  # text in one file, which a worker reads and writes by itself: small enough that all have some
+LEFT_PIECES = 8  # a piece is no more than one part in so many of what is left, unless that is less than a batch
 REPETITIVE = [  # columns that say the same again and again; a dictionary of all other values would only be larger
     *("source", "origin", "license", "kind", "language", "collector", "split"),
     *(f"collected_from.{name}" for name in ("file", "sha256", "date", "digest")),
@@ -138,13 +139,17 @@ def row_groups(directory: Path) -> Iterator[RowGroup]:
 
 
 def pieces(directory: Path) -> Iterator[Piece]:
-    """All documents in pieces of PIECE_BYTES or a little more, which depend on the corpus alone."""
+    """All documents in pieces of PIECE_BYTES or a little more, the last of them ever smaller, so that all workers end
+    at about the same time. They depend on the corpus alone."""
+    groups = list(row_groups(directory))
+    left = sum(group.size for group in groups)
     number, held, size = 0, [], 0
-    for group in row_groups(directory):
+    for group in groups:
         held.append(group)
         size += group.size
-        if size >= PIECE_BYTES:
+        if size >= min(PIECE_BYTES, max(BATCH_BYTES, left / LEFT_PIECES)):
             yield Piece(number, tuple(held))
+            left -= size
             number, held, size = number + 1, [], 0
     if held:
         yield Piece(number, tuple(held))

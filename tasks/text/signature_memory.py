@@ -33,13 +33,13 @@ MOST_KEPT = 2
 class _Run:
     """What one earlier run left. Raises OSError or ValueError where it is not as it was written."""
 
-    def __init__(self, folder: Path, num_permutations: int, compiled: bool) -> None:
+    def __init__(self, folder: Path, num_permutations: int, short: np.dtype, compiled: bool) -> None:
         self._numbers = TextNumbers(compiled)
         self._numbers.number(np.fromfile(folder / DIGESTS, np.uint64).reshape(-1, 2))
         self.sizes = np.fromfile(folder / SIZES, np.int32)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes, dtype=np.int64)))
         self.shingles = RowFile(folder / SHINGLES, np.uint32)
-        self.signatures = RowFile(folder / SIGNATURES, np.uint16, num_permutations)
+        self.signatures = RowFile(folder / SIGNATURES, short, num_permutations)
         if not len(self.sizes) == len(self._numbers) == len(self.signatures) or self.offsets[-1] != len(self.shingles):
             raise ValueError(f"{folder} is damaged")
 
@@ -49,29 +49,31 @@ class _Run:
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def _opened(folder: Path, num_permutations: int, compiled: bool) -> _Run | None:
+def _opened(folder: Path, num_permutations: int, short: np.dtype, compiled: bool) -> _Run | None:
     """Opened once in each process; None where another process has deleted it meanwhile."""
     try:
-        return _Run(folder, num_permutations, compiled)
+        return _Run(folder, num_permutations, short, compiled)
     except (OSError, ValueError):
         return None
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """What earlier runs left, to be asked in any process. runs: their folders, the latest first."""
+    """What earlier runs left, to be asked in any process. runs: their folders, the latest first. short: what is kept of
+    each value of a signature."""
 
     runs: tuple[Path, ...]
     num_permutations: int
+    short: np.dtype
 
     def recall(self, digests: np.ndarray, compiled: bool = False) -> tuple[np.ndarray, Shingles, np.ndarray]:
         """Of texts with these digests, (N, 2) uint64: the rows that are known, (M,), their shingles and signatures.
         compiled: looked up by machine code."""
         rows, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self.num_permutations), np.uint16)]
+        hashes, signatures = [np.zeros(0, np.uint32)], [np.zeros((0, self.num_permutations), self.short)]
         missing = np.arange(len(digests))
         for folder in self.runs:
-            run = _opened(folder, self.num_permutations, compiled)
+            run = _opened(folder, self.num_permutations, self.short, compiled)
             if run is None:
                 continue
             found = run.find(digests[missing])
@@ -88,8 +90,8 @@ class Remembered:
 class SignatureMemory:
     """What runs under this name leave in `folder`."""
 
-    def __init__(self, folder: Path, name: str, num_permutations: int) -> None:
-        self._folder, self._name, self._permutations = folder, name, num_permutations
+    def __init__(self, folder: Path, name: str, num_permutations: int, short: np.dtype) -> None:
+        self._folder, self._name, self._permutations, self._short = folder, name, num_permutations, short
 
     @contextmanager
     def remembered(self) -> Iterator[Remembered]:
@@ -101,7 +103,7 @@ class SignatureMemory:
             else:
                 shutil.rmtree(path, ignore_errors=True)
         try:
-            yield Remembered(tuple(runs), self._permutations)
+            yield Remembered(tuple(runs), self._permutations, self._short)
         finally:
             _opened.cache_clear()
 

@@ -25,7 +25,6 @@ from tests.benchmarks.data.sample import files_of, part, sample, texts
 from tests.benchmarks.rows import ONE_THREAD, Row, environment, in_process
 
 MEGABYTES, FIRST_MEGABYTES, THEIR_MEGABYTES = 50.0, 12.0, 2.0
-SHARED_MEGABYTES = 80.0  # of which processes have their share
 VOCABULARY, LEARNT_FROM = 8192, 8.0
 DATATROVE = ["datatrove[io,processing]==0.10.1", "spacy", "py3langid==0.4.0"]
 OTHER = Path(__file__).parent / "others" / "datatrove_chain.py"
@@ -87,10 +86,10 @@ def make_machine_code(text: Path, vocabulary: Path) -> dict[str, Any]:
     return {"reasons": Cleaner(CleanConfig(), compiled=True).clean(documents).reasons.tolist()}
 
 
-def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
+def chain(text: Path, vocabulary: Path, workers: int, first_megabytes: float) -> dict[str, Any]:
     """The stages of the flow `data` up to the tokens, on a JSONL file or a folder of some. seconds: of this process's
-    computing; worker_seconds: of its workers'; elapsed: by the clock. A run of less text before gets all processes
-    ready."""
+    computing; worker_seconds: of its workers'; elapsed: by the clock. A run of the first megabytes before
+    gets all processes ready."""
     import psutil
     import pyarrow as pa
 
@@ -121,8 +120,7 @@ def chain(text: Path, vocabulary: Path, workers: int = 1) -> dict[str, Any]:
     def workers_seconds() -> float:
         return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children())
 
-    size = FIRST_MEGABYTES if workers == 1 else SHARED_MEGABYTES
-    first = part(text, size, text.with_suffix(".first.jsonl"))
+    first = part(text, first_megabytes, text.with_suffix(".first.jsonl"))
     for place in (first, text):  # the first time the code is fingerprinted, and machine code loaded
         started, of_workers = time.perf_counter(), workers_seconds()
         source = Source(kind="files", path=str(place), text_kind="docstring", origin_field="origin")
@@ -155,12 +153,13 @@ def main() -> None:
     options.add_argument("--compile", type=Path)
     options.add_argument("--chain", type=Path)
     options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--first", type=float, default=FIRST_MEGABYTES)
     chosen = options.parse_args()
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     if chosen.chain:
         if hasattr(os, "sched_setaffinity"):  # what waits for the disk, or hashes, has no core beside the workers'
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-chosen.workers :])
-        done = chain(chosen.chain, chosen.tokenizer, chosen.workers)
+        done = chain(chosen.chain, chosen.tokenizer, chosen.workers, chosen.first)
     elif chosen.compile:
         done = make_machine_code(chosen.compile, chosen.tokenizer)
     else:

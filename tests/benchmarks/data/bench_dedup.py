@@ -36,6 +36,7 @@ from tasks.lineage.stage_run import StageRun
 from tasks.signing import survey
 from tasks.stage import Resources
 from tasks.text.clusters import components
+from tasks.text.minhash import short_dtype
 from tasks.text.shards import BATCH_BYTES, BATCH_ROWS, SCHEMA, CorpusWriter, slices_by_bytes
 from tasks.text.signature_memory import Remembered
 from tests.benchmarks.data import dedup_sides
@@ -71,7 +72,8 @@ def ours(path: Path, limit: int) -> tuple[list[int], float]:
     with tempfile.TemporaryDirectory() as place:
         began = time.process_time()
         groups = (InMemory(part) for part in slices_by_bytes(table, BATCH_BYTES))
-        found = survey(groups, Path(place) / "store", config, Remembered((), config.num_permutations), compiled=True)
+        nothing = Remembered((), config.num_permutations, short_dtype(config.rows))
+        found = survey(groups, Path(place) / "store", config, nothing, compiled=True)
         labels, _ = components(found.store, config.threshold)
         _, kept = np.unique(labels[found.texts], return_index=True)
         return sorted(kept.tolist()), time.process_time() - began

@@ -78,9 +78,10 @@ def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
 def test_the_number_of_files_of_a_corpus_changes_no_document_and_no_token(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "BATCH_BYTES", 3000)
     found = []
-    for size in (shards.PIECE_BYTES, 3000):
+    for size, left_pieces in ((shards.PIECE_BYTES, 1), (3000, shards.LEFT_PIECES)):
         monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / str(size)))
         monkeypatch.setattr(shards, "PIECE_BYTES", size)
+        monkeypatch.setattr(shards, "LEFT_PIECES", left_pieces)
         cleaned, kept, tokens = chain(mixed())
         index = pq.read_table(tokens.path / "index.parquet").sort_by([("split", "ascending"), ("offset", "ascending")])
         written = {path.name: path.read_bytes() for path in tokens.path.glob("*.bin")}

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tasks.text.clusters import NEIGHBOURS, ShingleStore, bucket_pairs, components, join, roots
-from tasks.text.minhash import halves, permutations, signatures
+from tasks.text.minhash import permutations, short_dtype, shortened, signatures
 from tasks.text.shingles import Shingles, unique_shingles
 
 
-def store(tmp_path, sets: list[list[int]]) -> ShingleStore:
+def store(tmp_path, sets: list[list[int]], bands: int = 21, rows: int = 6) -> ShingleStore:
     offsets = np.concatenate(([0], np.cumsum([len(values) for values in sets])))
     shingles = unique_shingles(Shingles(np.array(list(chain(*sets)), np.uint32), offsets))
-    found = ShingleStore(tmp_path / "store", 128, 21, 6)
+    found = ShingleStore(tmp_path / "store", 128, bands, rows)
     signed = signatures(shingles.hashes, shingles.offsets, *permutations(128, 1))
-    found.add(shingles, halves(signed))
+    found.add(shingles, shortened(signed, short_dtype(rows)))
     found.seal()
     return found
 
@@ -27,13 +27,14 @@ def test_similarities_are_exact(tmp_path):
     assert found.similarities(left, right).tolist() == pytest.approx([2 / 5, 0, 1, 1, 0])
 
 
-def test_components_match_an_exhaustive_search(tmp_path):
+@pytest.mark.parametrize(("bands", "rows"), [(21, 6), (42, 3)])  # of whose signatures 8 and 16 bits are kept
+def test_components_match_an_exhaustive_search(tmp_path, bands, rows):
     generator = np.random.default_rng(3)
     sets = []
     for _ in range(60):
         base = generator.choice(2**32, 100, replace=False).tolist()
         sets += [base[cut:] for cut in (0, 5, 15, 40)]
-    labels, _ = components(store(tmp_path, sets), 0.8)
+    labels, _ = components(store(tmp_path, sets, bands, rows), 0.8)
     expected = np.arange(len(sets))
     for left in range(len(sets)):
         for right in range(left):

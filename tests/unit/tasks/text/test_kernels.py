@@ -12,7 +12,7 @@ from tasks.lineage.parallel import in_this_process, in_threads
 from tasks.signing import normalised_digests, sign, survey
 from tasks.text import kernels
 from tasks.text.clusters import ShingleStore, bucket_pairs, components
-from tasks.text.minhash import band_hashes
+from tasks.text.minhash import band_hashes, short_dtype
 from tasks.text.shingles import Shingles, shingle_sets
 from tasks.text.signature_memory import Remembered
 from tasks.text.spans import CHARACTERS, LONG_SPAN, TextBatch
@@ -102,7 +102,7 @@ def test_threads_that_sign_leave_the_same_files(tmp_path) -> None:
     groups = [InMemory(pa.table({"text": pa.array(texts, pa.large_string())})) for texts in (*rows, rows[2])]
     found = {}
     for name, mapper in (("here", in_this_process), ("threads", in_threads(3))):
-        nothing = Remembered((), config.num_permutations)
+        nothing = Remembered((), config.num_permutations, short_dtype(config.rows))
         survey(groups, tmp_path / name, config, nothing, mapper=mapper, compiled=name == "threads")
         found[name] = {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())}
     assert found["here"] == found["threads"] and found["here"]["shingles.bin"]
