@@ -1,4 +1,6 @@
-"""Files on their way to the disk while the stage that wrote them still works; else its end waits for all at once."""
+"""What the system holds of files in memory: on its way to the disk while the stage that wrote it still works, since its
+end would wait for all at once; and let go once it was read, since new memory may cost more than what is written to it.
+"""
 
 import contextlib
 import ctypes
@@ -20,6 +22,19 @@ def begin_writing(path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             begin(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+        finally:
+            os.close(descriptor)
+
+
+def let_go(path: Path) -> None:
+    """Let the system forget what it holds of a file that nobody will soon read again; what is not on the disk yet
+    stays. Where that cannot be asked for, nothing happens."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
 

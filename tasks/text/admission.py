@@ -103,7 +103,7 @@ class Admission:
         """Each source's drafts in tables; the reason why each is dropped stands in ``reason`` (null: kept)."""
         row = 0
         for one in self._drafts:
-            for table in read_drafts(one.segments):
+            for table in read_drafts(one.segments, last=True):
                 codes = self._codes[row : row + table.num_rows]
                 row += table.num_rows
                 others = pa.array(np.array([None, None, *_OTHERS], object), pa.string()).take(pa.array(codes))

@@ -71,11 +71,11 @@ class DraftWriter:
 
 
 class DraftFile:
-    """A file of drafts to be read. starts: the row that each of its T tables begins with, and the number of rows,
-    (T + 1,)."""
+    """A file of drafts to be read. path: where it lies; starts: the row that each of its T tables begins with, and the
+    number of rows, (T + 1,)."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file = path, path.open("rb")
+        self.path, self._file = path, path.open("rb")
         self._tables: list[_Place] = []
         self.starts = [0]
         while head := self._file.read(_HEAD.size + _CHECKSUM_BYTES):
@@ -110,7 +110,7 @@ class DraftFile:
 
     def _compare(self, data: bytes, checksum: bytes) -> None:
         if xxh3_64_digest(data) != checksum:
-            raise DamagedDrafts(f"{self._path}: its bytes are not those that were written")
+            raise DamagedDrafts(f"{self.path}: its bytes are not those that were written")
 
     def close(self) -> None:
         """End reading."""

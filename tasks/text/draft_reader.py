@@ -12,17 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.lineage.writeback import let_go
 from tasks.text.draft_file import DamagedDrafts, DraftFile
 from tasks.text.drafts import Segment
 
 BATCH_ROWS, BATCH_BYTES = 8192, 8 << 20  # of a table; a larger text is a table of its own
 
 
-def read_drafts(segments: Sequence[Segment], columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of the segments, in order, in tables of bounded size. Raises DamagedDrafts."""
+def read_drafts(
+    segments: Sequence[Segment], columns: list[str] | None = None, last: bool = False
+) -> Iterator[pa.Table]:
+    """The rows of the segments, in order, in tables of bounded size. last: they will not soon be read again. Raises
+    DamagedDrafts."""
     held: list[pa.Table] = []
     rows = size = 0
-    for table in _pieces(joined(segments), columns):
+    for table in _pieces(joined(segments), columns, last):
         begin = 0
         for end, reached in _ends(table, rows, size):
             if reached:
@@ -71,7 +75,7 @@ def joined(segments: Iterable[Segment]) -> Iterator[Segment]:
         yield last
 
 
-def _pieces(segments: Iterable[Segment], columns: list[str] | None) -> Iterator[pa.Table]:
+def _pieces(segments: Iterable[Segment], columns: list[str] | None, last_time: bool) -> Iterator[pa.Table]:
     """Rows table by table; the last one read is kept, since a part's items lie close together."""
     path: Path | None = None
     file: DraftFile | None = None
@@ -80,7 +84,7 @@ def _pieces(segments: Iterable[Segment], columns: list[str] | None) -> Iterator[
         for segment in segments:
             if segment.file != path:
                 if file is not None:
-                    file.close()
+                    _leave(file, last_time)
                 path, last = segment.file, None
                 file = DraftFile(path)
             assert file is not None
@@ -96,4 +100,10 @@ def _pieces(segments: Iterable[Segment], columns: list[str] | None) -> Iterator[
         raise DamagedDrafts(f"{path}: {error}") from error
     finally:
         if file is not None:
-            file.close()
+            _leave(file, last_time)
+
+
+def _leave(file: DraftFile, last_time: bool) -> None:
+    file.close()
+    if last_time:
+        let_go(file.path)

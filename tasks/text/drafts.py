@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.lineage.errors import is_full
+from tasks.lineage.writeback import begin_writing
 from tasks.text.compression import UNREADABLE
 from tasks.text.documents import Draft, Limits, PlainRows, rejected_draft
 from tasks.text.draft_file import SCHEMA, DraftWriter
@@ -77,6 +78,7 @@ def write_drafts(task: DraftTask) -> list[Drafted]:
                 writer.add(draft, item)
             found.append(Drafted(Segment(task.file, first, writer.rows - first), changed))
     temporary.replace(task.file)
+    begin_writing(task.file)
     return found
 
 

@@ -1,10 +1,10 @@
 """The data chain on two cores against one, and its memory at ten times the text.
 
 Two cores: seconds by the clock, of the same text, to the same bytes, after the same work before on both sides, which
-starts processes and takes memory; each side has TURNS, and its fastest counts. On a machine with other work to do the clock says little, so the
-note says what the processor time allows: with two free cores the work cannot be done sooner than in half of all
-processor time. Memory: the peak of one process, imports and all;
-ten times the text is the text in ten wordings, since copies would be dropped on the way.
+starts processes and takes memory; each side has TURNS, and its fastest counts. On a machine with other work to do the
+clock says little, so the note says what the processor time allows: with two free cores the work cannot be done sooner
+than in half of all processor time. Memory: the peak of one process, imports and all; ten times the text is the text in
+ten wordings, since copies would be dropped on the way.
 """
 
 import json
