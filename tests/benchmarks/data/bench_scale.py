@@ -8,6 +8,7 @@ ten wordings, since copies would be dropped on the way.
 """
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -33,13 +34,16 @@ def rows() -> list[Row]:
         tenfold = reworded(once, folder / "tenfold")
 
         def measured(corpus: Path, workers: int, first: float = SHARED_MEGABYTES) -> dict[str, Any]:
-            home = folder / f"home-{corpus.stem}-{workers}"
-            shutil.rmtree(home, ignore_errors=True)
+            home = folder / "home"
             settings = {**ONE_THREAD, "PEDIGREE_HOME": str(home)}
             tokenizer = ["--tokenizer", str(folder / "tokenizer" / "tokenizer.json")]
             in_process([*own, *tokenizer, "--compile", str(once)], settings)
             asked = [*own, *tokenizer, "--chain", str(corpus), "--workers", str(workers), "--first", str(first)]
-            return in_process(asked, settings)[0]
+            try:
+                os.sync()
+                return in_process(asked, settings)[0]
+            finally:  # or the system would write it to the disk while the other side works
+                shutil.rmtree(home)
 
         small = measured(once, 1, FIRST_MEGABYTES)
         turns = [(measured(tenfold, 1), measured(tenfold, 2)) for _ in range(TURNS)]
