@@ -15,26 +15,23 @@ _SYNC_FILE_RANGE_WRITE = 2  # of linux/fs.h
 def begin_writing(path: Path) -> None:
     """Let the disk begin to write what a file holds, and don't wait. On another system than Linux nothing happens; nor
     where it fails, since whoever makes the file durable is told then."""
-    begin = _sync_file_range()
-    if begin is None:
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            begin(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
-        finally:
-            os.close(descriptor)
+    if (begin := _sync_file_range()) is not None:
+        _ask(begin, path, _SYNC_FILE_RANGE_WRITE)
 
 
 def let_go(path: Path) -> None:
     """Let the system forget what it holds of a file that nobody will soon read again; what is not on the disk yet
     stays. Where that cannot be asked for, nothing happens."""
-    if not hasattr(os, "posix_fadvise"):
-        return
+    if hasattr(os, "posix_fadvise"):
+        _ask(os.posix_fadvise, path, os.POSIX_FADV_DONTNEED)
+
+
+def _ask(function: Callable[[int, int, int, int], object], path: Path, what: int) -> None:
+    """Call the function with a file, all of it, and what is asked for."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            function(descriptor, 0, 0, what)
         finally:
             os.close(descriptor)
 
