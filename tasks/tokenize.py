@@ -170,7 +170,7 @@ def write_shards(
         }
         ledger = stack.enter_context(Ledger(run.output / "ledger.parquet", len(trained_on), workers))
         index = stack.enter_context(index_writer(run.output))
-        encoded = mapper(partial(encode_group, folder=run.output, work=run.work, compiled=compiled), chosen)
+        encoded = mapper(partial(encode_group, folder=run.output, compiled=compiled), chosen)
         for one, end, made in zip(chosen, ends, encoded, strict=True):
             if fertility is None:  # not before: others encode while this process gets ready for it
                 fertility = begin_fertility(run, encoding_of(run.output, compiled))
@@ -178,11 +178,10 @@ def write_shards(
             if made.tally is not None:
                 fertility.merge(made.tally)
             for shard, rows, tokens in zip(shards.values(), one.splits, made.tokens, strict=True):
-                if len(tokens.array):
+                if len(tokens):
                     doc_ids = table["doc_id"].filter(pa.array(rows))
-                    index.write_table(shard.write(doc_ids, tokens.array, made.lengths[rows], made.sizes[rows]))
+                    index.write_table(shard.write(doc_ids, tokens, made.lengths[rows], made.sizes[rows]))
                     done += int(made.sizes[rows].sum())
-                tokens.discard()
             ledger.add_table(ledger_rows(table, made.sizes, trained_on[end - one.group.rows : end]))
             run.progress(end, len(trained_on), megabytes_per_second=done / 1e6 / (time.monotonic() - began))
         counts = ledger.close()

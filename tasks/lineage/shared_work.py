@@ -12,6 +12,8 @@ from concurrent.futures import Executor, Future, wait
 from functools import partial
 from typing import Generic, TypeVar
 
+from tasks.lineage.large_results import receive, send
+
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
@@ -89,7 +91,7 @@ class SharedWork(Generic[Piece, Result]):
                 piece, future = taken
                 self._idle -= 1
                 try:
-                    done = self._pool.submit(self._function, piece)
+                    done = self._pool.submit(send, self._function, piece)
                 except Exception as error:  # the pool is broken: a helper has died
                     future.set_exception(error)
                 else:
@@ -100,6 +102,6 @@ class SharedWork(Generic[Piece, Result]):
             self._idle += 1
         self._feed()
         try:
-            future.set_result(done.result())
+            future.set_result(receive(done.result()))
         except Exception as error:
             future.set_exception(error)

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from model.tokenizer import Tokenizer
 from tasks.lineage.errors import StageError
-from tasks.lineage.parcel import Parcel
 from tasks.text.encoder import BatchEncoder, PlainEncoder, encoder_of, with_ends
 from tasks.text.fertility import BY, Fertility, Pieces
 from tasks.text.shards import RowGroup
@@ -28,7 +27,7 @@ class Encoded:
     """Tokens (T,) of the documents of each split end to end, as they are stored; how many each document has, and its
     bytes, both (N,) and of all documents; what Fertility adds up, None where no document is in a split."""
 
-    tokens: list[Parcel]
+    tokens: list[np.ndarray]
     lengths: np.ndarray
     sizes: np.ndarray
     tally: dict[str, Any] | None
@@ -64,20 +63,20 @@ class Chosen:
     splits: tuple[np.ndarray, ...]
 
 
-def encode_group(chosen: Chosen, folder: Path, work: Path, compiled: bool) -> Encoded:
-    """The documents in tokens; those of no split have none. folder: of the tokenizer. work: for the parcels."""
+def encode_group(chosen: Chosen, folder: Path, compiled: bool) -> Encoded:
+    """The documents in tokens; those of no split have none. folder: of the tokenizer."""
     table = chosen.group.read(["text", *BY.values()], as_numbers=BY.values())
     sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_numpy()
     among = np.logical_or.reduce(chosen.splits)
     lengths = np.zeros(len(sizes), np.int64)
     if not among.any():
-        return Encoded([Parcel(np.zeros(0, np.uint16), work) for _ in chosen.splits], lengths, sizes, None)
+        return Encoded([np.zeros(0, np.uint16) for _ in chosen.splits], lengths, sizes, None)
     if not among.all():
         table = table.filter(pa.array(among))
     tokens, lengths[among], tally = encode(
         table, [split[among] for split in chosen.splits], encoding_of(folder, compiled)
     )
-    return Encoded([Parcel(array, work) for array in tokens], lengths, sizes, tally)
+    return Encoded(tokens, lengths, sizes, tally)
 
 
 def encode(
