@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tasks.lineage.errors import DataError
 from tasks.lineage.ledger import Ledger
-from tasks.lineage.parallel import ahead, count_workers
+from tasks.lineage.parallel import ahead, count_workers, in_threads, suited
 from tasks.stage import Artifact, Resources, StageConfig, StageRun, neutral, stage
 from tasks.text.admission import REPEATED, Admission
 from tasks.text.documents import Limits
@@ -98,14 +98,16 @@ def write_corpus(
     """Read each source's items, and write what `collect` writes. setting: what the error names where too much is
     malformed."""
     forgotten = Forgotten.read(exclusions.path if exclusions else None)
-    workers, compiled = count_workers(resources.workers), pays(sum(item.size for one in wholes for item in one.items))
+    num_bytes, workers = sum(item.size for one in wholes for item in one.items), count_workers(resources.workers)
+    # What is to be forgotten is prepared once a process: threads share it, and it is sent nowhere.
+    mapper = in_threads(workers) if forgotten else suited(run.map, resources, num_bytes)
     for attempt in (1, 2):
         reading = _read(run, wholes, limits, resources)
         drafts = [*reading.drafts, *([_adopted(adopted.path, run.work)] if adopted else [])]
         try:
             admission = Admission(
-                drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl", workers,
-                compiled,
+                drafts, config.licenses, config.max_documents, forgotten, run.output / "quarantine.jsonl", mapper,
+                pays(num_bytes),
             )  # fmt: skip
             _check(run, admission, config.max_bad_share, setting)
             _write(run, admission, drafts, seen, workers)

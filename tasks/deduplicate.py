@@ -47,7 +47,7 @@ def deduplicate(run: StageRun, corpus: Artifact, config: DeduplicateConfig, reso
         found = survey(
             row_groups(corpus.path), run.work / "shingles", config, remembered,
             lambda documents: run.progress(documents, 2 * total),
-            suited(run.map, resources, num_bytes, sends_much=True), pays(num_bytes), workers,
+            suited(run.map, resources, num_bytes), pays(num_bytes), workers,
         )  # fmt: skip
     labels, num_pairs = components(
         found.store, config.threshold, lambda band: run.progress(total, 2 * total, band=band + 1), workers

@@ -47,13 +47,11 @@ def in_threads(workers: int) -> Mapper:
     return mapper
 
 
-def suited(mapper: Mapper, resources: Resources, num_bytes: int, sends_much: bool = False) -> Mapper:
+def suited(mapper: Mapper, resources: Resources, num_bytes: int) -> Mapper:
     """The mapper of a stage that works on so much text with functions that often let go of the interpreter's lock:
-    threads in place of this machine's processes, where those would take longer to start than they save. sends_much:
-    results are as large as the text, which two threads make sooner than a process sends them."""
-    workers = count_workers(resources.workers)
-    if resources.runner == "local" and (num_bytes < WORTH_PROCESSES or (sends_much and workers <= 2)):
-        return in_threads(workers)
+    threads in place of this machine's processes, where those would take longer to start than they save."""
+    if resources.runner == "local" and num_bytes < WORTH_PROCESSES:
+        return in_threads(count_workers(resources.workers))
     return mapper
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.lineage.parallel import in_this_process, in_threads
+from tasks.lineage.parallel import Mapper, in_this_process
 from tasks.text.draft_reader import joined, read_drafts
 from tasks.text.drafting import SourceDrafts
 from tasks.text.drafts import Segment
@@ -29,12 +29,12 @@ LICENCE = "license_not_taken"
 _OWN, _CANDIDATE, _OTHERS = 0, 1, (FORGOTTEN, LICENCE, REPEATED, ABOVE_MAX)
 _CODES = {reason: number for number, reason in enumerate(_OTHERS, 2)}
 _NO_TEXT = "^has (no|a [A-Za-z]+ as|binary data as) field '"  # the reason that file_documents gives
-_MOST_ROWS = 1 << 16  # looked at by one thread at a time
+_MOST_ROWS = 1 << 16  # looked at by one worker at a time: what is seen of them fits into memory
 _LOOKED_AT = ["doc_id", "reason", "source", "license", "line", "rejected", "excerpt", "encoding"]
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """What a first look at some drafts shows. codes: of each; ids: of the candidates; origins: those that occur;
     reasons: why drafts are dropped that say so themselves; rejected: the drafts of what could not be read."""
 
@@ -60,12 +60,12 @@ class Admission:
         max_documents: int | None,
         forgotten: Forgotten,
         quarantine: Path,
-        workers: int = 1,
+        mapper: Mapper = in_this_process,
         compiled: bool = False,
     ) -> None:
-        """Looks through all drafts once, in so many threads where their texts matter, and writes what could not be read
-        to ``quarantine``. compiled: repeated ones are found by machine code (kernels.py)."""
-        self._drafts, self._licenses, self._forgotten = drafts, licenses, forgotten
+        """Has all drafts looked through once by the mapper, and writes what could not be read to ``quarantine``.
+        compiled: repeated ones are found by machine code (kernels.py)."""
+        self._drafts, self._forgotten = drafts, forgotten
         self.counts: list[SourceCount] = []
         self.reasons: Counter[str] = Counter()
         self.encodings: Counter[str] = Counter()  # of what was read from another than UTF-8
@@ -79,9 +79,8 @@ class Admission:
                 columns = [*_LOOKED_AT, *(["text", "kind"] if forgotten else [])]
                 if one.source.origin_field:
                     columns.append("origin")
-                # Without texts a look is mostly Python's work, of which threads do no more.
-                at_once = in_threads(workers) if forgotten else in_this_process
-                looks = at_once(partial(self._look, columns=columns), _shares(one.segments))
+                look_at = partial(first_look, licenses=licenses, forgotten=forgotten, columns=columns)
+                looks = mapper(look_at, _shares(one.segments))
                 for look in chain.from_iterable(looks):
                     codes.append(look.codes)
                     ids.append(look.ids)
@@ -110,36 +109,6 @@ class Admission:
                 reasons = pc.if_else(pa.array(codes <= _CANDIDATE), table["reason"], others)
                 yield one, table.set_column(table.column_names.index("reason"), "reason", reasons)
 
-    def _look(self, segment: Segment, columns: list[str]) -> list[_Look]:
-        """Pure, since several threads look at once."""
-        return [
-            _Look(
-                codes := self._first_codes(table),
-                _packed(table["doc_id"].filter(pa.array(codes == _CANDIDATE))),
-                table["origin"].unique().to_pylist() if "origin" in columns else [],
-                _counted(table["reason"].filter(pa.array(codes == _OWN))),
-                _counted(table["encoding"].drop_null()),
-                table.filter(pc.is_valid(table["rejected"])).select(_LOOKED_AT),
-            )
-            for table in read_drafts([segment], columns)
-        ]
-
-    def _first_codes(self, table: pa.Table) -> NDArray[np.uint8]:
-        codes = np.where(pc.is_null(table["reason"]).to_numpy(), _CANDIDATE, _OWN).astype(np.uint8)
-        if self._licenses:
-            taken = pc.dictionary_encode(table["license"]).combine_chunks()
-            allowed = np.array([self._is_taken(name) for name in taken.dictionary.to_pylist()] + [False])
-            places = pc.fill_null(taken.indices, len(allowed) - 1).to_numpy(zero_copy_only=False)
-            codes[(codes == _CANDIDATE) & ~allowed[places]] = _CODES[LICENCE]
-        if self._forgotten:
-            known = np.array([doc_id in self._forgotten.ids for doc_id in table["doc_id"].to_pylist()], bool)
-            known |= self._forgotten.among(table["text"].combine_chunks(), table["kind"].to_pylist())
-            codes[known] = _CODES[FORGOTTEN]
-        return codes
-
-    def _is_taken(self, licence: str | None) -> bool:
-        return licence is not None and any(fnmatch.fnmatchcase(licence, pattern) for pattern in self._licenses)
-
     def _quarantined(self, rejected: pa.Table, count: SourceCount) -> Iterator[str]:
         rows: list[dict[str, Any]] = rejected.to_pylist()
         for row in rows:
@@ -165,6 +134,41 @@ class Admission:
             self._codes[candidates[above]] = _CODES[ABOVE_MAX]
 
 
+def first_look(
+    segments: Sequence[Segment], licenses: Sequence[str], forgotten: Forgotten, columns: list[str]
+) -> list[Look]:
+    """What some drafts show, table by table. licenses, forgotten: as of `Admission`. columns: that are looked at."""
+    return [
+        Look(
+            codes := _first_codes(table, licenses, forgotten),
+            _packed(table["doc_id"].filter(pa.array(codes == _CANDIDATE))),
+            table["origin"].unique().to_pylist() if "origin" in columns else [],
+            _counted(table["reason"].filter(pa.array(codes == _OWN))),
+            _counted(table["encoding"].drop_null()),
+            table.filter(pc.is_valid(table["rejected"])).select(_LOOKED_AT),
+        )
+        for table in read_drafts(segments, columns)
+    ]
+
+
+def _first_codes(table: pa.Table, licenses: Sequence[str], forgotten: Forgotten) -> NDArray[np.uint8]:
+    codes = np.where(pc.is_null(table["reason"]).to_numpy(), _CANDIDATE, _OWN).astype(np.uint8)
+    if licenses:
+        named = pc.dictionary_encode(table["license"]).combine_chunks()
+        allowed = np.array([_is_taken(name, licenses) for name in named.dictionary.to_pylist()] + [False])
+        places = pc.fill_null(named.indices, len(allowed) - 1).to_numpy(zero_copy_only=False)
+        codes[(codes == _CANDIDATE) & ~allowed[places]] = _CODES[LICENCE]
+    if forgotten:
+        known = np.array([doc_id in forgotten.ids for doc_id in table["doc_id"].to_pylist()], bool)
+        known |= forgotten.among(table["text"].combine_chunks(), table["kind"].to_pylist())
+        codes[known] = _CODES[FORGOTTEN]
+    return codes
+
+
+def _is_taken(licence: str | None, licenses: Sequence[str]) -> bool:
+    return licence is not None and any(fnmatch.fnmatchcase(licence, pattern) for pattern in licenses)
+
+
 def _in_unread(drafts: SourceDrafts) -> int:
     """Rows of files none of whose rows could be read, most of them for want of the text field: no such files."""
     rows, rejected, textless = Counter[str](), Counter[str](), Counter[str]()
@@ -178,11 +182,21 @@ def _in_unread(drafts: SourceDrafts) -> int:
     return sum(number for file, number in rejected.items() if 2 * textless[file] > number == rows[file])
 
 
-def _shares(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """The segments, each a file's at most and few enough rows that what is seen of them fits into memory."""
+def _shares(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """The segments, so many rows at a time, of one file or several."""
+    share: list[Segment] = []
+    room = _MOST_ROWS
     for segment in joined(segments):
-        for begin in range(0, segment.rows, _MOST_ROWS):
-            yield Segment(segment.file, segment.first + begin, min(_MOST_ROWS, segment.rows - begin))
+        begin = 0
+        while begin < segment.rows:
+            rows = min(room, segment.rows - begin)
+            share.append(Segment(segment.file, segment.first + begin, rows))
+            begin, room = begin + rows, room - rows
+            if not room:
+                yield share
+                share, room = [], _MOST_ROWS
+    if share:
+        yield share
 
 
 def _counted(values: pa.ChunkedArray) -> Counter[str]:

@@ -71,11 +71,11 @@ def test_threads_give_the_ids_of_one(tmp_path):
             writer.write_table(pa.table({field.name: pa.array(row.get(field.name, [None] * 500), field.type)
                                          for field in SCHEMA}))  # fmt: skip
     chosen = [Chosen(group, (np.ones(500, bool), np.zeros(500, bool))) for group in row_groups(tmp_path)]
-    encode = partial(encode_group, folder=tmp_path, work=tmp_path, compiled=False)
+    encode = partial(encode_group, folder=tmp_path, compiled=False)
     several, one = (list(mapper(encode, chosen)) for mapper in (in_threads(4), map))
-    assert [made.tokens[0].array.tolist() for made in one] == [made.tokens[0].array.tolist() for made in several]
+    assert [made.tokens[0].tolist() for made in one] == [made.tokens[0].tolist() for made in several]
     for made, part in zip(one, texts, strict=True):
-        assert not len(made.tokens[1].array) and made.sizes.tolist() == [len(text) for text in part]
+        assert not len(made.tokens[1]) and made.sizes.tolist() == [len(text) for text in part]
 
 
 def test_special_tokens_have_the_first_ids_and_are_not_read_from_text():
