@@ -2,18 +2,18 @@
 
 A pipe takes a few kilobytes at a time, each of which waits for the receiver, which may be busy. So where Linux can, the
 bytes of arrays and tables lie in a nameless file in memory, which the receiver reads at once when it is told of it. It
-goes when the worker does, and is written again: new pages may take five times as long to get as what they hold.
+goes when the worker does, and once read is written again: new pages may take five times as long to get as what they
+hold.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate, cycle, pairwise
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -22,8 +22,9 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 LARGE = 1 << 15  # bytes; a pipe holds twice as many
-_FILES = 2  # of a worker, in turn: what it made last is read before it begins the piece after the next
-_ALIGNED = 64  # bytes, as Arrow likes its arrays to begin
+_UNREAD, _READ = b"0", b"1"  # how a file begins
+_ALIGNED = 64  # bytes: arrays begin at multiples, as Arrow likes them to
+_own_files: list[int] = []  # of this process
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,22 @@ class Sent:
 
 
 def send(function: Callable[[Piece], Result], piece: Piece) -> Result | Sent:
-    """In a worker: `function` of the piece, as it is to be sent to who calls `receive`."""
+    """In a worker: `function` of the piece, as it is to be sent to who calls `receive`, once."""
     result = function(piece)
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
     sizes = [view.nbytes for view in views]
-    if sum(sizes) < LARGE or (files := _files()) is None:
+    if sum(sizes) < LARGE:
         return result
-    number = next(files)
     try:
+        number = _free_file()
         with open(number, "wb", closefd=False) as file:
-            for view, begin in zip(views, _begins(sizes), strict=False):
+            for view, begin in zip([memoryview(_UNREAD), *views], [0, *_begins(sizes)], strict=False):
                 file.seek(begin)
                 file.write(view)
             file.truncate()  # a larger one before holds its memory no longer
-    except OSError:  # no memory for it: then as all else is sent
+    except (AttributeError, OSError):  # no such files, or no memory for one: then as all else is sent
         return result
     return Sent(pickled, sizes, os.getpid(), number)
 
@@ -64,10 +65,12 @@ def receive(sent: Result | Sent) -> Result:
     begins = _begins(sent.sizes)
     data = np.empty(begins[-1], np.uint8).data
     try:
-        with open(f"/proc/{sent.process}/fd/{sent.file}", "rb", buffering=0) as file:
+        with open(f"/proc/{sent.process}/fd/{sent.file}", "r+b", buffering=0) as file:
             done = 0
             while done < begins[-2] + sent.sizes[-1]:
                 done += file.readinto(data[done:]) or _missing()
+            file.seek(0)
+            file.write(_READ)
     except OSError as error:
         raise BrokenExecutor("a worker process ended before what it made was read") from error
     buffers = [data[begin : begin + size] for (begin, _), size in zip(pairwise(begins), sent.sizes, strict=True)]
@@ -81,13 +84,13 @@ def _missing() -> int:
 
 def _begins(sizes: list[int]) -> list[int]:
     """Where each array begins in the file, and where one more would."""
-    return list(accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0))
+    return list(accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=_ALIGNED))
 
 
-@cache
-def _files() -> Iterator[int] | None:
-    """The files of this process, in turn; None where there are no such files."""
-    try:
-        return cycle([os.memfd_create("results") for _ in range(_FILES)])
-    except (AttributeError, OSError):
-        return None
+def _free_file() -> int:
+    """A file that was read, or a new one."""
+    for number in _own_files:
+        if os.pread(number, 1, 0) == _READ:
+            return number
+    _own_files.append(os.memfd_create("results"))
+    return _own_files[-1]

@@ -54,12 +54,17 @@ def test_a_large_result_comes_as_it_was_and_a_small_one_is_not_touched(number):
 
 
 @needs_files
-def test_a_result_is_read_before_the_one_after_the_next_is_written_over_it():
-    first, second = send(made, 20), send(made, 4)
-    assert first.file != second.file and same(receive(first), 20) and same(receive(second), 4)
-    third = send(made, 6)
-    assert third.file == first.file and same(receive(third), 6)
-    assert os.fstat(third.file).st_size < 20 * MANY, "and what a longer one took is given back"
+def test_a_file_is_written_again_once_it_was_read_and_not_before():
+    sent = [send(made, number) for number in (20, 4, 7)]
+    assert len({one.file for one in sent}) == 3
+    assert same(receive(sent[1]), 4)
+    again = send(made, 6)
+    assert again.file == sent[1].file and same(receive(again), 6)
+    assert same(receive(sent[2]), 7) and same(receive(sent[0]), 20)
+    shorter = [send(made, 2) for _ in sent]
+    assert {one.file for one in shorter} == {one.file for one in sent}
+    assert all(os.fstat(one.file).st_size < 20 * MANY for one in shorter), "what longer ones took is given back"
+    assert all(same(receive(one), 2) for one in shorter)
 
 
 def test_workers_send_many_of_all_sizes_and_all_come_in_order():
@@ -79,9 +84,6 @@ def test_of_a_worker_that_has_died_it_is_said_so():
 
 
 def test_without_such_files_the_result_goes_as_it_is(monkeypatch):
-    large_results._files.cache_clear()
+    monkeypatch.setattr(large_results, "_own_files", [])
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    try:
-        assert same(send(made, 9), 9)
-    finally:
-        large_results._files.cache_clear()
+    assert same(send(made, 9), 9)
