@@ -72,7 +72,7 @@ def receive(sent: Result | Sent) -> Result:
             file.seek(0)
             file.write(_READ)
     except OSError as error:
-        raise BrokenExecutor("a worker process ended before what it made was read") from error
+        raise BrokenExecutor(f"a worker process ended before what it made was read ({error})") from error
     buffers = [data[begin : begin + size] for (begin, _), size in zip(pairwise(begins), sent.sizes, strict=True)]
     result: Result = pickle.loads(sent.pickled, buffers=buffers)
     return result
