@@ -1,7 +1,7 @@
 """Which device and number format to compute in, found at run time.
 
-Raw bf16 matmul is 6–10 times fp32 on processors with AMX, and slower than fp32 on those with neither AMX nor
-AVX512-bf16, where it is emulated.
+Raw bf16 matmul is 6–10 times fp32 on processors with AMX, twice fp32 on AMD's with AVX512-bf16, no faster than fp32 on
+Intel's with that alone, and slower on all others, where it is emulated.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -9,17 +9,17 @@ from typing import Literal
 
 import torch
 
-from model.processor import has_bf16_products, has_kernels, torch_is_built_for_gpu
+from model.processor import has_fast_bf16_products, has_kernels, torch_is_built_for_gpu
 
 Precision = Literal["fp32", "bf16"]
 FORMATS: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def has_fast_bf16(device: str | torch.device = "auto") -> bool:
-    """Whether `device` multiplies bf16 matrices in hardware."""
+    """Whether `device` multiplies bf16 matrices in hardware, and sooner than in fp32."""
     if torch_is_built_for_gpu() and resolve_device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return has_bf16_products()
+    return has_fast_bf16_products()
 
 
 def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str | torch.device = "auto") -> Precision:

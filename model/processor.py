@@ -10,19 +10,32 @@ BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 @cache
-def processor_flags() -> frozenset[str]:
-    """What Linux says that the processor can do, in its words; nothing elsewhere, and of ARM."""
+def _told(name: str) -> str:
+    """What Linux says of the first processor under this name; nothing elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    return frozenset(next((line.split() for line in lines if line.startswith("flags")), ()))
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == name), "")
+
+
+@cache
+def processor_flags() -> frozenset[str]:
+    """What Linux says that the processor can do, in its words; nothing elsewhere, and of ARM."""
+    return frozenset(_told("flags").split())
 
 
 @cache
 def has_bf16_products() -> bool:
     """Whether the processor multiplies bf16 matrices in hardware. Linux says so; Macs have none."""
     return not BF16_FLAGS.isdisjoint(processor_flags())
+
+
+@cache
+def has_fast_bf16_products() -> bool:
+    """Whether it multiplies them faster than in fp32. Intel's vectors do not: with its matrix unit hidden, as some
+    virtual machines have it, a step of training took 1.3 times as long as in fp32. AMD's do, at twice the rate."""
+    return has_bf16_products() and ("amx_bf16" in processor_flags() or _told("vendor_id") != "GenuineIntel")
 
 
 @cache

@@ -95,7 +95,27 @@ def test_the_processor_is_told_as_torch_tells_it() -> None:
     built = any((torch.version.cuda, torch.version.hip, torch.version.xpu))
     assert processor.torch_is_built_for_gpu() == built
     if not built:
-        assert has_fast_bf16() == processor.has_bf16_products()
+        assert has_fast_bf16() == processor.has_fast_bf16_products()
+
+
+@pytest.mark.parametrize(
+    ("maker", "flags", "fast"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16 amx_tile amx_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),
+        ("", "", False),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_faster_than_fp32(
+    monkeypatch: pytest.MonkeyPatch, maker: str, flags: str, fast: bool
+) -> None:
+    monkeypatch.setattr(processor, "_told", {"vendor_id": maker, "flags": flags}.__getitem__)
+    asked = (processor.processor_flags, processor.has_bf16_products, processor.has_fast_bf16_products)
+    for function in asked:
+        monkeypatch.setattr(processor, function.__name__, function.__wrapped__)
+    assert processor.has_fast_bf16_products() == fast
 
 
 @pytest.mark.parametrize(
