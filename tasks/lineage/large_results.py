@@ -48,12 +48,16 @@ def send(function: Callable[[Piece], Result], piece: Piece) -> Result | Sent:
         return result
     try:
         number = _free_file()
+    except (AttributeError, OSError):  # no such files: then as all else is sent
+        return result
+    try:
         with open(number, "wb", closefd=False) as file:
             for view, begin in zip([memoryview(_UNREAD), *views], [0, *_begins(sizes)], strict=False):
                 file.seek(begin)
                 file.write(view)
             file.truncate()  # a larger one before holds its memory no longer
-    except (AttributeError, OSError):  # no such files, or no memory for one: then as all else is sent
+    except OSError:  # no memory for it: what there was is given back
+        os.ftruncate(number, 0)
         return result
     return Sent(pickled, sizes, os.getpid(), number)
 
@@ -88,9 +92,9 @@ def _begins(sizes: list[int]) -> list[int]:
 
 
 def _free_file() -> int:
-    """A file that was read, or a new one."""
+    """A file that was read, or is empty, or a new one."""
     for number in _own_files:
-        if os.pread(number, 1, 0) == _READ:
+        if os.pread(number, 1, 0) != _UNREAD:
             return number
     _own_files.append(os.memfd_create("results"))
     return _own_files[-1]

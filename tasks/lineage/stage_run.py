@@ -78,8 +78,7 @@ class StageRun:
         """`function` of each piece, in the order of the pieces, on the workers that `resources` names.
 
         The function is one of a module, or a `partial` of one. Pieces and results are pickled; a piece is a few
-        megabytes of work, and what it makes, if that is more, goes into a file of `work`. The first error is raised
-        here.
+        megabytes of work, and so is what it makes at most. The first error is raised here.
         """
         return self._mapper(function, pieces)
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import subprocess
 import sys
 from concurrent.futures import BrokenExecutor
@@ -81,6 +82,21 @@ def test_of_a_worker_that_has_died_it_is_said_so():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     with pytest.raises(BrokenExecutor, match="ended before"):
         receive(pickle.loads(done.stdout))
+
+
+@needs_files
+def test_without_memory_for_a_file_the_result_goes_as_it_is_and_the_file_is_left_for_the_next(monkeypatch):
+    monkeypatch.setattr(large_results, "_own_files", [])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # which ends writing as want of memory does
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * LARGE, limits[1]))
+    try:
+        assert all(same(send(made, 20), 20) for _ in range(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    [file] = large_results._own_files
+    assert os.fstat(file).st_size == 0
+    sent = send(made, 20)
+    assert sent.file == file and same(receive(sent), 20)
 
 
 def test_without_such_files_the_result_goes_as_it_is(monkeypatch):
