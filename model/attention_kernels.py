@@ -46,7 +46,7 @@ ATTENTION = record(
 one. peaks (B, H, 2, P): of each query the largest score, and 1 / the sum of its odds, which are exp(score - largest).
 cos and sin (T, D), or (B, T, D) where `rotations` is T · D and not 0; the first half of the sines is not looked at.
 starts (B, T): the first position that each sees (0: all see the first), at most its own, and no smaller than that of
-the position before. zeros (16,); triangle (32, 16): minus infinity below the diagonal, else 0. For each thread
+the position before. zeros (QUERIES,); triangle (32, 16): minus infinity below the diagonal, else 0. For each thread
 `num_numbers` of fp32 and `num_formatted` of the format to work in."""
 
 
@@ -105,9 +105,9 @@ def attend(step: Any, like: Any, pairs: Any) -> None:
                 begin = 0 if step.starts == 0 else integers(step.starts)[b * T + block] // pairs * pairs
                 stop = -(-(block + LANES) // pairs) * pairs
                 panel = moved(queries, block * D)
-                product(stop - begin, D, moved(keys, begin * D), D, panel, zeros, 0, scores, LANES)
+                product(stop - begin, D, moved(keys, begin * D), D, LANES, panel, 0, zeros, 0, scores, LANES)
                 highest, whole = weigh(step, b, block, begin, stop, scores, odds)
-                product(D, stop - begin, moved(values, begin), P, odds, zeros, 0, sums, LANES)
+                product(D, stop - begin, moved(values, begin), P, LANES, odds, 0, zeros, 0, sums, LANES)
                 part = divide(one, whole)
                 store(peaks, block, highest)
                 store(peaks, P + block, part)
@@ -226,21 +226,17 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
                 for begin in range(key, stop, QUERIES):
                     end = min(begin + QUERIES, stop)
                     left_keys, left_values = moved(keys, key * D), moved(values, key * D)
-                    for query in range(begin, end, LANES):
-                        place = query - begin
-                        panel = moved(queries, query * D)
-                        product(pairs, D, left_keys, D, panel, zeros, 0, moved(scores, place), QUERIES)
-                        panel = moved(given, query * D)
-                        product(pairs, D, left_values, D, panel, zeros, 0, moved(dodds, place), QUERIES)
+                    panels, apart = moved(queries, begin * D), LANES * D
+                    product(pairs, D, left_keys, D, end - begin, panels, apart, zeros, 0, scores, QUERIES)
+                    panels = moved(given, begin * D)
+                    product(pairs, D, left_values, D, end - begin, panels, apart, zeros, 0, dodds, QUERIES)
                     derive_scores(step, b, key, pairs, begin, end, scores, dodds, peaks, deltas, odds, dscores, down)
-                    for i in range(0, D, LANES):
-                        sums, panel = moved(dvalues, key * D + i), moved(given_down, i * P + begin * LANES)
-                        product(pairs, end - begin, odds, QUERIES, panel, sums, D, sums, D)
-                        sums, panel = moved(dkeys, key * D + i), moved(queries_down, i * P + begin * LANES)
-                        product(pairs, end - begin, dscores, QUERIES, panel, sums, D, sums, D)
-                    for query in range(begin, end, LANES):
-                        sums, panel = moved(dqueries, query), moved(down, (query - begin) * pairs)
-                        product(D, pairs, moved(turned, key), P, panel, sums, P, sums, P)
+                    sums, panels, apart = moved(dvalues, key * D), moved(given_down, begin * LANES), LANES * P
+                    product(pairs, end - begin, odds, QUERIES, D, panels, apart, sums, D, sums, D)
+                    sums, panels = moved(dkeys, key * D), moved(queries_down, begin * LANES)
+                    product(pairs, end - begin, dscores, QUERIES, D, panels, apart, sums, D, sums, D)
+                    sums = moved(dqueries, begin)
+                    product(D, pairs, moved(turned, key), P, end - begin, down, LANES * pairs, sums, P, sums, P)
             for i in range(0, D, LANES):  # dqueries (D, P) back to (P, D), in `spare`
                 for query in range(0, P, LANES):
                     transpose(moved(dqueries, i * P + query), P, scores)

@@ -6,12 +6,10 @@ from typing import ClassVar, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
 from model import compiled_kernels as kernels
-from model import tiles
 from model.compiled_kernels import LAYER, STEP
 from model.compiled_products import PRODUCT
 from model.decoding import Decoder
@@ -28,6 +26,11 @@ def panels(matrix: Tensor) -> Tensor:
     return blocks.unflatten(-2, (-1, 2)).mT if matrix.dtype == torch.bfloat16 else blocks
 
 
+def whole(rows: int) -> int:
+    """So many rows and those up to a multiple of 16, which products may read and write; see `multiply_panels`."""
+    return -(-rows // LANES) * LANES
+
+
 class PanelMatrix(Matrix):
     """A matrix as the compiled step reads it. A row's product does not depend on how many rows there are."""
 
@@ -42,44 +45,29 @@ class PanelMatrix(Matrix):
 
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (N, in), of any format, bias (out,) → (N, out) fp32."""
-        y = torch.empty(len(x), self.width)
+        y = torch.empty(whole(len(x)), self.width)
         self._run(x, self.zeros if bias is None else bias, 0, y)
-        return y[:, : self.out_features]
+        return y[: len(x), : self.out_features]
 
     def add_product(self, target: Tensor, x: Tensor) -> None:
-        self._run(x, target, self.width, target)
+        if len(x) == whole(len(x)):
+            self._run(x, target, self.width, target)
+        else:
+            target.add_(self.product(x))
 
     def _run(self, x: Tensor, initial: Tensor, stride: int, y: Tensor) -> None:
+        given = x.new_empty(len(y), self.depth, dtype=self.format)
+        given[: len(x)] = x
         run_for(
             self.format, (kernels.product_fp32, kernels.product_bf16), PRODUCT, rows=len(x), depth=self.depth,
-            width=self.width, stride=stride, x=x.to(self.format).contiguous(), panels=self.weight, initial=initial, y=y,
+            width=self.width, stride=stride, x=given, panels=self.weight, initial=initial, y=y,
         )  # fmt: skip
 
 
 class Bf16PanelMatrix(PanelMatrix):
-    """The same in bf16: x is rounded too, sums and results are fp32.
-
-    Where the processor has a unit for whole matrices (AMX), oneDNN reads prompts on it, in half of the time, and
-    results are rounded to bf16; a step has too few rows for that.
-    """
+    """The same in bf16: x is rounded too, sums and results are fp32."""
 
     format = torch.bfloat16
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__(weight)
-        self.plain = weight.bfloat16() if tiles.AVAILABLE else None
-
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        if self.plain is None:
-            return super().product(x, bias)
-        y = F.linear(x.bfloat16(), self.plain).float()
-        return y if bias is None else y + bias
-
-    def add_product(self, target: Tensor, x: Tensor) -> None:
-        if self.plain is None:
-            super().add_product(target, x)
-        else:
-            target.add_(self.product(x))
 
 
 class CompiledDecoder(Decoder):
@@ -116,12 +104,12 @@ class CompiledDecoder(Decoder):
 
     def step(self, tokens: Tensor) -> Tensor:
         plan, tokens = self.plan, tokens.contiguous()
-        logits = torch.empty(len(tokens), int(plan["V"][0]))
+        logits = torch.empty(whole(len(tokens)), int(plan["V"][0]))
         assert self.length < plan["S"], "there is no room for more tokens than `start` was told of"
         plan["length"], plan["tokens"], plan["logits"] = self.length, address(tokens), address(logits)
         run(self.function, plan, len(self.memory["scratch"]))
         self.length += 1
-        return logits[:, : len(self.embedding)]
+        return logits[: len(tokens), : len(self.embedding)]
 
     def take(self, rows: Tensor) -> None:
         super().take(rows)
@@ -149,10 +137,11 @@ class CompiledDecoder(Decoder):
         plan["B"], plan["S"], plan["padding"] = B, capacity, address(self.padding)
         C, H, G, D, F = (int(plan[name][0]) for name in "CHGDF")
         threads = torch.get_num_threads()
+        rows = whole(B)
         formats = {"unit": threads * C, "attended": H * D, "gated": F}
         numbers = {"x": C, "qkv": (H + 2 * G) * D, "gate_up": 2 * F}
-        self.memory = {name: torch.empty(B, size, dtype=self.cached) for name, size in formats.items()}
-        self.memory |= {name: torch.empty(B, size) for name, size in numbers.items()}
+        self.memory = {name: torch.empty(rows, size, dtype=self.cached) for name, size in formats.items()}
+        self.memory |= {name: torch.empty(rows, size) for name, size in numbers.items()}
         self.memory["scratch"] = torch.empty(threads, 2 * H // G * (capacity + D))
         for name, tensor in self.memory.items():
             plan[name] = address(tensor)

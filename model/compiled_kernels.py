@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
+from model import tiles
 from model.compiled_products import (
     FAST,
     PRODUCT,
@@ -218,12 +219,14 @@ def run_step(step: Any, like: Any) -> None:
         for i in range(0, step.C, LANES):
             store(x, row * step.C + i, load(embedding, token * step.C + i))
     wait(step)
+    tiles.begin(like)
     layers = carray(anything(step.layers), step.num_layers, LAYER)
     for number in range(step.num_layers):
         run_layer(step, layers[number], team, like, step.scratch + team[0] * scratch_size)
     unit, head, zeros = normalise(step, team, like), same_kind(step.head, like), words(step.zeros)
     first, last = share(step.V // LANES, team)
     multiply_panels(first, last, step.B, unit, step.C, head, zeros, 0, words(step.logits), step.V)
+    tiles.end(like)
 
 
 def step_fp32(plan: Any) -> None:

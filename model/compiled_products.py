@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import overload
 
+from model import tiles
 from model.pointers import call, is_pairs, moved, same_kind, words
-from model.vectors import LANES, tile
+from model.vector_tile import HIGH, PANELS, TALL, tile
+from model.vectors import LANES
 
-TILE = 16  # rows of a product whose sums are held in registers together, of which there are 32
 BLOCK = 128  # rows of a product that go through all columns together, so that they stay in the second-level cache
 AHEAD = 768  # numbers between what is multiplied and what is fetched meanwhile: a quarter of the time of 16 rows
 FAST = {"nogil": True, "error_model": "numpy"}
@@ -62,33 +64,85 @@ def columns(
     while row < rows:
         left, xs = rows - row, moved(x, row * step)
         begin, ys = moved(first, row * first_step), moved(y, row * y_step)
-        if left >= TILE:
-            tile(TILE, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
-            row += TILE
+        if left >= TALL:
+            tile(TALL, 1, depth, xs, step, 1, panel, 0, ahead, begin, first_step, ys, y_step)
+            row += TALL
         elif left >= 4:
-            tile(4, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            tile(4, 1, depth, xs, step, 1, panel, 0, ahead, begin, first_step, ys, y_step)
             row += 4
         elif left >= 2:
-            tile(2, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            tile(2, 1, depth, xs, step, 1, panel, 0, ahead, begin, first_step, ys, y_step)
             row += 2
         else:
-            tile(1, depth, xs, step, panel, ahead, begin, first_step, ys, y_step)
+            tile(1, 1, depth, xs, step, 1, panel, 0, ahead, begin, first_step, ys, y_step)
             row += 1
 
 
 @njit(**FAST)
+def by_vectors(
+    first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
+) -> None:
+    """See `multiply_panels`."""
+    for start in range(0, rows, BLOCK):
+        stop = min(start + BLOCK, rows)
+        several = stop - start > TALL  # else the panels' own way through memory is what takes time
+        even = (last - first) // PANELS * PANELS if several else 0
+        whole = (stop - start) // HIGH * HIGH
+        for panel in range(first, first + even, PANELS):
+            at = LANES * panel
+            for row in range(start, start + whole, HIGH):
+                tile(
+                    HIGH, PANELS, depth, moved(x, row * depth), depth, 1, moved(panels, at * depth), LANES * depth,
+                    AHEAD, moved(initial, row * step + at), step, moved(y, row * width + at), width,
+                )  # fmt: skip
+        for panel in range(first, last):
+            row = start if panel >= first + even else start + whole
+            at = LANES * panel
+            columns(
+                stop - row, depth, moved(x, row * depth), depth, moved(panels, at * depth), AHEAD,
+                moved(initial, row * step + at), step, moved(y, row * width + at), width,
+            )  # fmt: skip
+
+
 def multiply_panels(
     first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
 ) -> None:
     """y (rows, width) = initial + x (rows, depth) · matrix, in the panels from `first` to before `last`. step: between
-    the rows of `initial`, 0 where all are one."""
-    for row in range(0, rows, BLOCK):
-        for panel in range(first, last):
-            at = LANES * panel
-            columns(
-                min(BLOCK, rows - row), depth, moved(x, row * depth), depth, moved(panels, at * depth), AHEAD,
-                moved(initial, row * step + at), step, moved(y, row * width + at), width,
-            )  # fmt: skip
+    the rows of `initial`, 0 where all are one. On the matrix unit up to 15 rows more are read and written, so that
+    those of a product are made alike however many they are. For compiled code alone."""
+    raise NotImplementedError
+
+
+@overload(multiply_panels)
+def _multiply_panels(
+    first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
+) -> Any:
+    def by_tiles(
+        first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
+    ) -> None:
+        most = depth // tiles.DEPTH * tiles.DEPTH
+        for start in range(0, rows, BLOCK):
+            stop = min(start + BLOCK, rows)
+            for panel in range(first, last, 2):
+                at = LANES * panel
+                for row in range(start, stop, 2 * LANES):
+                    tiles.add_up_to_four(
+                        row + LANES < stop, panel + 1 < last, most, moved(x, row * depth), depth,
+                        moved(panels, at * depth), LANES * depth, moved(initial, row * step + at), step,
+                        moved(y, row * width + at), width,
+                    )  # fmt: skip
+        if most < depth:
+            for panel in range(first, last):
+                at = LANES * panel
+                rest, place = moved(panels, at * depth + most * LANES), moved(y, at)
+                columns(rows, depth - most, moved(x, most), depth, rest, 0, place, width, place, width)
+
+    def plain(
+        first: Any, last: Any, rows: Any, x: Any, depth: Any, panels: Any, initial: Any, step: Any, y: Any, width: Any
+    ) -> None:
+        by_vectors(first, last, rows, x, depth, panels, initial, step, y, width)
+
+    return by_tiles if tiles.multiplies(x) else plain
 
 
 @njit(**FAST)
@@ -103,7 +157,9 @@ def place(like: Any, depth: Any, column: Any, number: Any) -> Any:
 def run_product(product: Any, like: Any) -> None:
     """A product by itself."""
     first, last = share(product.width // LANES, team_of(product))
+    tiles.begin(like)
     multiply_panels(
         first, last, product.rows, same_kind(product.x, like), product.depth, same_kind(product.panels, like),
         words(product.initial), product.stride, words(product.y), product.width,
     )  # fmt: skip
+    tiles.end(like)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from model.transformer import Layer
 
 
-ZEROS, TRIANGLE = torch.zeros(LANES), torch.full((KEYS, LANES), -torch.inf).tril(-1)  # see ATTENTION
+ZEROS, TRIANGLE = torch.zeros(QUERIES), torch.full((KEYS, LANES), -torch.inf).tril(-1)  # see ATTENTION
 
 
 class _Normalised(torch.autograd.Function):

@@ -11,38 +11,56 @@ from numba import njit
 from numba.extending import overload
 
 from model import tiles
-from model.compiled_products import FAST, columns
+from model.compiled_products import FAST
 from model.pointers import moved
+from model.vector_tile import HIGH, PANELS, WIDE, tile
 from model.vectors import LANES, copy_two, load, load_one, multiply, multiply_add, repeat, store, subtract, transpose
 
 ZERO = np.float32(0)
 
 
 def product(
-    rows: Any, depth: Any, x: Any, x_step: Any, panel: Any, initial: Any, initial_step: Any, y: Any, y_step: Any
-) -> None:
-    """y (rows, 16) = initial + x (rows, depth) · panel, for multiples of 16 rows and of 32 numbers. For compiled code
-    alone: numba takes what `_product` chooses by the format."""
+    rows: Any, depth: Any, x: Any, x_step: Any, width: Any, panels: Any, apart: Any, initial: Any, initial_step: Any,
+    y: Any, y_step: Any,
+) -> None:  # fmt: skip
+    """y (rows, width) = initial + x (rows, depth) · panels, `apart` numbers from one to the next, for multiples of 16
+    rows, 16 columns and 32 numbers. For compiled code alone: numba takes what `_product` chooses by the format."""
     raise NotImplementedError
 
 
 @overload(product)
 def _product(
-    rows: Any, depth: Any, x: Any, x_step: Any, panel: Any, initial: Any, initial_step: Any, y: Any, y_step: Any
-) -> Any:
+    rows: Any, depth: Any, x: Any, x_step: Any, width: Any, panels: Any, apart: Any, initial: Any, initial_step: Any,
+    y: Any, y_step: Any,
+) -> Any:  # fmt: skip
     def by_vectors(
-        rows: Any, depth: Any, x: Any, x_step: Any, panel: Any, initial: Any, initial_step: Any, y: Any, y_step: Any
-    ) -> None:
-        columns(rows, depth, x, x_step, panel, 0, initial, initial_step, y, y_step)
+        rows: Any, depth: Any, x: Any, x_step: Any, width: Any, panels: Any, apart: Any, initial: Any,
+        initial_step: Any, y: Any, y_step: Any,
+    ) -> None:  # fmt: skip
+        whole = width // WIDE * WIDE
+        for row in range(0, rows, HIGH):
+            left, first, target = moved(x, row * x_step), moved(initial, row * initial_step), moved(y, row * y_step)
+            for column in range(0, whole, WIDE):
+                panel = moved(panels, column // LANES * apart)
+                before, place = moved(first, column), moved(target, column)
+                tile(HIGH, PANELS, depth, left, x_step, 1, panel, apart, 0, before, initial_step, place, y_step)
+            for column in range(whole, width, LANES):
+                panel = moved(panels, column // LANES * apart)
+                before, place = moved(first, column), moved(target, column)
+                tile(HIGH, 1, depth, left, x_step, 1, panel, 0, 0, before, initial_step, place, y_step)
 
     def by_tiles(
-        rows: Any, depth: Any, x: Any, x_step: Any, panel: Any, initial: Any, initial_step: Any, y: Any, y_step: Any
-    ) -> None:
-        for row in range(0, rows, LANES):
-            tiles.add_block(
-                depth, moved(x, row * x_step), x_step, panel, moved(initial, row * initial_step), initial_step,
-                moved(y, row * y_step), y_step,
-            )  # fmt: skip
+        rows: Any, depth: Any, x: Any, x_step: Any, width: Any, panels: Any, apart: Any, initial: Any,
+        initial_step: Any, y: Any, y_step: Any,
+    ) -> None:  # fmt: skip
+        for column in range(0, width, 2 * LANES):
+            panel = moved(panels, column // LANES * apart)
+            for row in range(0, rows, 2 * LANES):
+                left, before = moved(x, row * x_step), moved(initial, row * initial_step + column)
+                tiles.add_up_to_four(
+                    row + LANES < rows, column + LANES < width, depth, left, x_step, panel, apart, before,
+                    initial_step, moved(y, row * y_step + column), y_step,
+                )  # fmt: skip
 
     return by_tiles if tiles.multiplies(x) else by_vectors
 

@@ -79,7 +79,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             elif dtype == weight.dtype:
                 matrix_product(gradient.mT, chunk, weight_gradient, adds=True)
             else:  # sums over chunks stay in the weight's own format
-                weight_gradient += gradient.mT @ chunk
+                weight_gradient += matrix_product(gradient.mT, chunk)
         if weight_gradient is None:
             weight_gradient = torch.zeros_like(weight)
         ctx.save_for_backward(hidden_gradient.to(hidden.dtype), weight_gradient)

@@ -20,9 +20,11 @@ from numba import cfunc, types
 from numba.core import event
 from torch import Tensor
 
-from model import compiled_products, layouts, pointers, tiles, vectors
+from model import compiled_products, layouts, pointers, tiles, vector_tile, vectors
+from model.processor import processor_flags
 
 ASKED = {"thread_number": "omp_get_thread_num", "num_threads": "omp_get_num_threads", "barrier": "GOMP_barrier"}
+VECTOR_FLAGS = {"avx512f", "avx512_bf16"}  # what vectors.py and vector_tile.py look at
 Kernel = Callable[[Any], None]
 _logger = logging.getLogger(__name__)
 
@@ -58,6 +60,12 @@ def address(tensor: Tensor | None) -> int:
     """Where its numbers begin; 0 for none."""
     assert tensor is None or tensor.is_contiguous()
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def layout(matrix: Tensor) -> tuple[int, bool]:
+    """Numbers from row to row as they lie there, and whether those are the columns of the matrix."""
+    along, across = matrix.stride()
+    return (along, False) if across == 1 else (across, True)
 
 
 def run_for(
@@ -96,10 +104,10 @@ def machine_code(function: Kernel) -> Any:
     in the user's folder for such things.
 
     There numba looks whether the function's own file has changed, but not whether what it is made of has, nor what
-    Linux permits, so that stands in the name.
+    may be used of the processor, so that stands in the name.
     """
-    sources = "".join(map(inspect.getsource, (compiled_products, layouts, pointers, tiles, vectors)))
-    sources += str(tiles.AVAILABLE)
+    sources = "".join(map(inspect.getsource, (compiled_products, layouts, pointers, tiles, vector_tile, vectors)))
+    sources += f"{tiles.AVAILABLE} {sorted(VECTOR_FLAGS & processor_flags())}"
     function.__qualname__ = f"{function.__name__}_{hashlib.sha256(sources.encode()).hexdigest()[:16]}"
     kind = types.void(types.voidptr)
     with event.install_listener("numba:compile", _OnCompiling()):

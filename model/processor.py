@@ -1,5 +1,6 @@
 """What this machine computes with, told without loading torch: that takes a second, and a plan needs no more."""
 
+import os
 import re
 from functools import cache
 from importlib.util import find_spec
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+KERNEL_FLAGS = {"fp32": frozenset({"avx2", "fma"}), "bf16": frozenset({"avx512f", "avx512_bf16"})}
 
 
 @cache
@@ -21,8 +23,20 @@ def _told(name: str) -> str:
 
 @cache
 def processor_flags() -> frozenset[str]:
-    """What Linux says that the processor can do, in its words; nothing elsewhere, and of ARM."""
-    return frozenset(_told("flags").split())
+    """What Linux says that the processor can do, in its words; nothing elsewhere, and of ARM. Less what
+    ONEDNN_MAX_CPU_ISA rules out: the variable holds PyTorch's own products to older instructions, so that a mixed
+    cluster computes the same everywhere, or to see how fast another processor would be."""
+    return frozenset(flag for flag in _told("flags").split() if not _is_ruled_out(flag))
+
+
+def _is_ruled_out(flag: str) -> bool:
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if most in {"", "DEFAULT", "ALL"} or "AMX" in most or most.startswith("AVX10_2"):
+        return False
+    wide, bf16 = most.startswith(("AVX512", "AVX10")), most.endswith(("BF16", "FP16")) or most.startswith("AVX10")
+    if flag.startswith("avx512"):
+        return not (bf16 if flag == "avx512_bf16" else wide)
+    return flag.startswith("amx") or (flag in {"avx2", "fma"} and most in {"SSE41", "AVX"})
 
 
 @cache
@@ -42,7 +56,7 @@ def has_fast_bf16_products() -> bool:
 def has_kernels(format: Literal["fp32", "bf16"]) -> bool:
     """Whether this layer's machine code can be had for numbers of the format: numba is installed, and the processor has
     the vectors that it is written for."""
-    return ("avx512_bf16" if format == "bf16" else "avx512f") in processor_flags() and find_spec("numba") is not None
+    return KERNEL_FLAGS[format] <= processor_flags() and find_spec("numba") is not None
 
 
 @cache

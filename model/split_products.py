@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.machine_code import plan_of, run
+from model.machine_code import layout, plan_of, run
 from model.product_kernels import EDGE, HIGHEST, LONGEST, PASS, PRODUCT, multiply_fp32
 from model.tiles import NUMBERS, PARTS
 
@@ -15,7 +15,7 @@ def split_product(a: Tensor, b: Tensor, out: Tensor, adds: bool = False) -> Tens
     `out`, and along the rows or the columns of a and b."""
     M, K, N, threads, half = *a.shape, b.shape[1], torch.get_num_threads(), torch.bfloat16
     depth, columns = (-(-min(size, most) // EDGE) * EDGE for size, most in ((K, LONGEST), (N, PASS)))
-    (a_stride, a_turned), (b_stride, b_turned) = _layout(a), _layout(b)
+    (a_stride, a_turned), (b_stride, b_turned) = layout(a), layout(b)
     rooms = {
         "left": torch.empty(threads, PARTS * HIGHEST * depth, dtype=half),
         "right": torch.empty(threads, PARTS * columns * depth, dtype=half),
@@ -29,9 +29,3 @@ def split_product(a: Tensor, b: Tensor, out: Tensor, adds: bool = False) -> Tens
     )  # fmt: skip
     run(multiply_fp32, plan, threads)
     return out
-
-
-def _layout(matrix: Tensor) -> tuple[int, bool]:
-    """Numbers from row to row as they lie there, and whether those are the columns of the matrix."""
-    along, across = matrix.stride()
-    return (along, False) if across == 1 else (across, True)

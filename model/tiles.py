@@ -1,6 +1,6 @@
 """Products of 16 × 16 blocks of bf16 on the processor's matrix unit (Intel AMX), for code that numba compiles.
 
-`multiplies` tells where `add_block` may be called. A thread calls `begin` before its first block and `end` after its
+`multiplies` tells where `add_blocks` may be called. A thread calls `begin` before its first block and `end` after its
 last.
 """
 
@@ -11,7 +11,7 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -104,24 +104,56 @@ def _multiply(
                 call_llvm(builder, "llvm.x86.tdpbf16ps", VOID, register, one, other)
 
 
-@intrinsic
-def add_block(
-    typing: Any, depth: Any, x: Any, x_stride: Any, panel: Any, initial: Any, initial_stride: Any, y: Any, y_stride: Any
+@intrinsic(prefer_literal=True)
+def add_blocks(
+    typing: Any, high: Any, wide: Any, depth: Any, x: Any, x_stride: Any, panels: Any, apart: Any, initial: Any,
+    initial_stride: Any, y: Any, y_stride: Any,
 ) -> Any:  # fmt: skip
-    """y (16, 16) fp32 = initial + x (16, depth) · panel (depth/2, 16, 2), both bf16; depth a multiple of 32."""
+    """y (16 · high, 16 · wide) fp32 = initial + x (16 · high, depth) · panels (depth/2, 16, 2), `apart` numbers from
+    one to the next, both bf16; depth a multiple of 32. high, wide: literals 1 or 2, for what is loaded serves two
+    products."""
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        length, left, left_step, right, first, first_step, target, target_step = given
-        sums = REGISTERS[0]
-        _load(builder, sums, first, _times(builder, first_step, 4))
-        _multiply(builder, [[sums]], length, [left], _times(builder, left_step, 2), [right])
-        stride = _times(builder, target_step, 4)
-        call_llvm(builder, "llvm.x86.tilestored64", VOID, sums, _bytes(builder, target), stride)
+        _, _, length, left, left_step, right, between, first, first_step, target, target_step = given
+        rows, columns = range(high.literal_value), range(wide.literal_value)
+        sums = [[REGISTERS[2 * row + column] for column in columns] for row in rows]
+
+        def places(start: Any, step: Any) -> list[tuple[Any, Any]]:
+            return [
+                (sums[row][column], builder.gep(start, [builder.add(_times(builder, step, LANES * row), part)]))
+                for row in rows
+                for column, part in ((column, ir.Constant(LONG, LANES * column)) for column in columns)
+            ]
+
+        for register, place in places(first, first_step):
+            _load(builder, register, place, _times(builder, first_step, 4))
+        lefts = [builder.gep(left, [_times(builder, left_step, LANES * row)]) for row in rows]
+        rights = [builder.gep(right, [_times(builder, between, column)]) for column in columns]
+        _multiply(builder, sums, length, lefts, _times(builder, left_step, 2), rights)
+        for register, place in places(target, target_step):
+            stride = _times(builder, target_step, 4)
+            call_llvm(builder, "llvm.x86.tilestored64", VOID, register, _bytes(builder, place), stride)
         return context.get_dummy_value()
 
-    assert x == panel == HALVES and initial == y == WORDS
+    assert x == panels == HALVES and initial == y == WORDS
     i = types.int64
-    return types.void(i, x, i, panel, initial, i, y, i), code
+    return types.void(high, wide, i, x, i, panels, i, initial, i, y, i), code
+
+
+@njit(nogil=True, error_model="numpy")
+def add_up_to_four(
+    high: Any, wide: Any, depth: Any, x: Any, x_stride: Any, panels: Any, apart: Any, initial: Any,
+    initial_stride: Any, y: Any, y_stride: Any,
+) -> None:  # fmt: skip
+    """`add_blocks` of two blocks of rows if `high`, else one, and of two of columns if `wide`."""
+    if high and wide:
+        add_blocks(2, 2, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+    elif high:
+        add_blocks(2, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+    elif wide:
+        add_blocks(1, 2, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+    else:
+        add_blocks(1, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
 
 
 @intrinsic

@@ -11,10 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from model.pointers import HALVES, INT, WORDS, call_llvm, fetch_ahead, repeated
+from model.pointers import INT, WORDS, call_llvm, repeated
 from model.processor import processor_flags
 
 LANES = 16  # numbers of a vector: a register of AVX-512
@@ -60,7 +59,7 @@ def _same(kind: Any, value: float) -> Any:
     return ir.Constant(kind, [value] * LANES)
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return call_llvm(builder, "llvm.fma.v16f32", FLOATS, a, b, c)
 
 
@@ -76,11 +75,11 @@ def _folded(builder: Any, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
     return builder.extract_element(vector, ir.Constant(INT, 0))
 
 
-def _load(builder: Any, kind: Any, pointer: Any, index: Any) -> Any:
+def read(builder: Any, kind: Any, pointer: Any, index: Any) -> Any:
     return builder.load(builder.bitcast(builder.gep(pointer, [index]), kind.as_pointer()), align=2)
 
 
-def _store(builder: Any, value: Any, pointer: Any, index: Any) -> None:
+def write(builder: Any, value: Any, pointer: Any, index: Any) -> None:
     builder.store(value, builder.bitcast(builder.gep(pointer, [index]), value.type.as_pointer()), align=2)
 
 
@@ -90,8 +89,8 @@ def load(typing: Any, pointer: Any, index: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         if pointer == WORDS:
-            return _load(builder, FLOATS, *given)
-        bits = builder.zext(_load(builder, SHORTS, *given), INTS)
+            return read(builder, FLOATS, *given)
+        bits = builder.zext(read(builder, SHORTS, *given), INTS)
         return builder.bitcast(builder.shl(bits, _same(INTS, 16)), FLOATS)
 
     return VECTOR(pointer, types.int64), code
@@ -115,7 +114,7 @@ def store(typing: Any, pointer: Any, index: Any, vector: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         target, at, value = given
         stored = value if pointer == WORDS else builder.trunc(_rounded(builder, value), SHORTS)
-        _store(builder, stored, target, at)
+        write(builder, stored, target, at)
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, VECTOR), code
@@ -128,11 +127,11 @@ def store_two(typing: Any, pointer: Any, index: Any, first: Any, second: Any) ->
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         target, at, a, b = given
         if pointer == WORDS:
-            _store(builder, a, target, at)
-            _store(builder, b, target, builder.add(at, ir.Constant(at.type, LANES)))
+            write(builder, a, target, at)
+            write(builder, b, target, builder.add(at, ir.Constant(at.type, LANES)))
         else:
             upper = builder.shl(_rounded(builder, b), _same(INTS, 16))
-            _store(builder, builder.or_(_rounded(builder, a), upper), target, at)
+            write(builder, builder.or_(_rounded(builder, a), upper), target, at)
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, VECTOR, VECTOR), code
@@ -145,12 +144,12 @@ def copy_two(typing: Any, pointer: Any, index: Any, source: Any, first: Any, sec
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         target, at, rows, one, other = given
         if pointer == WORDS:
-            _store(builder, _load(builder, FLOATS, rows, one), target, at)
+            write(builder, read(builder, FLOATS, rows, one), target, at)
             second_row = builder.add(at, ir.Constant(at.type, LANES))
-            _store(builder, _load(builder, FLOATS, rows, other), target, second_row)
+            write(builder, read(builder, FLOATS, rows, other), target, second_row)
         else:
-            lower, upper = (builder.zext(_load(builder, SHORTS, rows, place), INTS) for place in (one, other))
-            _store(builder, builder.or_(lower, builder.shl(upper, _same(INTS, 16))), target, at)
+            lower, upper = (builder.zext(read(builder, SHORTS, rows, place), INTS) for place in (one, other))
+            write(builder, builder.or_(lower, builder.shl(upper, _same(INTS, 16))), target, at)
         return context.get_dummy_value()
 
     assert pointer == source
@@ -165,8 +164,8 @@ def load_one(typing: Any, pointer: Any, index: Any, which: Any) -> Any:
         source, at, _ = given
         second = which.literal_value
         if pointer == WORDS:
-            return _load(builder, FLOATS, source, builder.add(at, ir.Constant(at.type, LANES * second)))
-        bits = _load(builder, INTS, source, at)
+            return read(builder, FLOATS, source, builder.add(at, ir.Constant(at.type, LANES * second)))
+        bits = read(builder, INTS, source, at)
         upper = builder.and_(bits, _same(INTS, 0xFFFF0000)) if second else builder.shl(bits, _same(INTS, 16))
         return builder.bitcast(upper, FLOATS)
 
@@ -185,7 +184,7 @@ def transpose(typing: Any, source: Any, step: Any, target: Any) -> Any:
         def at(count: Any, row: int) -> Any:
             return builder.mul(count, ir.Constant(count.type, row))
 
-        rows = [_load(builder, INTS, start, at(between, row)) for row in range(LANES)]
+        rows = [read(builder, INTS, start, at(between, row)) for row in range(LANES)]
         for bit in (1, 2, 4, 8):
             for row in (row for row in range(LANES) if not row & bit):
                 a, b = rows[row], rows[row | bit]
@@ -193,7 +192,7 @@ def transpose(typing: Any, source: Any, step: Any, target: Any) -> Any:
                     lanes = [lane + shift if not lane & bit else LANES + lane - bit + shift for lane in range(LANES)]
                     rows[place] = builder.shuffle_vector(a, b, ir.Constant(INTS, lanes))
         for row, vector in enumerate(rows):
-            _store(builder, vector, end, ir.Constant(ir.IntType(64), row * LANES * size))
+            write(builder, vector, end, ir.Constant(ir.IntType(64), row * LANES * size))
         return context.get_dummy_value()
 
     return types.void(source, types.int64, target), code
@@ -223,7 +222,7 @@ def subtract(typing: Any, a: Any, b: Any) -> Any:
 @intrinsic
 def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """a · b + c, rounded once."""
-    return VECTOR(VECTOR, VECTOR, VECTOR), lambda context, builder, signature, given: _fma(builder, *given)
+    return VECTOR(VECTOR, VECTOR, VECTOR), lambda context, builder, signature, given: fused(builder, *given)
 
 
 @intrinsic
@@ -277,13 +276,13 @@ def exp(typing: Any, vector: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         (x,) = given
         shift = _same(FLOATS, 12582912.0)
-        shifted = _fma(builder, x, _same(FLOATS, 1.4426950408889634), shift)
+        shifted = fused(builder, x, _same(FLOATS, 1.4426950408889634), shift)
         n = builder.fsub(shifted, shift)
-        f = _fma(builder, n, _same(FLOATS, -0.693145751953125), x)
-        f = _fma(builder, n, _same(FLOATS, -1.42860677e-06), f)
+        f = fused(builder, n, _same(FLOATS, -0.693145751953125), x)
+        f = fused(builder, n, _same(FLOATS, -1.42860677e-06), f)
         sums = _same(FLOATS, 1 / 5040)
         for factor in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
-            sums = _fma(builder, sums, f, _same(FLOATS, factor))
+            sums = fused(builder, sums, f, _same(FLOATS, factor))
         exponent = builder.add(builder.bitcast(shifted, INTS), _same(INTS, 127 - 0x4B400000))
         power = builder.bitcast(builder.shl(exponent, _same(INTS, 23)), FLOATS)
         found = builder.fmul(sums, power)
@@ -292,47 +291,3 @@ def exp(typing: Any, vector: Any) -> Any:
         return builder.select(large, _same(FLOATS, float("inf")), found)
 
     return VECTOR(VECTOR), code
-
-
-@intrinsic(prefer_literal=True)
-def tile(
-    typing: Any, rows: Any, depth: Any, x: Any, x_stride: Any, panel: Any, ahead: Any, initial: Any,
-    initial_stride: Any, y: Any, y_stride: Any,
-) -> Any:  # fmt: skip
-    """Some rows of a product in 16 columns: y = initial + x · panel, with panel (depth, 16) or (depth/2, 16, 2) in
-    bf16. rows: a literal. ahead: how many numbers of the panel before their turn they are asked for from memory."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, end, x_start, x_step, columns, far, begin, begin_step, target, target_step = given
-        pairs = x == HALVES
-
-        def starts(pointer: Any, step: Any) -> list[Any]:
-            return [
-                builder.gep(pointer, [builder.mul(step, ir.Constant(step.type, row))])
-                for row in range(rows.literal_value)
-            ]
-
-        none = ir.Constant(end.type, 0)
-        sums = [cgutils.alloca_once(builder, FLOATS) for _ in range(rows.literal_value)]
-        for sum_, row in zip(sums, starts(begin, begin_step), strict=True):
-            builder.store(_load(builder, FLOATS, row, none), sum_)
-        factors = starts(x_start, x_step)
-        step = ir.Constant(end.type, 2 if pairs else 1)
-        with cgutils.for_range_slice(builder, none, end, step, end.type) as (place, _):
-            at = builder.mul(place, ir.Constant(place.type, LANES))
-            weights = _load(builder, INTS if pairs else FLOATS, columns, at)
-            fetch_ahead(builder, builder.gep(columns, [builder.add(at, far)]))
-            for sum_, row in zip(sums, factors, strict=True):
-                factor = repeated(builder, _load(builder, INT if pairs else FLOAT, row, place), LANES)
-                if pairs:
-                    factor, both = builder.bitcast(factor, BFLOATS), builder.bitcast(weights, BFLOATS)
-                    product = call_llvm(builder, DOT_OF_PAIRS, FLOATS, builder.load(sum_), factor, both)
-                else:
-                    product = _fma(builder, factor, weights, builder.load(sum_))
-                builder.store(product, sum_)
-        for sum_, row in zip(sums, starts(target, target_step), strict=True):
-            _store(builder, builder.load(sum_), row, none)
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(rows, i, x, i, panel, i, initial, i, y, i), code

@@ -119,6 +119,27 @@ def test_bf16_is_chosen_where_it_is_faster_than_fp32(
 
 
 @pytest.mark.parametrize(
+    ("most", "left"),
+    [
+        ("", "amx_bf16 amx_tile avx avx2 avx512_bf16 avx512f fma"),
+        ("ALL", "amx_bf16 amx_tile avx avx2 avx512_bf16 avx512f fma"),
+        ("AVX512_CORE_AMX", "amx_bf16 amx_tile avx avx2 avx512_bf16 avx512f fma"),
+        ("avx512_core_bf16", "avx avx2 avx512_bf16 avx512f fma"),
+        ("AVX512_CORE_FP16", "avx avx2 avx512_bf16 avx512f fma"),
+        ("AVX512_CORE", "avx avx2 avx512f fma"),
+        ("AVX2", "avx avx2 fma"),
+        ("AVX", "avx"),
+        ("SSE41", "avx"),
+    ],
+)
+def test_what_torch_is_kept_from_is_not_used_here(monkeypatch: pytest.MonkeyPatch, most: str, left: str) -> None:
+    every = "avx avx2 fma avx512f avx512_bf16 amx_tile amx_bf16"
+    monkeypatch.setattr(processor, "_told", {"flags": every}.__getitem__)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert processor.processor_flags.__wrapped__() == set(left.split())
+
+
+@pytest.mark.parametrize(
     ("says", "built"),
     [("cuda: Optional[str] = None\nhip: Optional[str] = None\n", False), ("cuda: Optional[str] = '13.0'\n", True),
      ("cuda: Optional[str] = None\nhip: Optional[str] = \"6.4\"\n", True)],

@@ -52,12 +52,15 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("model/decoding.py", "fuse"): MODELS - {"reward"},
     ("model/compiled_kernels.py", "attend"): MODELS - {"reward"},
     ("model/compiled_products.py", "columns"): MODELS,
+    ("model/compiled_products.py", "_multiply_panels"): MODELS,
+    ("model/vector_tile.py", "tile"): MODELS,
+    ("model/widened_kernels.py", "lay_out"): MODELS,
     ("model/vectors.py", "swap_neighbours"): MODELS,
     ("model/vectors.py", "exp"): {*MODELS, *DATA, "clean", "decontaminate"},  # languages are told with it
     ("model/pointers.py", "moved"): MODELS,
     ("model/attention_kernels.py", "derive"): MODELS,
     ("model/layouts.py", "_product"): MODELS,
-    ("model/tiles.py", "add_block"): MODELS,
+    ("model/tiles.py", "add_blocks"): MODELS,
     # How text is processed.
     ("tasks/text/minhash.py", "signatures"): {"collect", "pair", "deduplicate"},  # what is forgotten is known by them
     ("tasks/text/wording.py", "words_of"): {"pair", "decontaminate", "evaluate"},

@@ -9,13 +9,11 @@ from model import generation, machine_code
 from model.config import ModelConfig
 from model.decoding import Decoder
 from model.generation import decoder_for, generate
-from model.processor import processor_flags
 from model.sampling import GREEDY, Sampling
 from model.transformer import Transformer
+from tests.kernels import PRECISIONS, needs_bf16, needs_kernels
 
-pytestmark = pytest.mark.skipif("avx512f" not in processor_flags(), reason="made for AVX-512")
-needs_bf16 = pytest.mark.skipif("avx512_bf16" not in processor_flags(), reason="this processor has no bf16 products")
-PRECISIONS = ("fp32", pytest.param("bf16", marks=needs_bf16))
+pytestmark = needs_kernels
 V = 70  # not a whole number of vectors
 VARIANTS = {
     "llama": {},

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.processor import has_kernels
 from model.rope_scaling import RopeScaling
 from model.rotary import rotary_tables, whole_width
 from model.transformer import Transformer
+from tests.kernels import FORMATS, IN_BF16, needs_bf16, needs_kernels
 
 fused = pytest.importorskip("model.fused")
-pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
+pytestmark = needs_kernels
 
 SMALL = {"hidden_size": 96, "intermediate_size": 80, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
 WIDE = {"hidden_size": 48, "intermediate_size": 32, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 160}
@@ -120,6 +120,7 @@ def test_fp32_is_the_plain_path_in_float64(case):
     assert not far
 
 
+@needs_bf16
 @pytest.mark.parametrize("case", CASES)
 def test_bf16_is_as_near_to_float64_as_the_plain_path(case):
     sizes, *given = CASES[case]
@@ -134,7 +135,7 @@ def test_bf16_is_as_near_to_float64_as_the_plain_path(case):
 
 
 @pytest.mark.parametrize("threads", [1, 3, 5])
-@pytest.mark.parametrize("format", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("format", FORMATS)
 def test_what_comes_out_does_not_depend_on_the_number_of_threads(threads, format):
     """Bytes of each function by itself: torch's products between them may differ."""
     random = torch.Generator().manual_seed(0)
@@ -208,7 +209,7 @@ def test_no_rows():
     assert hidden.shape == (0, 5, 96)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", IN_BF16)
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
 def test_what_is_not_finite_stays_so(number, bf16):
     model = model_of(SMALL)

@@ -11,11 +11,11 @@ import torch
 from model import processor, tiles
 from model.acceleration import accelerated
 from model.config import ModelConfig
-from model.processor import has_kernels
 from model.transformer import Transformer
+from tests.kernels import IN_BF16, needs_kernels
 
 pytest.importorskip("numba")
-pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
+pytestmark = needs_kernels
 SIZES = {
     "vocab_size": 48, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "max_position_embeddings": 64,
@@ -27,9 +27,9 @@ def by_kernels(model):
     return "Normalised" in model.hidden(IDS).grad_fn.name()
 
 
-def test_sizes_and_features_that_kernels_were_made_for():
-    assert by_kernels(Transformer(ModelConfig(**SIZES)))
-    with torch.autocast("cpu", torch.bfloat16):
+@pytest.mark.parametrize("bf16", IN_BF16)
+def test_sizes_and_features_that_kernels_were_made_for(bf16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         assert by_kernels(Transformer(ModelConfig(**SIZES)))
 
 
@@ -65,7 +65,7 @@ def test_without_numba_the_plain_path(monkeypatch):
         processor.has_kernels.cache_clear()
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", IN_BF16)
 def test_layers_computed_again_give_the_same_bytes(bf16):
     gradients = []
     for again in (False, True):

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from model.muon import EPSILON, Muon
-from model.processor import has_kernels
+from tests.kernels import needs_bf16, needs_kernels
 
 GatheredMatrices = pytest.importorskip("model.gathered").GatheredMatrices
-pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
+pytestmark = needs_kernels
 
 SHAPES = [(32, 48), (48, 32), (32, 32), (32, 48), (16, 80), (80, 16)]
 
@@ -28,7 +28,9 @@ def trained(dtype, steps=3):
     return parameters, [optimizer.state[parameter]["momentum_buffer"] for parameter in parameters]
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float32, 1e-5), pytest.param(torch.bfloat16, 2e-3, marks=needs_bf16)]
+)
 def test_steps_are_those_by_torch(dtype, precision, monkeypatch):
     """A step moves weights by about 0.004."""
     ours, our_buffers = trained(dtype)
@@ -39,7 +41,9 @@ def test_steps_are_those_by_torch(dtype, precision, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(32, 48), (48, 32), (32, 32)], ids=["wide", "tall", "square"])
-@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float32, 1e-6), pytest.param(torch.bfloat16, 2**-8, marks=needs_bf16)]
+)
 def test_directions_of_norm_1_go_in_and_come_out(shape, dtype, precision):
     parameters, gradients, buffers = (matrices([shape] * 3, seed) for seed in range(3))
     moved = [buffer.lerp(gradient, 0.1) for buffer, gradient in zip(buffers, gradients, strict=True)]

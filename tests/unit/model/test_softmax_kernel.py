@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from model.losses import cross_entropy
-from model.processor import has_kernels
+from tests.kernels import FORMATS, IN_BF16, needs_bf16, needs_kernels
 
 fused = pytest.importorskip("model.fused")
-pytestmark = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
+pytestmark = needs_kernels
 
 TARGETS = torch.tensor([0, 15, 16, 47, 5, 31, 40])
 
@@ -25,7 +25,9 @@ def expected(logits, targets, share, z_loss):
 
 
 @pytest.mark.parametrize("z_loss", [0.0, 0.3])
-@pytest.mark.parametrize(("format", "precision"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize(
+    ("format", "precision"), [(torch.float32, 1e-6), pytest.param(torch.bfloat16, 2**-8, marks=needs_bf16)]
+)
 def test_losses_and_gradients(format, precision, z_loss):
     logits, share = case(format)
     share[2] = 0
@@ -44,7 +46,7 @@ def test_large_logits(scale):
     torch.testing.assert_close(logits.double(), gradient, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("format", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
 @pytest.mark.parametrize("column", [0, 20, 47])
 def test_a_number_that_is_not_finite_reaches_the_loss_of_its_row(format, number, column):
@@ -77,7 +79,7 @@ def test_no_rows():
 
 
 @pytest.mark.parametrize("format", [torch.float32, torch.float64])
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", IN_BF16)
 def test_the_loss_of_weights_in_either_format(format, bf16, monkeypatch):
     random = torch.Generator().manual_seed(0)
     hidden = torch.randn(40, 8, generator=random, dtype=format, requires_grad=True)

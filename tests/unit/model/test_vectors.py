@@ -79,20 +79,29 @@ def test_two_rows_lie_one_after_the_other_or_in_pairs_of_bf16_and_come_back():
 
 @pytest.mark.skipif(not tiles.AVAILABLE, reason="no matrix unit for bf16 (Intel AMX) that Linux gives")
 @pytest.mark.parametrize("depth", [32, 96])
-def test_a_block_of_a_product_on_the_matrix_unit(depth):
+@pytest.mark.parametrize(("high", "wide"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_blocks_of_a_product_on_the_matrix_unit(high, wide, depth):
     @njit
-    def add_block(depth, x, step, panel, initial, initial_step, y, y_step):
+    def add_blocks(depth, x, step, panels, apart, initial, initial_step, y, y_step):
         tiles.begin(halves(0))
-        tiles.add_block(depth, halves(x), step, halves(panel), words(initial), initial_step, words(y), y_step)
+        tiles.add_up_to_four(
+            high == 2, wide == 2, depth, halves(x), step, halves(panels), apart, words(initial), initial_step,
+            words(y), y_step,
+        )  # fmt: skip
         tiles.end(halves(0))
 
-    random = torch.Generator().manual_seed(0)
-    x = torch.randn(16, depth + 8, generator=random).bfloat16()
-    matrix = torch.randn(depth, 16, generator=random).bfloat16()
-    panel = matrix.view(depth // 2, 2, 16).transpose(1, 2).contiguous()
-    initial, y = torch.randn(16, 20, generator=random), torch.full((16, 24), 7.0)
-    add_block(depth, x.data_ptr(), depth + 8, panel.data_ptr(), initial.data_ptr(), 20, y.data_ptr(), 24)
-    torch.testing.assert_close(y[:, :16], initial[:, :16] + x[:, :depth].float() @ matrix.float())
-    assert (y[:, 16:] == 7).all()
-    add_block(depth, x.data_ptr(), depth + 8, panel.data_ptr(), initial.data_ptr(), 0, y.data_ptr(), 24)
-    torch.testing.assert_close(y[:, :16], initial[0, :16] + x[:, :depth].float() @ matrix.float())
+    random, rows, columns = torch.Generator().manual_seed(0), 16 * high, 16 * wide
+    x = torch.randn(rows, depth + 8, generator=random).bfloat16()
+    matrix = torch.randn(depth, columns, generator=random).bfloat16()
+    panels = torch.full((wide, depth + 2, 16), 9.0).bfloat16()
+    panels[:, :depth] = matrix.view(depth // 2, 2, wide, 16).permute(2, 0, 3, 1).reshape(wide, depth, 16)
+    initial, y = torch.randn(rows, columns + 4, generator=random), torch.full((rows, columns + 8), 7.0)
+    expected = x[:, :depth].float() @ matrix.float()
+    for step in (columns + 4, 0):
+        add_blocks(
+            depth, x.data_ptr(), depth + 8, panels.data_ptr(), panels.stride(0), initial.data_ptr(), step,
+            y.data_ptr(), columns + 8,
+        )  # fmt: skip
+        before = initial[:, :columns] if step else initial[0, :columns]
+        torch.testing.assert_close(y[:, :columns], before + expected)
+        assert (y[:, columns:] == 7).all()

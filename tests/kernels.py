@@ -1,0 +1,12 @@
+"""Marks of tests of machine code, which is not for every processor; see `model.processor.has_kernels`."""
+
+import pytest
+import torch
+
+from model.processor import has_kernels
+
+needs_kernels = pytest.mark.skipif(not has_kernels("fp32"), reason="the processor has no vectors for machine code")
+needs_bf16 = pytest.mark.skipif(not has_kernels("bf16"), reason="the processor has no vectors for machine code in bf16")
+PRECISIONS = ["fp32", pytest.param("bf16", marks=needs_bf16)]
+FORMATS = [torch.float32, pytest.param(torch.bfloat16, marks=needs_bf16)]
+IN_BF16 = [False, pytest.param(True, marks=needs_bf16)]
