@@ -26,6 +26,14 @@ def panels(matrix: Tensor) -> Tensor:
     return blocks.unflatten(-2, (-1, 2)).mT if matrix.dtype == torch.bfloat16 else blocks
 
 
+def laid_out(weight: Tensor) -> Tensor:
+    """`panels` of a matrix (N, K); a pair of bf16 is moved as one number, in half of the time."""
+    if weight.dtype != torch.bfloat16:
+        return panels(weight).contiguous()
+    pairs = panels(weight.view(torch.int32)).contiguous()  # (N/16, K/2, 16)
+    return pairs.view(torch.bfloat16).unflatten(-1, (LANES, 2))
+
+
 def whole(rows: int) -> int:
     """So many rows and those up to a multiple of 16, which products may read and write; see `multiply_panels`."""
     return -(-rows // LANES) * LANES
@@ -40,7 +48,7 @@ class PanelMatrix(Matrix):
         self.out_features = weight.shape[0]
         weight = pad(weight, (0, 0, 0, -len(weight) % LANES)).to(self.format)
         self.width, self.depth = weight.shape
-        self.weight = panels(weight).contiguous()
+        self.weight = laid_out(weight)
         self.zeros = torch.zeros(self.width)
 
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -117,7 +125,8 @@ class CompiledDecoder(Decoder):
 
     def _allocate(self, B: int, T: int, max_new_tokens: int) -> None:
         capacity = -(-(T + max_new_tokens) // LANES) * LANES
-        self.cache = torch.zeros(len(self.layers), 2, B, self.G, capacity * self.D, dtype=self.cached)
+        self.cache = torch.empty(len(self.layers), 2, B, self.G, capacity * self.D, dtype=self.cached)
+        self.cache[:, 1] = 0  # values not yet written are multiplied by odds of 0
         self._bind()
 
     def _keep(self, number: int, k: Tensor, v: Tensor) -> None:

@@ -8,10 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import tiles
 from model.machine_code import Kernel, address, plan_of, run, run_for
 from model.muon_kernels import MATRICES, SCRATCH, apply_bf16, apply_fp32, gather_bf16, gather_fp32
-from model.newton_schulz_kernels import EDGE, ITERATION, NUMBERS, iterate_bf16
+from model.newton_schulz_kernels import EDGE, ITERATION, NUMBERS, iterate_bf16, iterate_fp32
+
+ZEROS = torch.zeros(EDGE)
+LARGEST = 9 << 20  # bytes; with twice as many, torch's products are as fast in fp32, and faster in bf16
+
+
+def _whole(size: int) -> int:
+    return -(-size // EDGE) * EDGE
+
+
+def _room(rows: int, columns: int) -> int:
+    """How many numbers a thread works in; see ITERATION."""
+    R, C = _whole(rows), _whole(columns)
+    return 3 * R * R + 2 * R * C
 
 
 class GatheredMatrices:
@@ -41,23 +53,24 @@ class GatheredMatrices:
         """Moves the buffers, and fills the batch with directions of norm 1: gradients led on by momentum (Nesterov)."""
         self._run((gather_fp32, gather_bf16), momentum=momentum, epsilon=epsilon)
 
-    def fits_tiles(self) -> bool:
-        """Whether `newton_schulz` can be called: the processor has the unit, and there is a matrix for each thread."""
-        on_tiles = tiles.AVAILABLE and self.batch.dtype == torch.bfloat16
-        return on_tiles and len(self.batch) >= torch.get_num_threads()
+    def is_for_threads(self) -> bool:
+        """Whether `newton_schulz` is faster than torch: there is a matrix for each thread, and it is not too large for
+        the caches."""
+        bytes_each = _room(*self.batch.shape[1:]) * self.batch.element_size()
+        return len(self.batch) >= torch.get_num_threads() and bytes_each <= LARGEST
 
     def newton_schulz(self, coefficients: tuple[float, float, float], iterations: int) -> None:
         """Replaces the batch as `model.muon.newton_schulz` does."""
         count, rows, columns = self.batch.shape
         a, b, c = coefficients
-        R, C = (-(-size // EDGE) * EDGE for size in (rows, columns))
+        R, C = _whole(rows), _whole(columns)
         threads = torch.get_num_threads()
-        formatted, numbers = self.batch.new_empty(threads, 3 * R * R + 2 * R * C), torch.empty(threads, NUMBERS)
+        formatted, numbers = self.batch.new_empty(threads, _room(rows, columns)), torch.empty(threads, NUMBERS)
         plan = plan_of(
             ITERATION, count=count, rows=rows, columns=columns, R=R, C=C, batch=self.batch, iterations=iterations,
-            formatted=formatted, numbers=numbers, a=a, b=b, c=c,
+            formatted=formatted, numbers=numbers, zeros=ZEROS, a=a, b=b, c=c,
         )  # fmt: skip
-        run(iterate_bf16, plan, threads)
+        run(iterate_fp32 if self.batch.dtype == torch.float32 else iterate_bf16, plan, threads)
 
     def apply(self, kept: float, size: float) -> None:
         """parameter = kept · parameter + size · its matrix of the batch."""

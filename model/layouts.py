@@ -38,16 +38,22 @@ def _product(
         initial_step: Any, y: Any, y_step: Any,
     ) -> None:  # fmt: skip
         whole = width // WIDE * WIDE
-        for row in range(0, rows, HIGH):
-            left, first, target = moved(x, row * x_step), moved(initial, row * initial_step), moved(y, row * y_step)
-            for column in range(0, whole, WIDE):
-                panel = moved(panels, column // LANES * apart)
-                before, place = moved(first, column), moved(target, column)
-                tile(HIGH, PANELS, depth, left, x_step, 1, panel, apart, 0, before, initial_step, place, y_step)
-            for column in range(whole, width, LANES):
-                panel = moved(panels, column // LANES * apart)
-                before, place = moved(first, column), moved(target, column)
-                tile(HIGH, 1, depth, left, x_step, 1, panel, 0, 0, before, initial_step, place, y_step)
+        for column in range(0, whole, WIDE):
+            panel = moved(panels, column // LANES * apart)
+            for row in range(0, rows, HIGH):
+                before, target = moved(initial, row * initial_step + column), moved(y, row * y_step + column)
+                tile(
+                    HIGH, PANELS, depth, moved(x, row * x_step), x_step, 1, panel, apart, 0, before, initial_step,
+                    target, y_step,
+                )  # fmt: skip
+        for column in range(whole, width, LANES):
+            panel = moved(panels, column // LANES * apart)
+            for row in range(0, rows, HIGH):
+                before, target = moved(initial, row * initial_step + column), moved(y, row * y_step + column)
+                tile(
+                    HIGH, 1, depth, moved(x, row * x_step), x_step, 1, panel, apart, 0, before, initial_step, target,
+                    y_step,
+                )  # fmt: skip
 
     def by_tiles(
         rows: Any, depth: Any, x: Any, x_step: Any, width: Any, panels: Any, apart: Any, initial: Any,

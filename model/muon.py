@@ -83,7 +83,7 @@ class Muon(torch.optim.Optimizer):
 
             together = GatheredMatrices(targets, gradients, buffers, shape, group["dtype"])
             together.gather(group["momentum"], EPSILON)
-            if together.fits_tiles():
+            if together.is_for_threads():
                 together.newton_schulz(COEFFICIENTS, ITERATIONS)
             else:
                 together.batch = newton_schulz(together.batch)

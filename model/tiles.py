@@ -156,30 +156,6 @@ def add_up_to_four(
         add_blocks(1, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
 
 
-@intrinsic
-def four_blocks(typing: Any, depth: Any, x: Any, x_stride: Any, panels: Any, y: Any) -> Any:
-    """y (4, 16, 16) fp32 = x (32, depth) · panels (2, depth/2, 16, 2), both bf16: the blocks of 16 rows and 16 columns,
-    row by row. Each block that is loaded serves two products, so that loading keeps up with them."""
-
-    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        length, left, left_step, right, target = given
-        sums = [REGISTERS[0:2], REGISTERS[2:4]]
-        for register in REGISTERS[:4]:
-            call_llvm(builder, "llvm.x86.tilezero", VOID, register)
-        lower = builder.gep(left, [builder.mul(left_step, ir.Constant(LONG, LANES))])
-        other = builder.gep(right, [builder.mul(length, ir.Constant(LONG, LANES))])
-        _multiply(builder, sums, length, [left, lower], _times(builder, left_step, 2), [right, other])
-        for number, register in enumerate(REGISTERS[:4]):
-            place = builder.gep(target, [ir.Constant(LONG, number * LANES * LANES)])
-            stride = ir.Constant(LONG, 4 * LANES)
-            call_llvm(builder, "llvm.x86.tilestored64", VOID, register, _bytes(builder, place), stride)
-        return context.get_dummy_value()
-
-    assert x == panels == HALVES and y == WORDS
-    i = types.int64
-    return types.void(i, x, i, panels, y), code
-
-
 NUMBERS = LANES * DEPTH  # of a block as it is loaded
 PARTS = 3  # numbers of bf16 whose sum is one of fp32
 TERMS = [(0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0)]  # the products of parts that count, each with one of the last
