@@ -3,7 +3,8 @@
 A thread takes one group of one row: its keys, its values, and one after another the heads that look at them. What that
 needs stays in the second-level cache; scores exist for all keys and 16 queries at a time, or backward for 32 keys and
 64 queries (Dao et al. 2022, FlashAttention, sections 3.1 and B.4). They lie with keys as rows: sums over keys are then
-sums of vectors, and what scores multiply next need not be transposed. `like` is a pointer of the format, fp32 or bf16.
+sums of vectors, and what scores multiply next need not be transposed. `stored` is a pointer of the format of what is
+given, `like` of what is multiplied: fp32 or bf16.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from model import tiles
 from model.compiled_products import FAST, record, share, team_of
 from model.layouts import clear, copy, panels_over_columns, panels_over_rows, product, rows_of_panels, turn
 from model.pointers import halves, integers, moved, same_kind, words
+from model.processor import has_fast_bf16_products
 from model.vectors import (
     LANES,
     add,
@@ -35,6 +37,8 @@ from model.vectors import (
 )
 
 ZERO, ONE, NEVER = np.float32(0), np.float32(1), np.float32(-np.inf)
+# What is given as bf16 is multiplied as such, if the processor does that sooner.
+INSIDE, PAIRS = (halves, 2 * LANES) if has_fast_bf16_products() else (words, LANES)
 KEYS, QUERIES = 32, 64  # at most taken at once backward: what is between them stays in the first-level cache
 
 ATTENTION = record(
@@ -47,7 +51,7 @@ one. peaks (B, H, 2, P): of each query the largest score, and 1 / the sum of its
 cos and sin (T, D), or (B, T, D) where `rotations` is T · D and not 0; the first half of the sines is not looked at.
 starts (B, T): the first position that each sees (0: all see the first), at most its own, and no smaller than that of
 the position before. zeros (QUERIES,); triangle (32, 16): minus infinity below the diagonal, else 0. For each thread
-`num_numbers` of fp32 and `num_formatted` of the format to work in."""
+`num_numbers` of fp32 and `num_formatted` of what is multiplied to work in."""
 
 
 @njit(**FAST)
@@ -73,8 +77,8 @@ def weigh(step: Any, b: Any, block: Any, begin: Any, stop: Any, scores: Any, odd
 
 
 @njit(**FAST)
-def attend(step: Any, like: Any, pairs: Any) -> None:
-    """y and peaks. pairs: 16 in fp32, 32 in bf16; of so many keys all are taken or none."""
+def attend(step: Any, stored: Any, like: Any, pairs: Any) -> None:
+    """y and peaks. pairs: 16 if `like` is of fp32, 32 if of bf16; of so many keys all are taken or none."""
     team = team_of(step)
     first, last = share(step.B * step.G, team)
     T, H, G, D, P = step.T, step.H, step.G, step.D, step.P
@@ -88,7 +92,7 @@ def attend(step: Any, like: Any, pairs: Any) -> None:
     tiles.begin(like)
     for item in range(first, last):
         b, g = item // G, item % G
-        qkv = moved(same_kind(step.qkv, like), b * T * width)
+        qkv = moved(same_kind(step.qkv, stored), b * T * width)
         cos, sin = moved(words(step.cos), b * step.rotations), moved(words(step.sin), b * step.rotations)
         clear(keys, T * D, P * D)
         clear(rows, T * D, P * D)
@@ -116,7 +120,7 @@ def attend(step: Any, like: Any, pairs: Any) -> None:
                     store(scores, LANES * LANES, part)
                     for row in range(min(LANES, T - block)):
                         factor, target = repeat(scores[LANES * LANES + row]), ((b * T + block + row) * H + head) * D
-                        store(same_kind(step.y, like), target + i, multiply(load(scores, row * LANES), factor))
+                        store(same_kind(step.y, stored), target + i, multiply(load(scores, row * LANES), factor))
     tiles.end(like)
 
 
@@ -153,12 +157,12 @@ def derive_scores(
 
 
 @njit(**FAST)
-def take_head(step: Any, b: Any, head: Any, like: Any, rows: Any, deltas: Any) -> None:
+def take_head(step: Any, b: Any, head: Any, stored: Any, rows: Any, deltas: Any) -> None:
     """What a head's derivative needs of each query: in rows (P, D) the gradients of y, and deltas (P,), the mean of the
     gradients of its odds."""
     T, H, D = step.T, step.H, step.D
     place = (b * T * H + head) * D
-    dy, y = moved(same_kind(step.dy, like), place), moved(same_kind(step.y, like), place)
+    dy, y = moved(same_kind(step.dy, stored), place), moved(same_kind(step.y, stored), place)
     copy(T, D, dy, H * D, rows, D)
     clear(deltas, T // LANES * LANES, step.P)
     for t in range(T):
@@ -180,7 +184,7 @@ def end_of_sight(step: Any, b: Any, key: Any, pairs: Any) -> Any:
 
 
 @njit(**FAST)
-def derive(step: Any, like: Any, pairs: Any) -> None:
+def derive(step: Any, stored: Any, like: Any, pairs: Any) -> None:
     """dqkv."""
     team = team_of(step)
     first, last = share(step.B * step.G, team)
@@ -201,7 +205,10 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
     tiles.begin(like)
     for item in range(first, last):
         b, g = item // G, item % G
-        qkv, dqkv = moved(same_kind(step.qkv, like), b * T * width), moved(same_kind(step.dqkv, like), b * T * width)
+        qkv, dqkv = (
+            moved(same_kind(step.qkv, stored), b * T * width),
+            moved(same_kind(step.dqkv, stored), b * T * width),
+        )
         cos, sin = moved(words(step.cos), b * step.rotations), moved(words(step.sin), b * step.rotations)
         clear(keys, T * D, size)
         clear(values, T * D, size)
@@ -216,7 +223,7 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
             turn(T, D, moved(qkv, head * D), width, cos, sin, ONE, np.float32(step.scale), rows, D)
             panels_over_rows(P, D, rows, pairs, queries)
             panels_over_columns(P, D, rows, queries_down)
-            take_head(step, b, head, like, rows, deltas)
+            take_head(step, b, head, stored, rows, deltas)
             peaks = moved(words(step.peaks), (b * H + head) * 2 * P)
             panels_over_rows(P, D, rows, pairs, given)
             panels_over_columns(P, D, rows, given_down)
@@ -250,16 +257,16 @@ def derive(step: Any, like: Any, pairs: Any) -> None:
 
 def attend_fp32(plan: Any) -> None:
     """`plan`, here and below: the address of a record."""
-    attend(carray(plan, 1, ATTENTION)[0], words(0), LANES)
+    attend(carray(plan, 1, ATTENTION)[0], words(0), words(0), LANES)
 
 
 def attend_bf16(plan: Any) -> None:
-    attend(carray(plan, 1, ATTENTION)[0], halves(0), 2 * LANES)
+    attend(carray(plan, 1, ATTENTION)[0], halves(0), INSIDE(0), PAIRS)
 
 
 def attended_fp32(plan: Any) -> None:
-    derive(carray(plan, 1, ATTENTION)[0], words(0), LANES)
+    derive(carray(plan, 1, ATTENTION)[0], words(0), words(0), LANES)
 
 
 def attended_bf16(plan: Any) -> None:
-    derive(carray(plan, 1, ATTENTION)[0], halves(0), 2 * LANES)
+    derive(carray(plan, 1, ATTENTION)[0], halves(0), INSIDE(0), PAIRS)

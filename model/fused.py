@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from model.attention_kernels import (
     ATTENTION,
+    INSIDE,
     KEYS,
     QUERIES,
     attend_bf16,
@@ -23,6 +24,7 @@ from model.attention_kernels import (
     attended_fp32,
 )
 from model.machine_code import run_for
+from model.pointers import halves
 from model.precision import product_format
 from model.products import matrix_product
 from model.training_kernels import (
@@ -179,10 +181,10 @@ class _Attended(torch.autograd.Function):
 
 def _memory(like: Tensor, numbers: int, formatted: int) -> dict[str, Tensor | float | None]:
     """What the threads of an attention kernel work in."""
-    threads = torch.get_num_threads()
+    threads, inside = torch.get_num_threads(), like.dtype if INSIDE is halves else torch.float32
     return {
         "numbers": torch.empty(threads, numbers), "num_numbers": numbers,
-        "formatted": like.new_empty(threads, formatted), "num_formatted": formatted,
+        "formatted": torch.empty(threads, formatted, dtype=inside), "num_formatted": formatted,
         "zeros": ZEROS, "triangle": TRIANGLE,
     }  # fmt: skip
 

@@ -21,7 +21,7 @@ from numba.core import event
 from torch import Tensor
 
 from model import compiled_products, layouts, pointers, tiles, vector_tile, vectors
-from model.processor import processor_flags
+from model.processor import has_fast_bf16_products, processor_flags
 
 ASKED = {"thread_number": "omp_get_thread_num", "num_threads": "omp_get_num_threads", "barrier": "GOMP_barrier"}
 VECTOR_FLAGS = {"avx512f", "avx512_bf16"}  # what vectors.py and vector_tile.py look at
@@ -107,7 +107,7 @@ def machine_code(function: Kernel) -> Any:
     may be used of the processor, so that stands in the name.
     """
     sources = "".join(map(inspect.getsource, (compiled_products, layouts, pointers, tiles, vector_tile, vectors)))
-    sources += f"{tiles.AVAILABLE} {sorted(VECTOR_FLAGS & processor_flags())}"
+    sources += f"{tiles.AVAILABLE} {has_fast_bf16_products()} {sorted(VECTOR_FLAGS & processor_flags())}"
     function.__qualname__ = f"{function.__name__}_{hashlib.sha256(sources.encode()).hexdigest()[:16]}"
     kind = types.void(types.voidptr)
     with event.install_listener("numba:compile", _OnCompiling()):

@@ -15,7 +15,7 @@ from model.pointers import halves, moved, words
 from model.vector_tile import HIGH, PANELS, WIDE, tile
 from model.vectors import LANES, add, load, store, transpose
 
-HIGHEST, LONGEST, WIDEST = 128, 256, 256  # rows, depth and columns of what stays in the second-level cache
+HIGHEST, LONGEST, WIDEST = 128, 256, 512  # rows, depth and columns of what stays in the second-level cache
 AHEAD = 256  # numbers between what is multiplied and what is fetched meanwhile
 PRODUCT = record(
     "thread_number", "num_threads", "barrier", "M", "N", "K", "a", "a_stride", "a_turned", "b", "b_stride", "b_turned",

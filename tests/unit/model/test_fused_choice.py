@@ -100,15 +100,20 @@ results = y.detach(), *torch.autograd.grad(y.float().square().sum(), qkv)
 """
 
 
-def test_vectors_give_what_the_matrix_unit_gives(tmp_path):
-    """The vectors in a process of their own, with machine code of its own."""
+@pytest.mark.parametrize("most", ["ALL", "AVX512_CORE_BF16"])
+def test_vectors_give_what_the_matrix_unit_gives(tmp_path, most):
+    """The vectors in a process of their own, with machine code of its own: as where they multiply bf16 fast, and as
+    where they do not."""
     if not tiles.AVAILABLE:
         pytest.skip("the processor has no matrix unit for bf16 (Intel AMX), or Linux does not give it")
     here: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", sys.argv[:1])
         exec(BLOCKS, here)
-    path, environment = tmp_path / "results", {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    path, environment = (
+        tmp_path / "results",
+        {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "ONEDNN_MAX_CPU_ISA": most},
+    )
     script = BLOCKS + f"torch.save(results, {str(path)!r})"
     subprocess.run([sys.executable, "-c", script, "without"], env=environment, check=True)
     for ours, theirs in zip(torch.load(path), here["results"], strict=True):
