@@ -205,10 +205,8 @@ def derive(step: Any, stored: Any, like: Any, pairs: Any) -> None:
     tiles.begin(like)
     for item in range(first, last):
         b, g = item // G, item % G
-        qkv, dqkv = (
-            moved(same_kind(step.qkv, stored), b * T * width),
-            moved(same_kind(step.dqkv, stored), b * T * width),
-        )
+        begin = b * T * width
+        qkv, dqkv = moved(same_kind(step.qkv, stored), begin), moved(same_kind(step.dqkv, stored), begin)
         cos, sin = moved(words(step.cos), b * step.rotations), moved(words(step.sin), b * step.rotations)
         clear(keys, T * D, size)
         clear(values, T * D, size)

@@ -105,8 +105,9 @@ class _Product(torch.autograd.Function):
         dx = _multiplied(gradients[0], _joined(weights, x.dtype)) if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[1:]):
             return dx, *(None for _ in ctx.rows)
-        dmatrix = matrix_product(gradients[0].flatten(0, -2).mT, x.flatten(0, -2))
-        return dx, *(part.to(ctx.format) for part in dmatrix.split(ctx.rows))
+        dmatrix = torch.empty(sum(ctx.rows), x.shape[-1], dtype=ctx.format)
+        matrix_product(gradients[0].flatten(0, -2).mT, x.flatten(0, -2), dmatrix)
+        return dx, *dmatrix.split(ctx.rows)
 
 
 def _multiplied(x: Tensor, matrix: Tensor) -> Tensor:

@@ -75,11 +75,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             total = total + losses
             matrix_product(gradient, matrix, hidden_gradient[start : start + rows])
             if weight_gradient is None:
-                weight_gradient = matrix_product(gradient.mT, chunk).to(weight.dtype)
-            elif dtype == weight.dtype:
+                weight_gradient = matrix_product(gradient.mT, chunk, torch.empty_like(weight))
+            else:
                 matrix_product(gradient.mT, chunk, weight_gradient, adds=True)
-            else:  # sums over chunks stay in the weight's own format
-                weight_gradient += matrix_product(gradient.mT, chunk)
         if weight_gradient is None:
             weight_gradient = torch.zeros_like(weight)
         ctx.save_for_backward(hidden_gradient.to(hidden.dtype), weight_gradient)

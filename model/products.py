@@ -19,11 +19,14 @@ WORTH_SPLITTING, WORTH_EACH = 1 << 25, 160
 
 
 def matrix_product(a: Tensor, b: Tensor, out: Tensor | None = None, adds: bool = False) -> Tensor:
-    """a (M, K) · b (K, N), into `out` (M, N) if given; `adds`: added to what it holds. No gradient."""
+    """a (M, K) · b (K, N), into `out` (M, N) if given; `adds`: added to what it holds. No gradient. `out` may be of a
+    wider format than a and b; what comes out is then rounded to theirs or not, as is faster."""
     if product := _faster_product(a, b, out):
         return product(a, b, a.new_empty(len(a), b.shape[1]) if out is None else out, adds)
     if out is None:
         return torch.mm(a, b)
+    if out.dtype != a.dtype:
+        return out.add_(torch.mm(a, b)) if adds else out.copy_(torch.mm(a, b))
     return out.addmm_(a, b) if adds else torch.mm(a, b, out=out)
 
 
@@ -38,7 +41,8 @@ def has_unit() -> bool:
 
 def _faster_product(a: Tensor, b: Tensor, out: Tensor | None) -> Callable[..., Tensor] | None:
     """What multiplies these sooner than torch; imported here, since numba need not be installed."""
-    if a.dtype != b.dtype or not fits_machine_code(a.dtype, a.device):
+    known = out is None or out.dtype in {a.dtype, torch.float32}
+    if a.dtype != b.dtype or not known or not fits_machine_code(a.dtype, a.device):
         return None
     lie_together = all(1 in matrix.stride() for matrix in (a, b)) and (out is None or out.stride(1) == 1)
     (M, K), N = a.shape, b.shape[1]

@@ -19,12 +19,13 @@ HIGHEST, LONGEST, WIDEST = 128, 256, 512  # rows, depth and columns of what stay
 AHEAD = 256  # numbers between what is multiplied and what is fetched meanwhile
 PRODUCT = record(
     "thread_number", "num_threads", "barrier", "M", "N", "K", "a", "a_stride", "a_turned", "b", "b_stride", "b_turned",
-    "c", "c_stride", "adds", "zeros", "left", "right", "spare", "sums",
+    "c", "c_stride", "adds", "zeros", "left", "right", "spare",
+    "sums", "sums_stride",
 )  # fmt: skip
 """c (M, N) = a (M, K) · b (K, N), or with `adds` as much more, all bf16, with so many numbers from row to row, and all
 sizes multiples of 16; a and b may lie there turned, as (K, M) and (N, K). To work in, all fp32: `zeros` (32,); for each
 thread `left` (HIGHEST, LONGEST), `right` (WIDEST, LONGEST) and `spare` (16, 32); where K is more than LONGEST, `sums`
-(M, N)."""
+(M, N). Where there is no c, the result is what `sums` holds at the end."""
 
 
 @njit(**FAST)
@@ -55,9 +56,9 @@ def add_block(
 ) -> None:
     """What some of the depth gives to a block of 16 rows and WIDE columns, but none from `stop` on."""
     sums, stride, first, step = spare, np.int64(WIDE), words(plan.zeros), np.int64(0)
-    if plan.K > LONGEST:
-        sums, stride = moved(words(plan.sums), row * plan.N + column), plan.N
-        if begin > 0:
+    if plan.sums != 0:
+        sums, stride = moved(words(plan.sums), row * plan.sums_stride + column), plan.sums_stride
+        if begin > 0 or (plan.adds != 0 and plan.c == 0):
             first, step = sums, stride
     whole = column + WIDE <= stop
     for half in range(0, LANES, HIGH):
@@ -66,7 +67,7 @@ def add_block(
             tile(HIGH, PANELS, depth, some, 1, LANES, panels, LANES * LONGEST, AHEAD, before, step, target, stride)
         else:
             tile(HIGH, 1, depth, some, 1, LANES, panels, 0, AHEAD, before, step, target, stride)
-    if begin + depth == plan.K:
+    if plan.c != 0 and begin + depth == plan.K:
         y = moved(halves(plan.c), row * plan.c_stride + column)
         finish(sums, stride, plan.adds != 0, WIDE if whole else LANES, y, plan.c_stride)
 

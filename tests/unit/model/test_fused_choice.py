@@ -117,4 +117,4 @@ def test_vectors_give_what_the_matrix_unit_gives(tmp_path, most):
     script = BLOCKS + f"torch.save(results, {str(path)!r})"
     subprocess.run([sys.executable, "-c", script, "without"], env=environment, check=True)
     for ours, theirs in zip(torch.load(path), here["results"], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=0.02)
+        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=0.04)

@@ -32,12 +32,13 @@ def assert_rounded_once(found, exact, size):
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 10), st.integers(1, 20), st.integers(1, 40)),
-    turned=st.tuples(st.booleans(), st.booleans()), adds=st.booleans(),
+    turned=st.tuples(st.booleans(), st.booleans()), adds=st.booleans(), wide=st.booleans(),
 )  # fmt: skip
-def test_products_are_those_of_fp32_rounded_once(sizes, turned, adds):
+def test_products_are_those_of_fp32_rounded_once(sizes, turned, adds, wide):
     M, N, K = (16 * size for size in sizes)
     a, b = factors(M, N, K, turned)
-    before = torch.randn(M, N + 3, generator=generator(1)).bfloat16()  # more than it is to write
+    before = torch.randn(M, N + 3, generator=generator(1))  # more than it is to write
+    before = before if wide else before.bfloat16()
     whole = before.clone()
     out = whole[:, :N]
     assert widened_product(a, b, out, adds) is out
@@ -46,6 +47,7 @@ def test_products_are_those_of_fp32_rounded_once(sizes, turned, adds):
     if adds:
         exact, size = exact + before[:, :N].double(), size + before[:, :N].double().abs()
     assert_rounded_once(out, exact, size)
+    assert not wide or ((out.double() - exact).abs() <= size * 2.0**-24 * 64).all()
 
 
 @pytest.mark.parametrize("sizes", [(208, 80, 608), (80, 4512, 48)])
