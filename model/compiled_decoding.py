@@ -64,8 +64,10 @@ class PanelMatrix(Matrix):
             target.add_(self.product(x))
 
     def _run(self, x: Tensor, initial: Tensor, stride: int, y: Tensor) -> None:
-        given = x.new_empty(len(y), self.depth, dtype=self.format)
-        given[: len(x)] = x
+        given = x
+        if x.dtype != self.format or len(x) < len(y) or not x.is_contiguous():
+            given = x.new_empty(len(y), self.depth, dtype=self.format)
+            given[: len(x)] = x
         run_for(
             self.format, (kernels.product_fp32, kernels.product_bf16), PRODUCT, rows=len(x), depth=self.depth,
             width=self.width, stride=stride, x=given, panels=self.weight, initial=initial, y=y,

@@ -24,8 +24,7 @@ def _told(name: str) -> str:
 @cache
 def processor_flags() -> frozenset[str]:
     """What Linux says that the processor can do, in its words; nothing elsewhere, and of ARM. Less what
-    ONEDNN_MAX_CPU_ISA rules out: the variable holds PyTorch's own products to older instructions, so that a mixed
-    cluster computes the same everywhere, or to see how fast another processor would be."""
+    ONEDNN_MAX_CPU_ISA rules out: who holds PyTorch's products to older instructions means all that computes."""
     return frozenset(flag for flag in _told("flags").split() if not _is_ruled_out(flag))
 
 

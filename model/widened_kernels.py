@@ -19,8 +19,7 @@ HIGHEST, LONGEST, WIDEST = 128, 256, 512  # rows, depth and columns of what stay
 AHEAD = 256  # numbers between what is multiplied and what is fetched meanwhile
 PRODUCT = record(
     "thread_number", "num_threads", "barrier", "M", "N", "K", "a", "a_stride", "a_turned", "b", "b_stride", "b_turned",
-    "c", "c_stride", "adds", "zeros", "left", "right", "spare",
-    "sums", "sums_stride",
+    "c", "c_stride", "adds", "zeros", "left", "right", "spare", "sums", "sums_stride",
 )  # fmt: skip
 """c (M, N) = a (M, K) · b (K, N), or with `adds` as much more, all bf16, with so many numbers from row to row, and all
 sizes multiples of 16; a and b may lie there turned, as (K, M) and (N, K). To work in, all fp32: `zeros` (32,); for each

@@ -30,6 +30,7 @@ _NUMERIC_FLAGS = (
     "sve",
     "asimd",
 )
+_LIMITS = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")  # of PyTorch's libraries
 
 
 class Meter:
@@ -54,9 +55,12 @@ class Meter:
 
 
 def numerics(resources: Resources) -> dict[str, Any]:
-    """What may change the bytes of a result but not its meaning."""
+    """What may change the bytes of a result but not its meaning. limits: to which of the processor's features the
+    environment holds libraries, where it does."""
+    limits = {name: os.environ[name] for name in _LIMITS if os.environ.get(name)}
     return {
         **_machine(),
+        **({"limits": limits} if limits else {}),
         "threads": resources.threads or os.environ.get("OMP_NUM_THREADS") or os.cpu_count(),
         "device": resources.device,
         "compile": resources.compile,

@@ -62,6 +62,25 @@ def test_directions_of_norm_1_go_in_and_come_out(shape, dtype, precision):
         torch.testing.assert_close(parameters[number], expected, rtol=2 * precision, atol=2 * precision)
 
 
+def test_large_matrices_are_left_to_torch(monkeypatch):
+    ours, _ = trained(torch.float32)
+    monkeypatch.setattr("model.gathered.LARGEST", 4 * (3 * 32 * 32 + 2 * 32 * 64) - 1)  # as large as (32, 48)
+    monkeypatch.setattr("model.gathered.GatheredMatrices.newton_schulz", smaller_than(48))
+    mixed, _ = trained(torch.float32)
+    for mine, reference in zip(ours, mixed, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=0, atol=1e-5)
+
+
+def smaller_than(columns):
+    whole = GatheredMatrices.newton_schulz
+
+    def checked(self, *given):
+        assert self.batch.shape[2] < columns
+        whole(self, *given)
+
+    return checked
+
+
 def test_no_gradient_leaves_only_the_decay():
     parameter = nn.Parameter(torch.ones(16, 32))
     parameter.grad = torch.zeros(16, 32)
