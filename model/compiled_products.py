@@ -56,6 +56,44 @@ def wait(step: Any) -> None:
 
 
 @njit(**FAST)
+def add_up_to_four(
+    high: Any, wide: Any, depth: Any, x: Any, x_stride: Any, panels: Any, apart: Any, initial: Any,
+    initial_stride: Any, y: Any, y_stride: Any,
+) -> None:  # fmt: skip
+    """`tiles.add_blocks` of two blocks of rows if `high`, else one, and of two of columns if `wide`."""
+    if high and wide:
+        tiles.add_blocks(2, 2, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+    elif high:
+        tiles.add_blocks(2, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+    elif wide:
+        tiles.add_blocks(1, 2, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+    else:
+        tiles.add_blocks(1, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
+
+
+@njit(**FAST)
+def add_wide(
+    wide: Any, depth: Any, x: Any, x_stride: Any, x_next: Any, panels: Any, apart: Any, ahead: Any, initial: Any,
+    initial_stride: Any, y: Any, y_stride: Any,
+) -> None:  # fmt: skip
+    """`tile` of HIGH rows, and of PANELS panels if `wide`, else one."""
+    if wide:
+        tile(HIGH, PANELS, depth, x, x_stride, x_next, panels, apart, ahead, initial, initial_stride, y, y_stride)
+    else:
+        tile(HIGH, 1, depth, x, x_stride, x_next, panels, apart, ahead, initial, initial_stride, y, y_stride)
+
+
+@njit(**FAST)
+def own_blocks(plan: Any, edge: Any, team: Any) -> Any:
+    """The first and last of the rows and of the columns of a product (M, N), in blocks of `edge`, that a thread makes:
+    its own rows, or its own columns where there are more of them."""
+    rows, columns = (np.int64(0), -(-plan.M // edge)), (np.int64(0), -(-plan.N // edge))
+    if plan.M >= plan.N:
+        return share(rows[1], team), columns
+    return rows, share(columns[1], team)
+
+
+@njit(**FAST)
 def columns(
     rows: Any, depth: Any, x: Any, step: Any, panel: Any, ahead: Any, first: Any, first_step: Any, y: Any, y_step: Any
 ) -> None:
@@ -126,7 +164,7 @@ def _multiply_panels(
             for panel in range(first, last, 2):
                 at = LANES * panel
                 for row in range(start, stop, 2 * LANES):
-                    tiles.add_up_to_four(
+                    add_up_to_four(
                         row + LANES < stop, panel + 1 < last, most, moved(x, row * depth), depth,
                         moved(panels, at * depth), LANES * depth, moved(initial, row * step + at), step,
                         moved(y, row * width + at), width,

@@ -11,9 +11,9 @@ from numba import njit
 from numba.extending import overload
 
 from model import tiles
-from model.compiled_products import FAST
+from model.compiled_products import FAST, add_up_to_four, add_wide
 from model.pointers import moved
-from model.vector_tile import HIGH, PANELS, WIDE, tile
+from model.vector_tile import HIGH, WIDE
 from model.vectors import LANES, copy_two, load, load_one, multiply, multiply_add, repeat, store, subtract, transpose
 
 ZERO = np.float32(0)
@@ -37,22 +37,12 @@ def _product(
         rows: Any, depth: Any, x: Any, x_step: Any, width: Any, panels: Any, apart: Any, initial: Any,
         initial_step: Any, y: Any, y_step: Any,
     ) -> None:  # fmt: skip
-        whole = width // WIDE * WIDE
-        for column in range(0, whole, WIDE):
+        for column in range(0, width, WIDE):
             panel = moved(panels, column // LANES * apart)
             for row in range(0, rows, HIGH):
-                before, target = moved(initial, row * initial_step + column), moved(y, row * y_step + column)
-                tile(
-                    HIGH, PANELS, depth, moved(x, row * x_step), x_step, 1, panel, apart, 0, before, initial_step,
-                    target, y_step,
-                )  # fmt: skip
-        for column in range(whole, width, LANES):
-            panel = moved(panels, column // LANES * apart)
-            for row in range(0, rows, HIGH):
-                before, target = moved(initial, row * initial_step + column), moved(y, row * y_step + column)
-                tile(
-                    HIGH, 1, depth, moved(x, row * x_step), x_step, 1, panel, apart, 0, before, initial_step, target,
-                    y_step,
+                add_wide(
+                    column + WIDE <= width, depth, moved(x, row * x_step), x_step, 1, panel, apart, 0,
+                    moved(initial, row * initial_step + column), initial_step, moved(y, row * y_step + column), y_step,
                 )  # fmt: skip
 
     def by_tiles(
@@ -63,7 +53,7 @@ def _product(
             panel = moved(panels, column // LANES * apart)
             for row in range(0, rows, 2 * LANES):
                 left, before = moved(x, row * x_step), moved(initial, row * initial_step + column)
-                tiles.add_up_to_four(
+                add_up_to_four(
                     row + LANES < rows, column + LANES < width, depth, left, x_step, panel, apart, before,
                     initial_step, moved(y, row * y_step + column), y_step,
                 )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray, njit
 
 from model import tiles
-from model.compiled_products import FAST, record, share, team_of
+from model.compiled_products import FAST, own_blocks, record, team_of
 from model.layouts import clear
 from model.pointers import halves, moved, words
 from model.tiles import DEPTH, NUMBERS, PARTS
@@ -127,20 +127,15 @@ def multiply_blocks(
 
 @njit(**FAST)
 def multiply(plan: Any) -> None:
-    """A thread has its own rows of c, or its own columns where there are more of them. It lays out all that it needs of
-    both factors: to take what another thread has just written takes longer."""
+    """A thread lays out all that it needs of both factors for its blocks: to take what another thread has just written
+    takes longer."""
     team = team_of(plan)
     a, b = words(plan.a), words(plan.b)
     left = moved(halves(plan.left), team[0] * PARTS * HIGHEST * plan.depth)
     right = moved(halves(plan.right), team[0] * PARTS * plan.columns * plan.depth)
     edges = moved(words(plan.edges), team[0] * EDGE * EDGE)
     parts = moved(halves(plan.parts), team[0] * PARTS * NUMBERS)
-    own = np.int64(0), -(-plan.M // EDGE)
-    columns = np.int64(0), -(-plan.N // EDGE)
-    if plan.M >= plan.N:
-        own = share(own[1], team)
-    else:
-        columns = share(columns[1], team)
+    own, columns = own_blocks(plan, EDGE, team)
     tiles.begin(halves(0))
     for begin in range(0, plan.K, LONGEST):
         end = min(begin + LONGEST, plan.K)

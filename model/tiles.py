@@ -11,7 +11,7 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -138,22 +138,6 @@ def add_blocks(
     assert x == panels == HALVES and initial == y == WORDS
     i = types.int64
     return types.void(high, wide, i, x, i, panels, i, initial, i, y, i), code
-
-
-@njit(nogil=True, error_model="numpy")
-def add_up_to_four(
-    high: Any, wide: Any, depth: Any, x: Any, x_stride: Any, panels: Any, apart: Any, initial: Any,
-    initial_stride: Any, y: Any, y_stride: Any,
-) -> None:  # fmt: skip
-    """`add_blocks` of two blocks of rows if `high`, else one, and of two of columns if `wide`."""
-    if high and wide:
-        add_blocks(2, 2, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
-    elif high:
-        add_blocks(2, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
-    elif wide:
-        add_blocks(1, 2, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
-    else:
-        add_blocks(1, 1, depth, x, x_stride, panels, apart, initial, initial_stride, y, y_stride)
 
 
 NUMBERS = LANES * DEPTH  # of a block as it is loaded

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
-from model.compiled_products import FAST, record, share, team_of
+from model.compiled_products import FAST, add_wide, own_blocks, record, team_of
 from model.pointers import halves, moved, words
-from model.vector_tile import HIGH, PANELS, WIDE, tile
+from model.vector_tile import HIGH, WIDE
 from model.vectors import LANES, add, load, store, transpose
 
 HIGHEST, LONGEST, WIDEST = 128, 256, 512  # rows, depth and columns of what stays in the second-level cache
@@ -62,10 +62,7 @@ def add_block(
     whole = column + WIDE <= stop
     for half in range(0, LANES, HIGH):
         some, before, target = moved(lines, half), moved(first, half * step), moved(sums, half * stride)
-        if whole:
-            tile(HIGH, PANELS, depth, some, 1, LANES, panels, LANES * LONGEST, AHEAD, before, step, target, stride)
-        else:
-            tile(HIGH, 1, depth, some, 1, LANES, panels, 0, AHEAD, before, step, target, stride)
+        add_wide(whole, depth, some, 1, LANES, panels, LANES * LONGEST, AHEAD, before, step, target, stride)
     if plan.c != 0 and begin + depth == plan.K:
         y = moved(halves(plan.c), row * plan.c_stride + column)
         finish(sums, stride, plan.adds != 0, WIDE if whole else LANES, y, plan.c_stride)
@@ -73,17 +70,13 @@ def add_block(
 
 @njit(**FAST)
 def multiply(plan: Any) -> None:
-    """A thread has its own rows of c, or its own columns where there are more of them."""
+    """What `own_blocks` says is a thread's."""
     team = team_of(plan)
     a, b = halves(plan.a), halves(plan.b)
     left = moved(words(plan.left), team[0] * HIGHEST * LONGEST)
     right = moved(words(plan.right), team[0] * WIDEST * LONGEST)
     spare = moved(words(plan.spare), team[0] * LANES * WIDE)
-    rows, columns = (np.int64(0), plan.M // LANES), (np.int64(0), plan.N // LANES)
-    if plan.M >= plan.N:
-        rows = share(rows[1], team)
-    else:
-        columns = share(columns[1], team)
+    rows, columns = own_blocks(plan, LANES, team)
     for start in range(columns[0] * LANES, columns[1] * LANES, WIDEST):
         stop = min(start + WIDEST, columns[1] * LANES)
         for begin in range(0, plan.K, LONGEST):

@@ -11,7 +11,7 @@ from model.decoding import Decoder
 from model.generation import decoder_for, generate
 from model.sampling import GREEDY, Sampling
 from model.transformer import Transformer
-from tests.kernels import PRECISIONS, needs_bf16, needs_kernels
+from tests.kernels import PRECISIONS, needs_bf16, needs_kernels, torch_threads
 
 pytestmark = needs_kernels
 V = 70  # not a whole number of vectors
@@ -44,19 +44,15 @@ def tokens(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def logits(decoder: Decoder, threads: int = 1) -> torch.Tensor:
     """Of 45 steps after padded prompts of 21, with rows dropped, repeated and moved on the way: (4, 46, V)."""
-    before, kept = torch.get_num_threads(), torch.tensor([1, 4, 1, 0])
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            found = [decoder.start(tokens(5, 21), torch.tensor([0, 3, 20, 7, 0]), 45)]
-            for number in range(45):
-                if number == 12:
-                    decoder.take(kept)
-                    found = [given[kept] for given in found]
-                chosen = tokens(5, seed=1 + number)
-                found.append(decoder.step(chosen[kept] if number >= 12 else chosen))
-    finally:
-        torch.set_num_threads(before)
+    kept = torch.tensor([1, 4, 1, 0])
+    with torch_threads(threads), torch.inference_mode():
+        found = [decoder.start(tokens(5, 21), torch.tensor([0, 3, 20, 7, 0]), 45)]
+        for number in range(45):
+            if number == 12:
+                decoder.take(kept)
+                found = [given[kept] for given in found]
+            chosen = tokens(5, seed=1 + number)
+            found.append(decoder.step(chosen[kept] if number >= 12 else chosen))
     return torch.stack(found, dim=1)
 
 

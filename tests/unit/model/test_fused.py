@@ -9,7 +9,7 @@ from model.config import ModelConfig
 from model.rope_scaling import RopeScaling
 from model.rotary import rotary_tables, whole_width
 from model.transformer import Transformer
-from tests.kernels import FORMATS, IN_BF16, needs_bf16, needs_kernels
+from tests.kernels import FORMATS, IN_BF16, needs_bf16, needs_kernels, torch_threads
 
 fused = pytest.importorskip("model.fused")
 pytestmark = needs_kernels
@@ -159,14 +159,10 @@ def test_what_comes_out_does_not_depend_on_the_number_of_threads(threads, format
         derived = logits.clone()
         return *outputs, *gradients, fused.softmax_losses(derived, targets, share, 0.1), derived
 
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
+    with torch_threads(2):
         expected = results()
-        torch.set_num_threads(threads)
+    with torch_threads(threads):
         found = results()
-    finally:
-        torch.set_num_threads(before)
     assert [torch.equal(a, b) for a, b in zip(found, expected, strict=True)] == [True] * len(expected)
 
 

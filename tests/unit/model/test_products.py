@@ -10,6 +10,7 @@ from model.losses import language_modelling_loss
 from model.products import matrix_product
 from model.seeding import generator
 from model.training import TrainingConfig, train
+from tests.kernels import torch_threads
 from tests.one_batch import language_model
 
 pytest.importorskip("numba")
@@ -85,13 +86,10 @@ def test_the_number_of_threads_does_not_show(sizes):
     from model.split_products import split_product
 
     a, b = factors(*sizes)
-    threads, found = torch.get_num_threads(), []
-    try:
-        for number in (1, 2, 5):
-            torch.set_num_threads(number)
+    found = []
+    for number in (1, 2, 5):
+        with torch_threads(number):
             found.append(split_product(a, b, torch.empty(sizes[0], sizes[1])))
-    finally:
-        torch.set_num_threads(threads)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 

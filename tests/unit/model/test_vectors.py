@@ -4,6 +4,7 @@ import torch
 from numba import njit
 
 from model import tiles
+from model.compiled_products import add_up_to_four
 from model.pointers import halves, words
 from model.vectors import LANES, exp, load, load_one, store, store_two, subtract, transpose
 
@@ -84,7 +85,7 @@ def test_blocks_of_a_product_on_the_matrix_unit(high, wide, depth):
     @njit
     def add_blocks(depth, x, step, panels, apart, initial, initial_step, y, y_step):
         tiles.begin(halves(0))
-        tiles.add_up_to_four(
+        add_up_to_four(
             high == 2, wide == 2, depth, halves(x), step, halves(panels), apart, words(initial), initial_step,
             words(y), y_step,
         )  # fmt: skip

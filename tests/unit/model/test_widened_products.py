@@ -10,7 +10,7 @@ from model.losses import language_modelling_loss
 from model.precision import autocast
 from model.products import matrix_product
 from model.seeding import generator
-from tests.kernels import needs_bf16, needs_kernels
+from tests.kernels import needs_bf16, needs_kernels, torch_threads
 from tests.one_batch import language_model
 
 widened_product = pytest.importorskip("model.widened_products").widened_product
@@ -53,13 +53,10 @@ def test_products_are_those_of_fp32_rounded_once(sizes, turned, adds, wide):
 @pytest.mark.parametrize("sizes", [(208, 80, 608), (80, 4512, 48)])
 def test_the_number_of_threads_does_not_show(sizes):
     a, b = factors(*sizes)
-    threads, found = torch.get_num_threads(), []
-    try:
-        for number in (1, 2, 5):
-            torch.set_num_threads(number)
+    found = []
+    for number in (1, 2, 5):
+        with torch_threads(number):
             found.append(widened_product(a, b, a.new_empty(sizes[:2])))
-    finally:
-        torch.set_num_threads(threads)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
